@@ -1,0 +1,23 @@
+"""Exact mixtures, curricula and resume for the prompts of reinforcement learning runs."""
+
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.errors import (
+    CheckpointError,
+    ConfigurationError,
+    CurriculumLearningError,
+    DataError,
+    GroupError,
+    ScheduleError,
+)
+from curriculum_learning.weight_scheduler import parse_weight
+
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "CurriculumLearningError",
+    "DataError",
+    "GroupError",
+    "MultipleWeightedRolloutDataSourceWithBuffer",
+    "ScheduleError",
+    "parse_weight",
+]

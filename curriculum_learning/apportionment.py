@@ -1,0 +1,89 @@
+"""Weights -> who is next: an exact integer ledger with bounded error for any request sizes.
+
+The rule is a quota method (Balinski and Young, 1979; Tijdeman, 1980, "The chairman assignment
+problem"): of the sources that have earned a draw, the one with the earliest deadline goes first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+WHOLE = 2**32
+"""What one draw costs; the units of the sources sum to it."""
+
+
+def units_of(weights: Sequence[float]) -> list[int]:
+    """Divide WHOLE among sources in proportion to their weights, by largest remainder.
+
+    Args:
+        weights: Finite numbers >= 0, at least one of them > 0.
+
+    Returns:
+        Integers >= 0 that sum to WHOLE; a weight of 0 gets exactly 0, and a weight > 0 at least 1,
+        so that a tiny weight is still a weight.
+    """
+    # Dividing by the largest first keeps the sum finite whatever the weights are.
+    largest = max(weights)
+    total = math.fsum(weight / largest for weight in weights)
+    exact = [weight / largest / total * WHOLE for weight in weights]
+    units = [
+        max(int(share), 1) if weight > 0 else 0
+        for share, weight in zip(exact, weights, strict=True)
+    ]
+    missing = WHOLE - sum(units)
+    live = [index for index, weight in enumerate(weights) if weight > 0]
+    by_remainder = sorted(live, key=lambda index: units[index] - exact[index])
+    for index in by_remainder[: max(missing, 0)]:
+        units[index] += 1
+    if missing < 0:  # rounding up tiny weights overdrew the whole: the largest source pays
+        units[max(live, key=lambda index: units[index])] += missing
+    return units
+
+
+class Apportionment:
+    """The ledger: one integer of credit per source; the credits always sum to 0.
+
+    For constant units the number of draws of a source is, after every draw, strictly less than 1
+    away from its share of all draws. When the units change between draws the distance stays below
+    H(S) + 1 for S sources (H: harmonic number); no rule that cannot see the future holds it
+    below 1.
+
+    Args:
+        size: Number of sources, >= 1.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.credits = [0] * size
+
+    def draw(self, units: Sequence[int]) -> int:
+        """The index of the source to draw from next; charges it.
+
+        Args:
+            units: What ``units_of`` gave for the weights in force; sources with 0 units gain
+                nothing and are never drawn.
+        """
+        credits = self.credits
+        most, richest = -1, -math.inf
+        soonest, deadline = -1, math.inf
+        for index, unit in enumerate(units):
+            if not unit:
+                continue
+            credit = credits[index] + unit
+            credits[index] = credit
+            if credit > richest:
+                most, richest = index, credit
+            if credit > 0:
+                due = (WHOLE - credit) // unit
+                if due < deadline:
+                    soonest, deadline = index, due
+        # Overdue first; then the earliest deadline; with nobody in credit, the least in debt.
+        drawn = most if richest >= WHOLE or soonest < 0 else soonest
+        credits[drawn] -= WHOLE
+        return drawn
+
+    def undo(self, drawn: int, units: Sequence[int]) -> None:
+        """Take back the latest draw; ``drawn`` and ``units`` are what it gave and got."""
+        for index, unit in enumerate(units):
+            self.credits[index] -= unit
+        self.credits[drawn] += WHOLE

@@ -1,0 +1,138 @@
+"""The returned groups of each source, waiting to be served again."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from curriculum_learning.errors import GroupError
+from curriculum_learning.groups import Served
+from curriculum_learning.sample import Group
+
+Filter = Callable[[list[Group], int], list[Group]]
+"""Takes at most a number of groups out of a list of waiting ones, and returns them."""
+
+
+class Waiting(NamedTuple):
+    """A group in a buffer."""
+
+    arrival: int
+    """Counts up over all sources; the smallest has waited longest."""
+    group_index: int
+    served: Served
+    group: Group
+    data: bytes
+    """The group, encoded when it came back."""
+
+
+class Buffers:
+    """One buffer per source.
+
+    Not thread-safe: its owner locks.
+
+    Args:
+        names: The sources.
+        choose: A user's filter, called per source; None serves first in, first out over all
+            sources. It must not change the groups that it leaves waiting.
+    """
+
+    def __init__(self, names: Sequence[str], choose: Filter | None) -> None:
+        self._buffers: dict[str, deque[Waiting]] = {name: deque() for name in names}
+        self.choose = choose
+        self._arrivals = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buffers.values()))
+
+    def __contains__(self, group_index: int) -> bool:
+        return any(waiting.group_index == group_index for waiting in self)
+
+    def __iter__(self) -> itertools.chain[Waiting]:
+        return itertools.chain.from_iterable(self._buffers.values())
+
+    def length(self, name: str) -> int:
+        """Groups waiting in the buffer of source ``name``."""
+        return len(self._buffers[name])
+
+    def add(self, group_index: int, served: Served, group: Group, data: bytes) -> None:
+        """Put a group at the end of its source's buffer."""
+        waiting = Waiting(next(self._arrivals), group_index, served, group, data)
+        self._buffers[served.source].append(waiting)
+
+    def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:
+        """Take at most ``room`` groups.
+
+        Returns:
+            The groups to serve, and those that the filter removed without returning them.
+
+        Raises:
+            GroupError: The filter broke its contract; nothing is taken then.
+        """
+        if not self.choose:
+            return [self._pop_oldest() for _ in range(min(room, len(self)))], []
+        taken: list[Waiting] = []
+        dropped: list[Waiting] = []
+        oldest_first = sorted(filter(None, self._buffers.values()), key=lambda b: b[0].arrival)
+        try:
+            for buffer in oldest_first:
+                if len(taken) == room:
+                    break
+                chosen, removed = _chosen(self.choose, buffer, room - len(taken))
+                taken += chosen
+                dropped += removed
+                gone = {waiting.arrival for waiting in (*chosen, *removed)}
+                rest = [waiting for waiting in buffer if waiting.arrival not in gone]
+                buffer.clear()
+                buffer.extend(rest)
+        except BaseException:
+            self.restore((*taken, *dropped))
+            raise
+        return taken, dropped
+
+    def restore(self, taken: Iterable[Waiting]) -> None:
+        """Put groups back where they were, as if they had not been taken."""
+        for waiting in taken:
+            self._buffers[waiting.served.source].append(waiting)
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = deque(sorted(buffer, key=lambda waiting: waiting.arrival))
+
+    def _pop_oldest(self) -> Waiting:
+        return min(filter(None, self._buffers.values()), key=lambda b: b[0].arrival).popleft()
+
+
+def _chosen(
+    choose: Filter, buffer: Iterable[Waiting], room: int
+) -> tuple[list[Waiting], list[Waiting]]:
+    """What a filter takes out of a buffer, and what it removes without taking it."""
+    waiting = {id(item.group): item for item in buffer}
+    groups = [item.group for item in waiting.values()]
+    result = choose(groups, room)
+    source = next(iter(waiting.values())).served.source
+
+    def error(problem: str) -> GroupError:
+        return GroupError(
+            f"buffer_filter_path, called for source '{source}' with {len(waiting)} waiting groups "
+            f"and num_samples={room}, {problem}",
+            source=source,
+            key="buffer_filter_path",
+            value=result,
+        )
+
+    if not isinstance(result, (list, tuple)):
+        raise error(f"returned a {type(result).__name__}; it must return a list of groups")
+    if len(result) > room:
+        raise error(f"returned {len(result)} groups; it may return at most num_samples")
+    left = {id(group) for group in groups}
+    if not left <= waiting.keys() or len(left) < len(groups):
+        raise error("put groups into the buffer that were not there; it may only remove groups")
+    chosen: dict[int, Waiting] = {}
+    for group in result:
+        if id(group) not in waiting or id(group) in chosen:
+            raise error("returned a group twice, or one that is not of the buffer")
+        if id(group) in left:
+            raise error("returned a group that is still in the buffer; it must remove it from it")
+        chosen[id(group)] = waiting[id(group)]
+    removed = [item for key, item in waiting.items() if key not in left and key not in chosen]
+    return list(chosen.values()), removed

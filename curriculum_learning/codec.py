@@ -1,0 +1,145 @@
+"""Groups as bytes and back, whole and without running code.
+
+msgpack carries numbers, text, bytes, lists and mappings as they are. What it would change or
+refuse (tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors) travels as a
+tagged extension. Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+import numpy as np
+
+_PLAIN = frozenset((type(None), bool, float, str, bytes))
+_TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR = range(1, 8)
+_COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+_INT_RANGE = range(-(2**63), 2**64)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class CannotStoreError(ValueError):
+    """A value that a checkpoint cannot hold; the message says where it is and what it is."""
+
+
+def encode_group(group: list[Any]) -> bytes:
+    """The samples of a group (or of a fan-out group: lists of samples) as bytes.
+
+    Raises:
+        CannotStoreError: A sample holds something that a checkpoint cannot.
+    """
+    return encode([_to_data(item) for item in group])
+
+
+def decode_group(data: bytes, sample_type: type[Any]) -> list[Any]:
+    """The group of which ``encode_group`` gave ``data``."""
+    return [_to_samples(item, sample_type) for item in decode(data)]
+
+
+def encode(value: Any) -> bytes:
+    """Plain data, tuples, sets, arrays and tensors as bytes; raises CannotStoreError."""
+    try:
+        return _encoder.encode(_pack(value, ""))
+    except UnicodeEncodeError as error:
+        raise CannotStoreError(f"text that is not valid Unicode: {error}") from None
+
+
+def decode(data: bytes) -> Any:
+    """The value of which ``encode`` gave ``data``."""
+    return msgspec.msgpack.decode(data, ext_hook=_unpack, strict=False)
+
+
+def _to_data(item: Any) -> Any:
+    return [_to_data(sample) for sample in item] if isinstance(item, list) else item.to_dict()
+
+
+def _to_samples(item: Any, sample_type: type[Any]) -> Any:
+    if isinstance(item, list):
+        return [_to_samples(data, sample_type) for data in item]
+    return sample_type.from_dict(item)
+
+
+def _pack(value: Any, where: str) -> Any:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is int:
+        if value in _INT_RANGE:
+            return value
+        return msgspec.msgpack.Ext(_BIG_INT, str(value).encode())
+    if kind is list:
+        # Long lists of tokens and log-probabilities are common: one look at their types is
+        # much cheaper than a visit to each element.
+        kinds = set(map(type, value))
+        if kinds <= _PLAIN or (kinds <= _PLAIN | {int} and _fits(value)):
+            return value
+        return [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if kind is dict or isinstance(value, dict):
+        return {
+            _pack(key, f"{where}.{key} (the key)"): _pack(
+                item, f"{where}.{key}" if where else str(key)
+            )
+            for key, item in value.items()
+        }
+    if kind in _COLLECTIONS:
+        items = [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return msgspec.msgpack.Ext(_COLLECTIONS[kind], _encoder.encode(items))
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return msgspec.msgpack.Ext(_ARRAY, _pack_array(value))
+    if isinstance(value, np.generic) and not value.dtype.hasobject:
+        return msgspec.msgpack.Ext(_NUMBER, _pack_array(np.asarray(value)))
+    torch = sys.modules.get("torch")  # without it no value can be a tensor
+    if torch is not None and isinstance(value, torch.Tensor):
+        return msgspec.msgpack.Ext(_TENSOR, _pack_tensor(value, torch))
+    raise CannotStoreError(
+        f"'{where}' is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold; "
+        f"use numbers, text, bytes, lists, tuples, sets, mappings, numpy arrays or tensors"
+    )
+
+
+def _fits(value: list[Any]) -> bool:
+    integers = [item for item in value if type(item) is int]
+    return min(integers) >= _INT_RANGE.start and max(integers) < _INT_RANGE.stop
+
+
+def _pack_array(array: np.ndarray[Any, Any]) -> bytes:
+    contiguous = np.ascontiguousarray(array)
+    return _encoder.encode([contiguous.dtype.str, list(array.shape), contiguous.tobytes()])
+
+
+def _pack_tensor(tensor: Any, torch: Any) -> bytes:
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise CannotStoreError(f"a tensor of layout {tensor.layout} cannot be held")
+    data = tensor.detach().cpu().contiguous()
+    name = str(data.dtype).removeprefix("torch.")
+    raw = data.reshape(-1).view(torch.uint8).numpy().tobytes() if data.numel() else b""
+    return _encoder.encode([name, list(data.shape), raw])
+
+
+def _unpack(code: int, data: memoryview) -> Any:
+    if code == _BIG_INT:
+        return int(bytes(data))
+    content = decode(bytes(data))
+    if code == _TUPLE:
+        return tuple(content)
+    if code == _SET:
+        return set(content)
+    if code == _FROZENSET:
+        return frozenset(content)
+    if code in (_ARRAY, _NUMBER):
+        dtype, shape, raw = content
+        array = np.frombuffer(bytearray(raw), dtype=np.dtype(dtype)).reshape(shape)
+        return array if code == _ARRAY else array[()]
+    if code == _TENSOR:
+        # Only a state that holds tensors needs torch, and then the program that made it has it.
+        import torch
+
+        name, shape, raw = content
+        dtype = getattr(torch, name)
+        if not raw:
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(dtype).reshape(shape)
+    raise ValueError(f"unknown extension {code}")

@@ -1,0 +1,326 @@
+"""One typed configuration, from an argparse namespace, a mapping or any object with attributes.
+
+Everything is checked here, once; below this module nothing reads ``args``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.dotted_path import load_callable
+from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.rows import file_of
+from curriculum_learning.weight_scheduler import KEY as WEIGHTS_KEY
+from curriculum_learning.weight_scheduler import Schedule, parse_weight, shares_at
+
+STEPS_CHECKED = 1000
+"""How many steps of a schedule are tried at the start when ``num_rollout`` is not known."""
+
+_OUR_KEYS = (
+    "data_source_path",
+    "data_source_weights",
+    "data_source_metrics_callback",
+    "prompt_data",
+    "prompt_data_source_names",
+)
+_OUR_PREFIXES = ("data_source_", "prompt_data_")
+
+BufferFilter = Callable[[Any, Any, list[Any], int], list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """One source, as configured."""
+
+    name: str
+    path: str
+    """File, with its slice if it has one."""
+    weight: Schedule
+    input_key: str = "input"
+    label_key: str | None = None
+    metadata_key: str = "metadata"
+    tool_key: str | None = "tools"
+    apply_chat_template: bool = False
+    apply_chat_template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_prompt_len: int | None = None
+    """In tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that the data source needs to know."""
+
+    sources: tuple[SourceConfig, ...]
+    """Empty where the engine brings its own prompts (``rollout_global_dataset: false``)."""
+    seed: int
+    shuffle: bool
+    n_samples_per_prompt: int
+    rollout_batch_size: int | None
+    """In groups."""
+    hf_checkpoint: str | None
+    dump_details: str | None
+    buffer_filter: BufferFilter | None
+    metrics_callback: Callable[[dict[str, float], int], Any] | None
+    save: Path | None
+    load: Path | None
+    on_missing_state: str
+    """``error`` or ``restart``."""
+    weights_vary: bool
+    """The shares are not the same at every step."""
+    accounting: bool
+    """A log function is configured, so the data source will be told which groups were trained."""
+
+
+def read_config(args: Any) -> Config:
+    """Read and check the configuration; keys and defaults are slime's, plus our own.
+
+    Args:
+        args: An ``argparse`` namespace, a mapping, or an object with some of the attributes.
+
+    Raises:
+        ConfigurationError: A value cannot be used; it names key, source, value and remedy.
+        ScheduleError: A weight cannot be read, or fails at some step of the run.
+    """
+    reader = _Reader(args)
+    reader.refuse_misspelled_keys()
+    sources: tuple[SourceConfig, ...] = ()
+    if reader.flag("rollout_global_dataset", True):
+        sources = _read_sources(reader)
+    on_missing_state = reader.get("on_missing_state", "error")
+    if on_missing_state not in ("error", "restart"):
+        raise reader.error("on_missing_state", "must be 'error' or 'restart'")
+    varying = _check_schedules(sources, reader.whole_number("num_rollout", None, least=0))
+    return Config(
+        sources=sources,
+        seed=reader.whole_number("rollout_seed", 42) or 0,
+        shuffle=reader.flag("rollout_shuffle", False),
+        n_samples_per_prompt=reader.whole_number("n_samples_per_prompt", 1, least=1) or 1,
+        rollout_batch_size=reader.whole_number("rollout_batch_size", None, least=1),
+        hf_checkpoint=reader.get("hf_checkpoint", None),
+        dump_details=reader.get("dump_details", None),
+        buffer_filter=reader.function("buffer_filter_path"),
+        metrics_callback=reader.function("data_source_metrics_callback"),
+        save=reader.path("save"),
+        load=reader.path("load") or reader.path("save"),
+        on_missing_state=on_missing_state,
+        weights_vary=varying,
+        accounting=reader.get("custom_rollout_log_function_path", None) is not None,
+    )
+
+
+def _read_sources(reader: _Reader) -> tuple[SourceConfig, ...]:
+    if reader.get("multimodal_keys", None):
+        raise reader.error(
+            "multimodal_keys", "is not supported yet: only text prompts can be served; unset it"
+        )
+    paths = reader.get("prompt_data", None)
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    if not _is_list(paths) or not paths:
+        raise reader.error(
+            "prompt_data", "must be a path, or a list of paths with one entry per source"
+        )
+    paths = [os.fspath(path) if isinstance(path, os.PathLike) else path for path in paths]
+    for path in paths:
+        if not isinstance(path, str) or not path:
+            raise reader.error("prompt_data", f"has an entry that is no path: {path!r}")
+    names = _read_names(reader, paths)
+    per_source = reader.per_source(names)
+    limit = reader.whole_number("rollout_max_prompt_len", None, least=1)
+    template_kwargs = reader.get("apply_chat_template_kwargs", None) or {}
+    if not isinstance(template_kwargs, Mapping):
+        raise reader.error("apply_chat_template_kwargs", "must be a mapping")
+    inputs = per_source("input_key", "input", str)
+    labels = per_source("label_key", None, str, None)
+    metadata = per_source("metadata_key", "metadata", str)
+    tools = per_source("tool_key", "tools", str, None)
+    templates = per_source("apply_chat_template", False, bool)
+    weights = _read_weights(reader, names)
+    return tuple(
+        SourceConfig(
+            name=name,
+            path=paths[i],
+            weight=weights[i],
+            input_key=inputs[i],
+            label_key=labels[i],
+            metadata_key=metadata[i],
+            tool_key=tools[i],
+            apply_chat_template=templates[i],
+            apply_chat_template_kwargs=dict(template_kwargs),
+            max_prompt_len=limit,
+        )
+        for i, name in enumerate(names)
+    )
+
+
+def _read_names(reader: _Reader, paths: list[str]) -> list[str]:
+    key = "prompt_data_source_names"
+    names = reader.get(key, None)
+    if names is None:
+        names = [Path(file_of(path)).stem for path in paths]
+    elif isinstance(names, str):
+        names = [names]
+    if not _is_list(names) or not all(isinstance(name, str) and name for name in names):
+        raise reader.error(key, "must be a list of names, one for each entry of prompt_data")
+    if len(names) != len(paths):
+        raise reader.error(
+            key, f"has {len(names)} names for {len(paths)} entries of prompt_data: one for each"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(
+            f"two sources are named {', '.join(map(repr, twice))}; give each its own name in {key}",
+            source=twice[0],
+            key=key,
+            value=list(names),
+        )
+    return list(names)
+
+
+def _read_weights(reader: _Reader, names: list[str]) -> list[Schedule]:
+    weights = reader.get(WEIGHTS_KEY, None)
+    if weights is None and len(names) == 1:
+        weights = [1.0]
+    if isinstance(weights, Mapping):
+        missing = [name for name in names if name not in weights]
+        unknown = [name for name in weights if name not in names]
+        if missing or unknown:
+            raise reader.error(
+                WEIGHTS_KEY,
+                f"must name each source once; missing: {missing}, unknown: {unknown}, "
+                f"sources: {names}",
+            )
+        weights = [weights[name] for name in names]
+    if not _is_list(weights) or len(weights) != len(names):
+        raise reader.error(
+            WEIGHTS_KEY,
+            f"must be a list of {len(names)} weights in the order of prompt_data, or a mapping "
+            f"from source to weight; the sources are {names}",
+        )
+    return [parse_weight(weight, name) for weight, name in zip(weights, names, strict=True)]
+
+
+def _check_schedules(sources: Sequence[SourceConfig], num_rollout: int | None) -> bool:
+    """Try every schedule at every step of the run: mistakes show before an engine starts.
+
+    Returns:
+        Whether the shares differ between steps.
+    """
+    weights = {source.name: source.weight for source in sources}
+    if not weights:
+        return False
+    shares = [shares_at(weights, step) for step in range(num_rollout or STEPS_CHECKED)]
+    return any(share != shares[0] for share in shares)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+class _Reader:
+    """Reads keys off ``args``; its errors name the key and the value."""
+
+    def __init__(self, args: Any) -> None:
+        self._args = args
+
+    def get(self, key: str, default: Any) -> Any:
+        """The value of ``key``, as plain data; an absent key, and only that, is the default."""
+        if isinstance(self._args, Mapping):
+            value = self._args.get(key, default)
+        else:
+            value = getattr(self._args, key, default)
+        return _plain(value)
+
+    def error(self, key: str, problem: str) -> ConfigurationError:
+        value = self.get(key, None)
+        return ConfigurationError(f"{key} ({value!r}) {problem}", key=key, value=value)
+
+    def refuse_misspelled_keys(self) -> None:
+        """A key of our prefixes that we do not know is a typing error, not another's key."""
+        if isinstance(self._args, Mapping):
+            keys = [str(key) for key in self._args]
+        else:
+            keys = list(getattr(self._args, "__dict__", ()))
+        for key in keys:
+            if key.startswith(_OUR_PREFIXES) and key not in _OUR_KEYS:
+                near = difflib.get_close_matches(key, _OUR_KEYS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_OUR_KEYS)}"
+                raise self.error(key, f"is not a key of the data source; {hint}")
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, "must be true or false")
+        return value
+
+    def whole_number(self, key: str, default: int | None, least: int | None = None) -> int | None:
+        value = self.get(key, default)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, "must be a whole number")
+        if least is not None and value < least:
+            raise self.error(key, f"must be at least {least}")
+        return value
+
+    def function(self, key: str) -> Callable[..., Any] | None:
+        value = self.get(key, None)
+        if value is None or callable(value):
+            return value  # type: ignore[no-any-return]  # a user's function
+        if not isinstance(value, str):
+            raise self.error(key, "must be the dotted path of a function")
+        try:
+            return load_callable(value)
+        except Exception as error:
+            raise self.error(key, f"cannot be used: {error}") from error
+
+    def path(self, key: str) -> Path | None:
+        value = self.get(key, None)
+        if value is None:
+            return None
+        if not isinstance(value, (str, os.PathLike)):
+            raise self.error(key, "must be a folder")
+        return Path(value)
+
+    def per_source(self, names: list[str]) -> Callable[..., list[Any]]:
+        """A reader of keys that hold one value, or a list with one value per source."""
+
+        def read(key: str, default: Any, *kinds: type | None) -> list[Any]:
+            value = self.get(key, default)
+            if isinstance(value, Mapping):
+                if set(value) != set(names):
+                    raise self.error(key, f"must name each source once; the sources are {names}")
+                values = [value[name] for name in names]
+            elif _is_list(value):
+                values = list(value)
+                if len(values) != len(names):
+                    raise self.error(key, f"must have one entry per source: {names}")
+            else:
+                values = [value] * len(names)
+            types = tuple(type(None) if kind is None else kind for kind in kinds)
+            for name, item in zip(names, values, strict=True):
+                if not isinstance(item, types):
+                    raise ConfigurationError(
+                        f"{key} of source '{name}' is {item!r}; expected "
+                        f"{' or '.join('null' if k is None else k.__name__ for k in kinds)}",
+                        source=name,
+                        key=key,
+                        value=item,
+                    )
+            return values
+
+        return read
+
+
+def _plain(value: Any) -> Any:
+    """Configuration nodes (OmegaConf's) as dictionaries and lists."""
+    if type(value).__module__.startswith("omegaconf"):
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_container(value, resolve=True)
+    return value

@@ -1,0 +1,681 @@
+"""The face for slime, and for any loop that asks for groups of samples."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from curriculum_learning.buffer import Buffers
+from curriculum_learning.checkpoint import read_state, write_state
+from curriculum_learning.clock import RolloutClock
+from curriculum_learning.codec import CannotStoreError, decode, decode_group, encode, encode_group
+from curriculum_learning.config import Config, read_config
+from curriculum_learning.errors import (
+    CheckpointError,
+    ConfigurationError,
+    CurriculumLearningError,
+    GroupError,
+)
+from curriculum_learning.groups import GroupLedger, Served
+from curriculum_learning.mixture import Draw, Mixture
+from curriculum_learning.prompts import Prompts, load_tokenizer
+from curriculum_learning.sample import (
+    EPOCH_KEY,
+    ROW_KEY,
+    SOURCE_KEY,
+    SOURCE_NAME_KEY,
+    STEP_KEY,
+    WEIGHT_KEY,
+    Group,
+    flatten,
+    make_group,
+    sample_class,
+)
+from curriculum_learning.source import Source
+
+logger = logging.getLogger(__name__)
+
+Fate = Literal["trained", "finished", "dropped"]
+
+_FILE = "curriculum_learning_{}.state"
+_NO_SOURCE = ""
+"""Stands for the engine's own prompts (``rollout_global_dataset: false``)."""
+
+
+class MultipleWeightedRolloutDataSourceWithBuffer:
+    """Groups of samples from several prompt sources, mixed by weights that follow the rollouts.
+
+    Implements slime's data source protocol; ``--data-source-path`` names it. All methods may be
+    called from any thread.
+
+    Args:
+        args: The engine's arguments: a namespace, a mapping, or an object that has some of them.
+            ``docs/slime.md`` lists what is read.
+
+    Raises:
+        ConfigurationError: A value cannot be used, or a weight schedule fails during the run.
+        DataError: A prompt file cannot be read, or one of its rows lacks what is configured.
+    """
+
+    def __init__(self, args: Any) -> None:
+        self.args = args
+        config = self.config = read_config(args)
+        self._sample_type = sample_class()
+        self._prompts = _open_prompts(config)
+        names = list(self._prompts) or [_NO_SOURCE]
+        # An engine with its own prompts still gets ids from us, and buffers what it returns.
+        self._mixture: Mixture | None = None
+        if config.sources:
+            self._mixture = Mixture(
+                [
+                    Source(name, len(prompts), seed=config.seed, shuffle=config.shuffle)
+                    for name, prompts in self._prompts.items()
+                ],
+                {source.name: source.weight for source in config.sources},
+            )
+        choose = config.buffer_filter
+        self._buffers = Buffers(
+            names, choose and (lambda groups, room: choose(args, None, groups, room))
+        )
+        self._groups = GroupLedger(config.n_samples_per_prompt, accounting=config.accounting)
+        self._clock = RolloutClock(
+            config.rollout_batch_size,
+            _slime_rollout,
+            logged=config.accounting,
+            weights_vary=config.weights_vary,
+        )
+        self._metadata: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._writing = threading.Lock()
+        self._swallowed: Exception | None = None
+        self._closed = False
+        self._told_no_save = False
+        _registry[id(args)] = self
+        for name, prompts in self._prompts.items():
+            logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
+
+    # Serving
+
+    def get_samples(self, num_samples: int) -> list[Group]:
+        """The next ``num_samples`` groups, each a list of ``n_samples_per_prompt`` samples.
+
+        Returned groups that wait in a buffer come first, oldest first; then fresh rows, their
+        sources interleaved in exact proportion to the weights in force. If it raises, nothing
+        has been taken.
+
+        Raises:
+            DataError: A row cannot be read.
+            GroupError: The buffer filter broke its contract.
+        """
+        if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples < 0:
+            raise ConfigurationError(
+                f"get_samples: num_samples is {num_samples!r}; it must be a whole number >= 0",
+                key="num_samples",
+                value=num_samples,
+            )
+        with self._serving():
+            taken, dropped = self._buffers.take(num_samples)
+            try:
+                fresh = self._draw(num_samples - len(taken))
+            except BaseException:
+                self._buffers.restore((*taken, *dropped))
+                raise
+            step = self.rollout_step
+            for waiting in taken:
+                self._groups.serve(waiting.group_index, waiting.served._replace(step=step))
+                self._tag_again(waiting.group, waiting.served.source, step)
+            self._groups.drop_waiting(len(dropped))
+            self._groups.presume(step)
+            return [*(waiting.group for waiting in taken), *fresh]
+
+    def _draw(self, count: int) -> list[Group]:
+        """``count`` groups of fresh rows; undoes everything if one of them cannot be made."""
+        mixture = self._mixture
+        if mixture is None:
+            return [self._empty_group() for _ in range(count)]
+        draws: list[Draw] = []
+        opened: list[int] = []
+        try:
+            for _ in range(count):
+                # Not a comprehension: what was drawn before an error must be undone.
+                draws.append(  # noqa: PERF401
+                    mixture.draw(self._clock.step(mixture.total_drawn))
+                )
+            prompts = {
+                name: iter(self._prompts[name].read(rows))
+                for name, rows in _rows_by_source(draws).items()
+            }
+            groups: list[Group] = []
+            for draw in draws:
+                group_index, served = self._groups.open(
+                    draw.source, draw.row, draw.position.epoch, draw.step
+                )
+                opened.append(group_index)
+                prompt = next(prompts[draw.source])
+                groups.append(
+                    make_group(
+                        self._sample_type,
+                        self._groups.size,
+                        prompt,
+                        self._tags(served),
+                        group_index=group_index,
+                        first_index=served.first_index,
+                    )
+                )
+        except BaseException:
+            for group_index in reversed(opened):
+                self._groups.unopen(group_index)
+            for draw in reversed(draws):
+                mixture.undo(draw)
+            raise
+        return groups
+
+    def _empty_group(self) -> Group:
+        group_index, served = self._groups.open(_NO_SOURCE, 0, 0, self.rollout_step)
+        return [
+            self._sample_type(group_index=group_index, index=served.first_index + position)
+            for position in range(self._groups.size)
+        ]
+
+    def _tags(self, served: Served) -> dict[str, Any]:
+        return {
+            SOURCE_KEY: served.source,
+            SOURCE_NAME_KEY: served.source,
+            WEIGHT_KEY: self._share(served.source, served.step),
+            STEP_KEY: served.step,
+            ROW_KEY: served.row,
+            EPOCH_KEY: served.epoch,
+        }
+
+    def _tag_again(self, group: Group, source: str, step: int) -> None:
+        if source != _NO_SOURCE:
+            for sample in flatten(group):
+                sample.metadata[WEIGHT_KEY] = self._share(source, step)
+                sample.metadata[STEP_KEY] = step
+
+    def _share(self, source: str, step: int) -> float:
+        assert self._mixture is not None
+        return self._mixture.shares(step)[source]
+
+    def add_samples(self, samples: Sequence[Group]) -> None:
+        """Give back groups that are not finished; they are served again first.
+
+        A group is ``n_samples_per_prompt`` samples, or after a fan-out rollout lists of samples
+        in their place. If it raises, nothing of the call has been taken in.
+
+        Raises:
+            GroupError: A group was never served, is not in flight, has another length, mixes or
+                lacks source tags, or holds what a checkpoint cannot.
+        """
+        with self._serving():
+            if not isinstance(samples, (list, tuple)):
+                raise GroupError(
+                    f"add_samples takes a list of groups, not a {type(samples).__name__}"
+                )
+            accepted: dict[int, tuple[Served, Group, bytes]] = {}
+            for number, group in enumerate(samples):
+                what = f"add_samples: group {number} of {len(samples)}"
+                group_index, served = self._identify(group, what)
+                if group_index in accepted or group_index in self._buffers:
+                    raise GroupError(
+                        f"{what}, group_index {group_index}, was given back already; give each "
+                        f"group back once",
+                        source=served.source,
+                        key="group_index",
+                        value=group_index,
+                    )
+                try:
+                    data = encode_group(group)
+                except CannotStoreError as error:
+                    raise GroupError(
+                        f"{what}, group_index {group_index} of source '{served.source}': {error}",
+                        source=served.source,
+                        key="group_index",
+                        value=group_index,
+                    ) from None
+                accepted[group_index] = (served, group, data)
+            for group_index, (served, group, data) in accepted.items():
+                self._groups.give_back(group_index)
+                self._buffers.add(group_index, served, group, data)
+
+    def _identify(self, group: Any, what: str) -> tuple[int, Served]:
+        """The id of a group that came back, and how it was handed out."""
+        if not isinstance(group, list):
+            raise GroupError(f"{what} is a {type(group).__name__}, not a list of samples")
+        if len(group) != self._groups.size:
+            raise GroupError(
+                f"{what} has {len(group)} samples; a group has n_samples_per_prompt="
+                f"{self._groups.size}",
+                key="n_samples_per_prompt",
+                value=len(group),
+            )
+        samples = list(flatten(group))
+        if not all(isinstance(sample, self._sample_type) for sample in samples):
+            raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
+        ids = {sample.group_index for sample in samples}
+        if len(ids) != 1 or not isinstance(group_index := next(iter(ids)), int):
+            raise GroupError(
+                f"{what} has the group_index {sorted(map(str, ids))}; all samples of a group "
+                f"carry the one that get_samples gave them",
+                key="group_index",
+                value=sorted(map(str, ids)),
+            )
+        source = self._source_of(samples, f"{what}, group_index {group_index},")
+        if group_index not in self._buffers:
+            self._groups.check_return(group_index, what)
+        served = self._groups.in_flight.get(group_index) or _served_from_tags(samples, source)
+        if served.source != source:
+            raise GroupError(
+                f"{what}, group_index {group_index}, is tagged as source '{source}' but was "
+                f"served from '{served.source}'",
+                source=source,
+                key=SOURCE_KEY,
+                value=source,
+            )
+        expected = set(range(served.first_index, served.first_index + self._groups.size))
+        found = {sample.index for sample in samples}
+        if found != expected and not (len(samples) != len(group) and found <= expected):
+            raise GroupError(
+                f"{what}, group_index {group_index} of source '{source}', has samples with index "
+                f"{sorted(map(str, found))}; it was served with {min(expected)} to "
+                f"{max(expected)}",
+                source=source,
+                key="index",
+                value=sorted(map(str, found)),
+            )
+        return group_index, served
+
+    def _source_of(self, samples: list[Any], what: str) -> str:
+        if self._mixture is None:
+            return _NO_SOURCE
+        tags = {
+            sample.metadata.get(key) if isinstance(sample.metadata, dict) else None
+            for sample in samples
+            for key in (SOURCE_KEY, SOURCE_NAME_KEY)
+        }
+        if len(tags) == 1 and (tag := next(iter(tags))) in self._prompts:
+            return str(tag)
+        raise GroupError(
+            f"{what} has the source tags {sorted(map(str, tags))} in metadata['{SOURCE_KEY}'] and "
+            f"metadata['{SOURCE_NAME_KEY}']; all its samples must carry the one they were served "
+            f"with; the sources are {list(self._prompts)}",
+            key=SOURCE_KEY,
+            value=sorted(map(str, tags)),
+        )
+
+    # Feedback
+
+    def observe(self, samples: Any, *, rollout_id: int | None = None, fate: Fate) -> None:
+        """Tell what has become of samples.
+
+        Args:
+            samples: Samples, flat or in groups; those of one group share their fate.
+            rollout_id: The rollout that ended with this, where it did: with ``trained`` the
+                schedules move on to the next one.
+            fate: ``trained`` and ``dropped`` settle the groups; ``finished`` says only that they
+                were generated and scored.
+        """
+        if fate not in ("trained", "finished", "dropped"):
+            raise ConfigurationError(
+                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
+                key="fate",
+                value=fate,
+            )
+        with self._lock:
+            groups = {sample.group_index for sample in flatten(samples)} - {None}
+            if fate != "finished":
+                self._groups.settle(groups, fate)
+            if fate == "trained" and rollout_id is not None:
+                self._clock.rollout_logged(rollout_id)
+
+    @property
+    def rollout_step(self) -> int:
+        """The step at which the weights are evaluated now."""
+        with self._lock:
+            return self._clock.step(self._mixture.total_drawn if self._mixture else 0)
+
+    def set_rollout_step(self, step: int) -> None:
+        """Set the step, a whole number >= 0, until the next rollout is logged."""
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ConfigurationError(
+                f"set_rollout_step: step is {step!r}; it must be a whole number >= 0",
+                key="rollout_step",
+                value=step,
+            )
+        with self._lock:
+            self._clock.override(step)
+
+    def source_status(self) -> dict[str, dict[str, float]]:
+        """Per source and at one moment: weight (share), configured_weight, buffer_length, epoch."""
+        with self._lock:
+            if self._mixture is None:
+                return {}
+            step = self.rollout_step
+            shares, weights = self._mixture.shares(step), self._mixture.weights(step)
+            return {
+                source.name: {
+                    "weight": shares[source.name],
+                    "configured_weight": weights[source.name],
+                    "buffer_length": self._buffers.length(source.name),
+                    "epoch": source.epoch,
+                }
+                for source in self._mixture.sources
+            }
+
+    @contextlib.contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Hold the lock; remember an error that the engine's thread may swallow."""
+        with self._lock:
+            try:
+                if self._closed:
+                    raise ConfigurationError("the data source is closed")
+                yield
+            except Exception as error:
+                if threading.current_thread() is not threading.main_thread():
+                    self._swallowed = error
+                raise
+
+    def raise_swallowed_error(self) -> None:
+        """Raise again what an engine's worker thread was told and may have ignored."""
+        error = self._swallowed
+        if error is not None:
+            raise CurriculumLearningError(
+                f"the data source raised an error on a worker thread of the engine: {error}"
+            ) from error
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state at one moment, as plain data (numbers, text, bytes, lists, mappings)."""
+        with self._lock:
+            return {
+                "seed": self.config.seed,
+                "shuffle": self.config.shuffle,
+                "sources": {name: p.fingerprint for name, p in self._prompts.items()},
+                "mixture": self._mixture.state_dict() if self._mixture else {},
+                "clock": self._clock.state_dict(),
+                "groups": self._groups.state_dict(),
+                "waiting": [
+                    [waiting.arrival, waiting.group_index, [*waiting.served], waiting.data]
+                    for waiting in self._buffers
+                ],
+                "metadata": encode(self._metadata),
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave; sources are matched by name, in any order.
+
+        Groups that were in flight then are served again first, with their ids; if the engine
+        had never reported which groups it trained they are not, as it may have trained them.
+
+        Raises:
+            CheckpointError: The state is of other sources, rows, order or group size, or is no
+                state; nothing has changed then.
+        """
+        with self._lock:
+            self._check_state(state)
+            try:
+                self._restore(state)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise CheckpointError(f"the state cannot be read: {error!r}") from error
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        try:
+            saved = dict(state["sources"])
+            facts = {
+                "rollout_seed": (state["seed"], self.config.seed),
+                "rollout_shuffle": (state["shuffle"], self.config.shuffle),
+                "n_samples_per_prompt": (state["groups"]["size"], self._groups.size),
+            }
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"this is no state of a data source: {error!r}") from error
+        if set(saved) != set(self._prompts):
+            raise CheckpointError(
+                f"the state was saved with the sources {sorted(saved)}, the configuration has "
+                f"{sorted(self._prompts)}; resume with the sources it was saved with",
+                key="prompt_data_source_names",
+                value=sorted(self._prompts),
+            )
+        for name, prompts in self._prompts.items():
+            present = prompts.fingerprint
+            changed = [key for key in present if saved[name].get(key) != present[key]]
+            if changed:
+                raise CheckpointError(
+                    f"source '{name}' is not what it was when the state was saved: "
+                    + ", ".join(
+                        f"{key} {saved[name].get(key)!r} -> {present[key]!r}" for key in changed
+                    )
+                    + f"; resume with the prompts it was saved with ({prompts.config.path} now)",
+                    source=name,
+                    key="prompt_data",
+                    value=prompts.config.path,
+                )
+        for key, (before, now) in facts.items():
+            if before != now:
+                raise CheckpointError(
+                    f"the state was saved with {key}={before}, the configuration has {now}; "
+                    f"resume with {key}={before}",
+                    key=key,
+                    value=now,
+                )
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        buffers = Buffers(list(self._prompts) or [_NO_SOURCE], self._buffers.choose)
+        groups = GroupLedger(self._groups.size, accounting=self.config.accounting)
+        groups.load_state_dict(state["groups"])
+        if groups.accounting:
+            again = sorted(groups.in_flight.items())
+            for group_index, served in again:
+                group = self._make_again(group_index, served)
+                buffers.add(group_index, served, group, encode_group(group))
+            groups.in_flight.clear()
+            if again:
+                logger.info("%d groups were in flight and will be served again", len(again))
+        elif groups.in_flight:
+            logger.warning(
+                "%d groups were in flight when the state was saved. They are not served again, "
+                "because the engine never reported which groups it trained: set "
+                "custom_rollout_log_function_path to "
+                "curriculum_learning.custom_log.custom_rollout_log_function",
+                len(groups.in_flight),
+            )
+        for _, group_index, served, data in sorted(state["waiting"], key=lambda item: item[0]):
+            group = decode_group(data, self._sample_type)
+            buffers.add(group_index, Served(*served), group, data)
+        metadata = decode(state["metadata"])
+        if self._mixture is not None:
+            self._mixture.load_state_dict(state["mixture"])
+        self._clock.load_state_dict(state["clock"])
+        self._buffers, self._groups, self._metadata = buffers, groups, metadata
+        self._swallowed = None
+
+    def _make_again(self, group_index: int, served: Served) -> Group:
+        if served.source == _NO_SOURCE:
+            raise CheckpointError("groups of the engine's own prompts cannot be made again")
+        (prompt,) = self._prompts[served.source].read([served.row])
+        return make_group(
+            self._sample_type,
+            self._groups.size,
+            prompt,
+            self._tags(served),
+            group_index=group_index,
+            first_index=served.first_index,
+        )
+
+    def save(self, rollout_id: int) -> None:
+        """Write the state of now to ``{save}/rollout/``; an engine calls it after a rollout.
+
+        Raises:
+            CheckpointError: The file cannot be written; earlier states are untouched.
+            CurriculumLearningError: An error on a worker thread of the engine was swallowed.
+        """
+        if self._mixture is None:
+            return
+        self.raise_swallowed_error()
+        if self.config.save is None:
+            if not self._told_no_save:
+                self._told_no_save = True
+                logger.warning("save is not set: the state of the data source is not saved")
+            return
+        with self._writing:
+            state = self.state_dict()
+            write_state(_path(self.config.save, rollout_id), {"rollout_id": rollout_id, **state})
+
+    def load(self, rollout_id: int | None = None) -> None:
+        """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).
+
+        None is the newest state there is, or a fresh start; -1 is a fresh start, unless a state
+        was saved under it.
+
+        Raises:
+            CheckpointError: There is no such state, it is damaged or foreign, or it does not fit
+                the configuration. With ``on_missing_state: restart`` a missing one is a warning.
+        """
+        folder = self.config.load
+        if self._mixture is None or folder is None:
+            if rollout_id is not None and rollout_id >= 0 and self._mixture is not None:
+                logger.warning(
+                    "load(%d): neither load nor save is set, so the data source starts afresh",
+                    rollout_id,
+                )
+            return
+        saved = saved_rollouts(folder)
+        if rollout_id is None:
+            rollout_id = max(saved, default=-1)
+        path = _path(folder, rollout_id)
+        if rollout_id not in saved:
+            if rollout_id >= 0:
+                self._miss(path, rollout_id, saved)
+            return
+        self.load_state_dict(read_state(path))
+        logger.info("data source resumed from %s, rollout step %d", path, self.rollout_step)
+
+    def _miss(self, path: Path, rollout_id: int, saved: list[int]) -> None:
+        problem = (
+            f"there is no data source state for rollout {rollout_id}, which is being resumed: "
+            f"{path} does not exist; rollouts with a state there: {saved or 'none'}"
+        )
+        if self.config.on_missing_state == "error":
+            raise CheckpointError(
+                f"{problem}. Resume from one of these, or set on_missing_state: restart to serve "
+                f"all prompts from the beginning",
+                key="load",
+                value=str(path),
+            )
+        line = "!" * 80
+        logger.warning(
+            "\n%s\n%s.\nALL PROMPTS ARE SERVED FROM THE BEGINNING.\n%s", line, problem, line
+        )
+        with self._lock:
+            self._clock.rollout_logged(rollout_id)
+
+    # The rest of slime's protocol
+
+    def __len__(self) -> int:
+        """Rows of all sources, those over the length limit left out."""
+        return len(self._mixture) if self._mixture is not None else 0
+
+    @property
+    def dataset(self) -> Mixture | None:
+        """Something whose length is the number of rows; None without prompts of our own."""
+        return self._mixture
+
+    def get_buffer_length(self) -> int:
+        """Groups waiting in all buffers."""
+        with self._lock:
+            return len(self._buffers)
+
+    def get_metadata(self) -> dict[str, Any]:
+        """What ``update_metadata`` has stored."""
+        return self._metadata
+
+    def update_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Store values with the state; they must be what a checkpoint can hold."""
+        try:
+            encode(dict(metadata))
+        except CannotStoreError as error:
+            raise ConfigurationError(
+                f"update_metadata: {error}", key="metadata", value=metadata
+            ) from None
+        with self._lock:
+            self._metadata.update(metadata)
+
+    def close(self) -> None:
+        """Release the prompt files; asking for samples after it is an error."""
+        with self._lock:
+            self._closed = True
+            for prompts in self._prompts.values():
+                prompts.close()
+
+
+_registry: weakref.WeakValueDictionary[int, MultipleWeightedRolloutDataSourceWithBuffer] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
+    """The data source made last from this very ``args`` object in this process, or None."""
+    return _registry.get(id(args))
+
+
+def saved_rollouts(folder: Path) -> list[int]:
+    """The rollouts of which ``folder`` holds a state, ascending."""
+    before, after = _FILE.split("{}")
+    names = [path.name for path in (folder / "rollout").glob(_FILE.format("*"))]
+    ids = [name.removeprefix(before).removesuffix(after) for name in names]
+    return sorted(int(number) for number in ids if number.lstrip("-").isdigit())
+
+
+def _path(folder: Path, rollout_id: int) -> Path:
+    return folder / "rollout" / _FILE.format(rollout_id)
+
+
+def _open_prompts(config: Config) -> dict[str, Prompts]:
+    templated = [source.name for source in config.sources if source.apply_chat_template]
+    limited = [source.name for source in config.sources if source.max_prompt_len is not None]
+    key = "apply_chat_template" if templated else "rollout_max_prompt_len" if limited else None
+    tokenizer = load_tokenizer(config.hf_checkpoint, key) if key else None
+    if tokenizer is not None and config.dump_details is not None:
+        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
+    opened: dict[str, Prompts] = {}
+    try:
+        for source in config.sources:
+            opened[source.name] = Prompts(source, tokenizer)
+    except BaseException:
+        for prompts in opened.values():
+            prompts.close()
+        raise
+    return opened
+
+
+def _rows_by_source(draws: Sequence[Draw]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for draw in draws:
+        rows.setdefault(draw.source, []).append(draw.row)
+    return rows
+
+
+def _served_from_tags(samples: list[Any], source: str) -> Served:
+    """How a group was handed out, told by itself where the ledger no longer knows."""
+    first = samples[0]
+    metadata = first.metadata if isinstance(first.metadata, dict) else {}
+    indices = [sample.index for sample in samples if isinstance(sample.index, int)]
+    return Served(
+        source,
+        min(indices, default=-1),
+        metadata.get(ROW_KEY, 0),
+        metadata.get(EPOCH_KEY, 0),
+        metadata.get(STEP_KEY, 0),
+    )
+
+
+def _slime_rollout() -> int | None:
+    """The rollout that slime is in, where its module is loaded and says so."""
+    rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
+    return rollout if isinstance(rollout, int) else None

@@ -1,0 +1,257 @@
+"""The prompts of one source: rows turned into prompt, label and metadata.
+
+Every row is checked once, at the start, so that a bad one does not stop a run days later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from curriculum_learning.config import SourceConfig
+from curriculum_learning.errors import ConfigurationError, DataError
+from curriculum_learning.rows import Record, Rows, open_rows
+from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 1024
+_PATIENCE = 2.0
+"""Seconds of work before a progress bar is shown."""
+
+
+class Prompts:
+    """The rows of a source that may be served, as prompts.
+
+    Args:
+        config: What the configuration says of the source.
+        tokenizer: A Hugging Face tokenizer; needed for a chat template or a length limit.
+
+    Raises:
+        DataError: The file cannot be read, or some row lacks what the configuration names; the
+            message has file and line.
+        ConfigurationError: No row is within ``rollout_max_prompt_len``.
+    """
+
+    def __init__(self, config: SourceConfig, tokenizer: Any = None) -> None:
+        self.config = config
+        self._tokenizer = tokenizer
+        self._rows: Rows = open_rows(config.path, config.name)
+        self._kept: NDArray[np.int64] | None = None
+        try:
+            self._check()
+        except BaseException:
+            self._rows.close()
+            raise
+        self.fingerprint: dict[str, Any] = {
+            **self._rows.fingerprint,
+            "served_rows": len(self),
+            "max_prompt_len": config.max_prompt_len,
+        }
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._kept is None else len(self._kept)
+
+    def read(self, indices: Sequence[int]) -> list[Prompt]:
+        """The prompts at ``indices`` (each 0 to ``len(self) - 1``); their values are fresh."""
+        if self._kept is not None:
+            indices = self._kept[list(indices)].tolist()
+        return self._read_rows(indices)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._rows.close()
+
+    def _read_rows(self, indices: Sequence[int]) -> list[Prompt]:
+        records = self._rows.records(indices)
+        return [self._prompt(record, row) for record, row in zip(records, indices, strict=True)]
+
+    def _check(self) -> None:
+        config = self.config
+        limit = config.max_prompt_len
+        kept: list[int] = []
+        tagged = 0
+        unlimited = 0
+        for start in _progress(range(0, len(self._rows), _BATCH), f"{config.name}: reading"):
+            rows = range(start, min(start + _BATCH, len(self._rows)))
+            prompts = self._read_rows(rows)
+            tagged += sum(ORIGINAL_KEY in prompt.metadata for prompt in prompts)
+            if limit is None:
+                continue
+            texts = [prompt.prompt for prompt in prompts if isinstance(prompt.prompt, str)]
+            lengths = iter(self._lengths(texts))
+            for row, prompt in zip(rows, prompts, strict=True):
+                if not isinstance(prompt.prompt, str):
+                    unlimited += 1
+                    kept.append(row)
+                elif next(lengths) <= limit:
+                    kept.append(row)
+        if tagged:
+            logger.warning(
+                "source '%s': %d rows have metadata of the data source's own names (%s); their "
+                "values are kept under '%s'",
+                config.name, tagged, ", ".join(TAGS), ORIGINAL_KEY,
+            )  # fmt: skip
+        if limit is None:
+            return
+        if unlimited:
+            logger.warning(
+                "source '%s': rollout_max_prompt_len does not apply to %d prompts that are chat "
+                "messages; set apply_chat_template to have them measured",
+                config.name, unlimited,
+            )  # fmt: skip
+        if not kept:
+            raise ConfigurationError(
+                f"source '{config.name}': none of its {len(self._rows)} prompts has at most "
+                f"rollout_max_prompt_len={limit} tokens; raise the limit or drop the source",
+                source=config.name,
+                key="rollout_max_prompt_len",
+                value=limit,
+            )
+        logger.info(
+            "source '%s': %d of %d prompts left out, longer than rollout_max_prompt_len=%d tokens",
+            config.name, len(self._rows) - len(kept), len(self._rows), limit,
+        )  # fmt: skip
+        if len(kept) < len(self._rows):
+            self._kept = np.array(kept, dtype=np.int64)
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        if not texts:
+            return []
+        return [len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _prompt(self, record: Record, row: int) -> Prompt:
+        config = self.config
+
+        def error(key: str, column: str, problem: str) -> DataError:
+            return DataError(
+                f"source '{config.name}', {self._rows.where(row)}: {key} '{column}' {problem}",
+                source=config.name,
+                key=key,
+                value=column,
+            )
+
+        prompt = record.get(config.input_key)
+        if prompt is None:
+            raise error(
+                "input_key", config.input_key, f"is missing; its columns are {sorted(record)}"
+            )
+        if not isinstance(prompt, str) and not _is_chat(prompt):
+            raise error("input_key", config.input_key, "is neither text nor a list of messages")
+        label = None
+        if config.label_key is not None:
+            if config.label_key not in record:
+                raise error(
+                    "label_key", config.label_key, f"is missing; its columns are {sorted(record)}"
+                )
+            label = record[config.label_key]
+        metadata = record.get(config.metadata_key)
+        if metadata is None:
+            metadata = {}
+        elif not isinstance(metadata, dict):
+            raise error("metadata_key", config.metadata_key, "is not a mapping")
+        metadata = _with_original(metadata)
+        tools = record.get(config.tool_key) if config.tool_key is not None else None
+        if tools is not None:
+            metadata["tools"] = tools = _tools(tools, error)
+        if config.apply_chat_template:
+            prompt = self._render(prompt, tools, row)
+        return Prompt(prompt, label, metadata)
+
+    def _render(self, prompt: Any, tools: Any, row: int) -> str:
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=True,
+                **self.config.apply_chat_template_kwargs,
+            )
+        except Exception as error:
+            raise DataError(
+                f"source '{self.config.name}', {self._rows.where(row)}: the chat template of "
+                f"hf_checkpoint refuses the prompt: {error}",
+                source=self.config.name,
+                key="apply_chat_template",
+                value=prompt,
+            ) from error
+        return text
+
+
+def _is_chat(prompt: object) -> bool:
+    return (
+        isinstance(prompt, list)
+        and bool(prompt)
+        and all(isinstance(message, dict) and "role" in message for message in prompt)
+    )
+
+
+def _with_original(metadata: dict[str, Any]) -> dict[str, Any]:
+    """``metadata`` with values under our own names moved to ORIGINAL_KEY.
+
+    A row that names its source keeps that name there; where a row has several different values
+    under our names, all are kept, by name.
+    """
+    own = {key: metadata[key] for key in TAGS if key in metadata}
+    if not own:
+        return metadata
+    values = list(own.values())
+    single = set(own) <= {SOURCE_KEY, SOURCE_NAME_KEY} and all(v == values[0] for v in values)
+    rest = {key: value for key, value in metadata.items() if key not in own}
+    return {**rest, ORIGINAL_KEY: values[0] if single else own}
+
+
+def _tools(tools: Any, error: Callable[[str, str, str], DataError]) -> list[Any]:
+    if isinstance(tools, str):
+        try:
+            tools = orjson.loads(tools)
+        except orjson.JSONDecodeError as problem:
+            raise error("tool_key", "tools", f"is not valid JSON: {problem}") from None
+    if not isinstance(tools, list):
+        raise error("tool_key", "tools", f"is a {type(tools).__name__}, not a list")
+    return tools
+
+
+def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
+    """The Hugging Face tokenizer of ``hf_checkpoint``; ``key`` is the setting that needs it.
+
+    Raises:
+        ConfigurationError: There is no such checkpoint, or transformers is not installed.
+    """
+    if not hf_checkpoint:
+        raise ConfigurationError(
+            f"{key} needs a tokenizer; set hf_checkpoint to the model's folder or name",
+            key="hf_checkpoint",
+            value=hf_checkpoint,
+        )
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise ConfigurationError(
+            f"{key} needs transformers; pip install 'curriculum_learning[tokenizer]'",
+            key=key,
+            value=hf_checkpoint,
+        ) from None
+    try:
+        return AutoTokenizer.from_pretrained(hf_checkpoint, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"hf_checkpoint {hf_checkpoint!r} has no tokenizer, which {key} needs: {error}",
+            key="hf_checkpoint",
+            value=hf_checkpoint,
+        ) from error
+
+
+def _progress(items: Sequence[int], what: str) -> Iterable[int]:
+    # disable=None shows the bar on a terminal only
+    bar: Iterable[int] = tqdm(
+        items, desc=what, unit_scale=_BATCH, unit=" rows", delay=_PATIENCE, disable=None
+    )
+    return bar

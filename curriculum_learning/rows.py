@@ -1,0 +1,227 @@
+"""Rows of prompt files, by index: they stay on disk and are read when they are served."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from array import array
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+
+from curriculum_learning.errors import DataError
+
+Record = dict[str, Any]
+
+_SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>-?\d*):(?P<stop>-?\d*)\]$")
+_BOM = b"\xef\xbb\xbf"
+_HASHED_BLOCKS = 16
+_HASHED_BYTES = 4096
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Random access to the rows of one source.
+
+    ``records`` may be called from several threads at once.
+    """
+
+    fingerprint: dict[str, Any]
+    """Plain data that changes when the rows do: path-independent, compared on resume."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def records(self, indices: Sequence[int]) -> list[Record]:
+        """The rows at ``indices``, each a fresh dictionary of its columns."""
+
+    def where(self, index: int) -> str:
+        """Where a person finds the row, for error messages."""
+
+    def close(self) -> None:
+        """Release the file; reading after it is an error."""
+
+
+def open_rows(path: str, source: str) -> Rows:
+    """Open ``file.jsonl`` or ``file.parquet``, or a slice of one: ``file.jsonl@[start:stop]``.
+
+    Slice bounds count rows (blank lines are none) and may be negative or left out, as in Python.
+
+    Raises:
+        DataError: The file is missing, of another kind, unreadable, or has no rows.
+    """
+
+    def error(problem: str) -> DataError:
+        return DataError(
+            f"prompt_data of source '{source}': {path!r} {problem}",
+            source=source,
+            key="prompt_data",
+            value=path,
+        )
+
+    match = _SLICE.match(path)
+    file = file_of(path)
+    bounds = (match["start"], match["stop"]) if match else ("", "")
+    span = slice(*(int(bound) if bound else None for bound in bounds))
+    kinds: dict[str, type[JsonlRows] | type[ParquetRows]] = {
+        ".jsonl": JsonlRows,
+        ".parquet": ParquetRows,
+    }
+    kind = kinds.get(os.path.splitext(file)[1])
+    if kind is None:
+        raise error("is neither .jsonl nor .parquet")
+    if not os.path.isfile(file):
+        raise error("does not exist" if not os.path.exists(file) else "is not a file")
+    rows: Rows = kind(file, source, span)
+    if not len(rows):
+        raise error("has no rows")
+    return rows
+
+
+def file_of(path: str) -> str:
+    """The file of a path that may end in a slice."""
+    match = _SLICE.match(path)
+    return match["path"] if match else path
+
+
+class JsonlRows:
+    """One JSON object per line; blank lines, CRLF and a byte order mark are accepted.
+
+    Only the offsets of the lines are held in memory, 8 bytes a row. Reads name their own file
+    position, so threads do not disturb each other; a pickled or forked copy opens the file anew.
+    """
+
+    def __init__(self, path: str, source: str, span: slice) -> None:
+        self.path = path
+        self.source = source
+        self._starts = array("q")
+        position = 0
+        with open(path, "rb") as file:
+            for line in file:
+                if line.strip(_BOM + b" \t\r\n"):
+                    self._starts.append(position)
+                position += len(line)
+        self._starts.append(position)
+        # The end of a row is the start of the next one, so a span needs one offset more.
+        start, stop, _ = span.indices(len(self._starts) - 1)
+        self._starts = self._starts[start : max(stop, start) + 1]
+        self._open()
+        self.fingerprint = {
+            "rows": len(self),
+            "span": [span.start, span.stop],
+            **_file_fingerprint(self._descriptor),
+        }
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self.path, os.O_RDONLY)
+        self._process: int | None = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": None}
+
+    def records(self, indices: Sequence[int]) -> list[Record]:
+        """See ``Rows``."""
+        if self._process != os.getpid():
+            self._open()
+        return [self._record(index) for index in indices]
+
+    def _record(self, index: int) -> Record:
+        start, stop = self._starts[index], self._starts[index + 1]
+        line = os.pread(self._descriptor, stop - start, start)
+        try:
+            record = orjson.loads(line.removeprefix(_BOM) if start == 0 else line)
+        except orjson.JSONDecodeError as error:
+            if len(line) < stop - start:
+                raise self._error(index, "ends too early: the file has been cut off") from None
+            raise self._error(index, f"is not valid JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise self._error(index, f"is a JSON {type(record).__name__}, not an object")
+        return record
+
+    def _error(self, index: int, problem: str) -> DataError:
+        return DataError(
+            f"source '{self.source}', {self.where(index)} {problem}; mend or remove the line",
+            source=self.source,
+            key="prompt_data",
+            value=self.path,
+        )
+
+    def where(self, index: int) -> str:
+        """See ``Rows``."""
+        with open(self.path, "rb") as file:
+            line = file.read(self._starts[index]).count(b"\n") + 1
+        return f"{self.path}, line {line}"
+
+    def close(self) -> None:
+        """See ``Rows``."""
+        if self._process == os.getpid():
+            os.close(self._descriptor)
+            self._process = None
+
+
+class ParquetRows:
+    """The rows of a parquet file, held as Arrow columns (compact, but in memory)."""
+
+    def __init__(self, path: str, source: str, span: slice) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise DataError(
+                f"source '{source}': reading {path} needs pyarrow; "
+                f"pip install 'curriculum_learning[parquet]'",
+                source=source,
+                key="prompt_data",
+                value=path,
+            ) from None
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(
+                f"source '{source}': {path} is not a readable parquet file: {error}",
+                source=source,
+                key="prompt_data",
+                value=path,
+            ) from None
+        self.path = path
+        start, stop, _ = span.indices(table.num_rows)
+        self._first = start
+        self._table = table.slice(start, max(stop - start, 0))
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self.fingerprint = {
+                "rows": len(self),
+                "span": [span.start, span.stop],
+                **_file_fingerprint(descriptor),
+            }
+        finally:
+            os.close(descriptor)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def records(self, indices: Sequence[int]) -> list[Record]:
+        """See ``Rows``."""
+        records: list[Record] = self._table.take(list(indices)).to_pylist()
+        return records
+
+    def where(self, index: int) -> str:
+        """See ``Rows``."""
+        return f"{self.path}, row {self._first + index}"
+
+    def close(self) -> None:
+        """See ``Rows``."""
+
+
+def _file_fingerprint(descriptor: int) -> dict[str, Any]:
+    """Size and a hash of blocks spread evenly over the file, both ends included."""
+    size = os.fstat(descriptor).st_size
+    digest = hashlib.blake2b(digest_size=16)
+    last = max(size - _HASHED_BYTES, 0)
+    for block in range(_HASHED_BLOCKS):
+        digest.update(os.pread(descriptor, _HASHED_BYTES, last * block // (_HASHED_BLOCKS - 1)))
+    return {"bytes": size, "hash": digest.hexdigest()}

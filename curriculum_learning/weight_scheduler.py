@@ -1,0 +1,326 @@
+"""Weights as functions of the rollout step: named schedules, and the reading of a weight.
+
+A schedule takes ``rollout_step`` (an integer >= 0) and returns the weight of one source, a finite
+number >= 0. Weights need not sum to 1: the shares in force are the weights divided by their sum.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from curriculum_learning.dotted_path import load_callable
+from curriculum_learning.errors import ScheduleError
+from curriculum_learning.expression import compile_lambda
+
+Schedule = Callable[[int], float]
+
+KEY = "data_source_weights"
+
+
+def linear(start: float, end: float, steps: int) -> Schedule:
+    """From ``start`` at step 0 to ``end`` at step ``steps`` in a straight line, then flat."""
+    return lambda rollout_step: _between(start, end, _progress(rollout_step, steps))
+
+
+def cosine(start: float, end: float, steps: int) -> Schedule:
+    """From ``start`` to ``end`` along half a cosine wave, slow at both ends, then flat."""
+    return lambda rollout_step: _between(
+        start, end, (1 - math.cos(math.pi * _progress(rollout_step, steps))) / 2
+    )
+
+
+def exponential(start: float, end: float, steps: int) -> Schedule:
+    """From ``start`` to ``end`` by a constant factor per step, then flat; both must be > 0."""
+
+    def weight(rollout_step: int) -> float:
+        part = _progress(rollout_step, steps)
+        return float(start ** (1 - part) * end**part)
+
+    return weight
+
+
+def levels(values: Sequence[float], steps: int) -> Schedule:
+    """Each of ``values`` for an equal part of ``steps``, then the last one."""
+    return lambda rollout_step: values[min(rollout_step * len(values) // steps, len(values) - 1)]
+
+
+def piecewise(points: Sequence[Sequence[float]]) -> Schedule:
+    """Straight lines between ``points`` of [step, weight]; flat before the first, after the last.
+
+    The steps of the points must increase.
+    """
+
+    def weight(rollout_step: int) -> float:
+        before = points[0]
+        for after in points:
+            if rollout_step <= after[0]:
+                if after[0] == before[0]:
+                    return after[1]
+                part = (rollout_step - before[0]) / (after[0] - before[0])
+                return _between(before[1], after[1], part)
+            before = after
+        return before[1]
+
+    return weight
+
+
+def _progress(rollout_step: int, steps: int) -> float:
+    return min(rollout_step / steps, 1.0)
+
+
+def _between(start: float, end: float, part: float) -> float:
+    # This form gives both ends exactly.
+    return start * (1 - part) + end * part
+
+
+_easy_to_hard = linear(0.9, 0.1, 200)
+_hard_to_easy = linear(0.1, 0.9, 200)
+_exponential_decay = exponential(0.9, 0.1, 200)
+_exponential_warmup = exponential(0.1, 0.9, 200)
+_level_increasing = levels((0.5, 0.6, 0.7, 0.8), 200)
+_level_decreasing = levels((0.8, 0.7, 0.6, 0.5), 200)
+
+
+def easy_to_hard(rollout_step: int) -> float:
+    """0.9 at step 0 down to 0.1 at step 200 in a straight line, then 0.1."""
+    return _easy_to_hard(rollout_step)
+
+
+def hard_to_easy(rollout_step: int) -> float:
+    """0.1 at step 0 up to 0.9 at step 200 in a straight line, then 0.9."""
+    return _hard_to_easy(rollout_step)
+
+
+def exponential_decay(rollout_step: int) -> float:
+    """0.9 at step 0 down to 0.1 at step 200 by a constant factor per step, then 0.1."""
+    return _exponential_decay(rollout_step)
+
+
+def exponential_warmup(rollout_step: int) -> float:
+    """0.1 at step 0 up to 0.9 at step 200 by a constant factor per step, then 0.9."""
+    return _exponential_warmup(rollout_step)
+
+
+def level_increasing(rollout_step: int) -> float:
+    """0.5, 0.6, 0.7 and 0.8 for 50 steps each, then 0.8."""
+    return _level_increasing(rollout_step)
+
+
+def level_decreasing(rollout_step: int) -> float:
+    """0.8, 0.7, 0.6 and 0.5 for 50 steps each, then 0.5."""
+    return _level_decreasing(rollout_step)
+
+
+NAMED: dict[str, Schedule] = {
+    schedule.__name__: schedule
+    for schedule in (
+        easy_to_hard,
+        hard_to_easy,
+        exponential_decay,
+        exponential_warmup,
+        level_increasing,
+        level_decreasing,
+    )
+}
+"""The schedules that a configuration can name by dotted path."""
+
+_DOCUMENTED_MODULE = "examples.curriculum_learning.weight_scheduler"
+
+
+def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule:
+    """Read one weight of a configuration.
+
+    Args:
+        value: A number >= 0; a text ``lambda step: ...`` (its grammar is that of
+            ``curriculum_learning.expression``); the dotted path of a function of the rollout
+            step; or a mapping that names a schedule with all its parameters:
+            ``{schedule: linear | cosine | exponential, start, end, steps}``,
+            ``{schedule: levels, values, steps}`` or
+            ``{schedule: piecewise, points: [[step, weight], ...]}``.
+        source_name: The source, for error messages.
+        key: The configuration key, for error messages.
+
+    Returns:
+        A function of the rollout step. It raises ScheduleError, naming the source and the step,
+        where the schedule raises or gives something else than a finite number >= 0.
+
+    Raises:
+        ScheduleError: The value is none of these. It names the source and shows what is wrong.
+    """
+    reader = _Reader(source_name, key)
+    if isinstance(value, str):
+        text = value.strip()
+        # A dotted path has no space in it; whatever has one was meant to be a lambda.
+        is_path = all(part.isidentifier() for part in text.split(".")) and "." in text
+        schedule = reader.function_at(text) if is_path else reader.expression(text)
+    elif isinstance(value, Mapping):
+        schedule = reader.named(value)
+    else:
+        weight = reader.number(value, "the weight")
+        return lambda rollout_step: weight
+    return _checked(schedule, source_name, key, value)
+
+
+def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
+    """The weight of each source at ``step``.
+
+    Raises:
+        ScheduleError: A schedule fails at this step, or all weights are 0.
+    """
+    weights = {name: schedule(step) for name, schedule in schedules.items()}
+    if not any(weights.values()):
+        raise ScheduleError(
+            f"{KEY}: the weights of all sources ({', '.join(weights)}) are 0 at step {step}; "
+            f"at least one must be > 0",
+            key=KEY,
+            value=weights,
+        )
+    return weights
+
+
+def shares_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
+    """The weights at ``step`` divided by their sum; raises as ``weights_at``."""
+    weights = weights_at(schedules, step)
+    largest = max(weights.values())  # dividing by it first keeps the sum finite
+    total = math.fsum(weight / largest for weight in weights.values())
+    return {name: weight / largest / total for name, weight in weights.items()}
+
+
+def _checked(schedule: Callable[[int], Any], source: str, key: str, value: object) -> Schedule:
+    """``schedule``, with every result checked."""
+
+    def weight(rollout_step: int) -> float:
+        def error(problem: str) -> ScheduleError:
+            return ScheduleError(
+                f"{key} of source '{source}': {value!r} {problem} at step {rollout_step}; "
+                f"a weight is a finite number >= 0",
+                source=source,
+                key=key,
+                value=value,
+            )
+
+        try:
+            result = schedule(rollout_step)
+        except Exception as raised:
+            raise error(f"raises {type(raised).__name__}: {raised}") from raised
+        if not _is_number(result):
+            raise error(f"gives {result!r}, which is no number,")
+        if not 0 <= result < math.inf:
+            raise error(f"gives {result!r}")
+        return float(result)
+
+    return weight
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+class _Reader:
+    """Reads the forms of one source's weight; its errors name the source."""
+
+    def __init__(self, source: str, key: str) -> None:
+        self.source = source
+        self.key = key
+
+    def error(self, value: object, problem: str) -> ScheduleError:
+        return ScheduleError(
+            f"{self.key} of source '{self.source}': {value!r}: {problem}",
+            source=self.source,
+            key=self.key,
+            value=value,
+        )
+
+    def number(self, value: object, what: str) -> float:
+        if not _is_number(value):
+            raise self.error(
+                value,
+                f"{what} must be a number"
+                + (
+                    ", a text 'lambda step: ...', a dotted path or a mapping with 'schedule'"
+                    if what == "the weight"
+                    else ""
+                ),
+            )
+        if not 0 <= value < math.inf:  # type: ignore[operator]  # a real number, just checked
+            raise self.error(value, f"{what} must be finite and >= 0")
+        return float(value)  # type: ignore[arg-type]  # likewise
+
+    def expression(self, text: str) -> Callable[[int], Any]:
+        try:
+            return compile_lambda(text)
+        except ValueError as error:
+            raise self.error(text, str(error)) from None
+
+    def function_at(self, path: str) -> Callable[[int], Any]:
+        try:
+            return load_callable(path)
+        except Exception as error:
+            # Configurations written for the example's own folder work without that folder.
+            module, _, name = path.rpartition(".")
+            if module == _DOCUMENTED_MODULE and name in NAMED:
+                return NAMED[name]
+            if type(error) is ValueError:
+                raise self.error(path, str(error)) from None
+            raise self.error(path, f"importing it raises {error!r}") from error
+
+    def named(self, value: Mapping[Any, Any]) -> Schedule:
+        shapes = {
+            "linear": {"start", "end", "steps"},
+            "cosine": {"start", "end", "steps"},
+            "exponential": {"start", "end", "steps"},
+            "levels": {"values", "steps"},
+            "piecewise": {"points"},
+        }
+        name = value.get("schedule")
+        if not isinstance(name, str) or name not in shapes:
+            raise self.error(value, f"'schedule' must be one of {', '.join(shapes)}")
+        given = {key for key in value if key != "schedule"}
+        if given != shapes[name]:
+            raise self.error(
+                value,
+                f"schedule {name} takes exactly {', '.join(sorted(shapes[name]))}"
+                + _difference("missing", shapes[name] - given)
+                + _difference("unknown", given - shapes[name]),
+            )
+        if name == "piecewise":
+            return piecewise(self._points(value))
+        steps = value["steps"]
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise self.error(value, f"steps must be a whole number >= 1, not {steps!r}")
+        if name == "levels":
+            values = value["values"]
+            if not _is_list(values) or not values:
+                raise self.error(value, "values must be a list of at least one number")
+            return levels([self.number(item, "each of values") for item in values], steps)
+        start, end = self.number(value["start"], "start"), self.number(value["end"], "end")
+        if name == "exponential" and not (start > 0 and end > 0):
+            raise self.error(value, "an exponential never reaches 0; start and end must be > 0")
+        return {"linear": linear, "cosine": cosine, "exponential": exponential}[name](
+            start, end, steps
+        )
+
+    def _points(self, value: Mapping[Any, Any]) -> list[tuple[float, float]]:
+        points = value["points"]
+        if not _is_list(points) or not points:
+            raise self.error(value, "points must be a list of at least one [step, weight]")
+        read: list[tuple[float, float]] = []
+        for point in points:
+            if not _is_list(point) or len(point) != 2:
+                raise self.error(value, f"a point is [step, weight], not {point!r}")
+            step, weight = (self.number(item, "each number of points") for item in point)
+            if read and step <= read[-1][0]:
+                raise self.error(value, "the steps of points must increase")
+            read.append((step, weight))
+        return read
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _difference(word: str, names: set[Any]) -> str:
+    return f"; {word}: {', '.join(sorted(map(str, names)))}" if names else ""
