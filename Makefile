@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint test-slime bench clean
+.PHONY: demo test lint test-slime clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,7 +23,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 
 test-slime: $(READY)  ## slime's own contract test and rollout functions: make test-slime SLIME_PATH=/path/to/slime
-	$(BIN)/python -m pytest -q tests_slime --slime-path "$(SLIME_PATH)"
+	$(BIN)/python -m pytest -q tests/with_slime --slime-path "$(SLIME_PATH)"
 
 clean:
 	rm -rf $(VENV) demo_output

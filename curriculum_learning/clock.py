@@ -88,5 +88,4 @@ class RolloutClock:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave."""
-        self._step, self._told = state["step"], state["told"]
-        self._override = state["override"]
+        self._step, self._told, self._override = state["step"], state["told"], state["override"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import sys
 import threading
@@ -120,13 +121,13 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=num_samples,
             )
         with self._serving():
+            step = self.rollout_step
             taken, dropped = self._buffers.take(num_samples)
             try:
                 fresh = self._draw(num_samples - len(taken))
             except BaseException:
                 self._buffers.restore((*taken, *dropped))
                 raise
-            step = self.rollout_step
             for waiting in taken:
                 self._groups.serve(waiting.group_index, waiting.served._replace(step=step))
                 self._tag_again(waiting.group, waiting.served.source, step)
@@ -489,10 +490,13 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             group = decode_group(data, self._sample_type)
             buffers.add(group_index, Served(*served), group, data)
         metadata = decode(state["metadata"])
+        clock = copy.copy(self._clock)
+        clock.load_state_dict(state["clock"])
+        # The last thing that can fail, and it changes nothing then; so does all before it.
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])
-        self._clock.load_state_dict(state["clock"])
-        self._buffers, self._groups, self._metadata = buffers, groups, metadata
+        self._buffers, self._groups, self._clock = buffers, groups, clock
+        self._metadata = metadata
         self._swallowed = None
 
     def _make_again(self, group_index: int, served: Served) -> Group:

@@ -200,14 +200,12 @@ class _Checker(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         function = node.func
-        name = (
-            self._math_name(function)
-            if isinstance(function, ast.Attribute)
-            else function.id
-            if isinstance(function, ast.Name)
-            else None
-        )
-        if name is None or name not in _FUNCTIONS or name == self.argument:
+        name: str | None = None
+        if isinstance(function, ast.Attribute):
+            name = self._math_name(function)
+        elif isinstance(function, ast.Name) and function.id != self.argument:
+            name = function.id
+        if name is None or name not in _FUNCTIONS:
             raise _refused(node, f"only these may be called: {', '.join(sorted(_FUNCTIONS))}")
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise _refused(node, "arguments are given by position, one by one")

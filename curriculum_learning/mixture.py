@@ -105,9 +105,11 @@ class Mixture:
                 key="prompt_data_source_names",
                 value=self.names,
             )
-        for index, source in enumerate(self.sources):
-            saved = state[source.name]
-            self._ledger.credits[index] = saved["credit"]
-            self.drawn[index] = saved["drawn"]
-            source.seek(Position(saved["epoch"], saved["offset"]))
+        saved = [state[name] for name in self.names]
+        credits = [item["credit"] for item in saved]
+        drawn = [item["drawn"] for item in saved]
+        positions = [Position(item["epoch"], item["offset"]) for item in saved]
+        self._ledger.credits, self.drawn = credits, drawn
+        for source, position in zip(self.sources, positions, strict=True):
+            source.seek(position)
         self.total_drawn = sum(self.drawn)

@@ -127,6 +127,10 @@ NAMED: dict[str, Schedule] = {
 }
 """The schedules that a configuration can name by dotted path."""
 
+_FORMS = (
+    "a number >= 0, a text 'lambda step: ...', the dotted path of a function "
+    "(package.module.function), or a mapping with 'schedule' and its parameters"
+)
 _DOCUMENTED_MODULE = "examples.curriculum_learning.weight_scheduler"
 
 
@@ -159,7 +163,9 @@ def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule
     elif isinstance(value, Mapping):
         schedule = reader.named(value)
     else:
-        weight = reader.number(value, "the weight")
+        if not _is_number(value):
+            raise reader.error(value, f"it is a {type(value).__name__}; a weight is {_FORMS}")
+        weight = reader.number(value, value, "a weight")
         return lambda rollout_step: weight
     return _checked(schedule, source_name, key, value)
 
@@ -234,22 +240,17 @@ class _Reader:
             value=value,
         )
 
-    def number(self, value: object, what: str) -> float:
-        if not _is_number(value):
-            raise self.error(
-                value,
-                f"{what} must be a number"
-                + (
-                    ", a text 'lambda step: ...', a dotted path or a mapping with 'schedule'"
-                    if what == "the weight"
-                    else ""
-                ),
-            )
-        if not 0 <= value < math.inf:  # type: ignore[operator]  # a real number, just checked
-            raise self.error(value, f"{what} must be finite and >= 0")
-        return float(value)  # type: ignore[arg-type]  # likewise
+    def number(self, item: object, whole: object, what: str) -> float:
+        """``item``, which is ``what`` of the configured value ``whole``."""
+        if not _is_number(item):
+            raise self.error(whole, f"{what} must be a number, not {item!r}")
+        if not 0 <= item < math.inf:  # type: ignore[operator]  # a real number, just checked
+            raise self.error(whole, f"{what} must be finite and >= 0, not {item!r}")
+        return float(item)  # type: ignore[arg-type]  # likewise
 
     def expression(self, text: str) -> Callable[[int], Any]:
+        if not text.startswith("lambda"):
+            raise self.error(text, f"a weight is {_FORMS}")
         try:
             return compile_lambda(text)
         except ValueError as error:
@@ -295,8 +296,8 @@ class _Reader:
             values = value["values"]
             if not _is_list(values) or not values:
                 raise self.error(value, "values must be a list of at least one number")
-            return levels([self.number(item, "each of values") for item in values], steps)
-        start, end = self.number(value["start"], "start"), self.number(value["end"], "end")
+            return levels([self.number(item, value, "each of values") for item in values], steps)
+        start, end = (self.number(value[key], value, key) for key in ("start", "end"))
         if name == "exponential" and not (start > 0 and end > 0):
             raise self.error(value, "an exponential never reaches 0; start and end must be > 0")
         return {"linear": linear, "cosine": cosine, "exponential": exponential}[name](
@@ -311,7 +312,7 @@ class _Reader:
         for point in points:
             if not _is_list(point) or len(point) != 2:
                 raise self.error(value, f"a point is [step, weight], not {point!r}")
-            step, weight = (self.number(item, "each number of points") for item in point)
+            step, weight = (self.number(item, value, "each number of points") for item in point)
             if read and step <= read[-1][0]:
                 raise self.error(value, "the steps of points must increase")
             read.append((step, weight))

@@ -1,0 +1,121 @@
+"""A small engine that treats its data source as slime does.
+
+It passes the bound method ``get_samples``, cuts off late groups, throws finished ones away for
+want of room, filters, changes samples in place and gives the unfinished back, or, fully
+asynchronous, does all that on a worker thread that swallows what is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.custom_log import custom_rollout_log_function
+from tests.harness import Group, interrupt
+
+Served = Callable[[Group], None]
+
+
+class SynchronousEngine:
+    """Asks for groups until enough have finished; the rest is given back half done."""
+
+    def __init__(
+        self,
+        source: DataSource,
+        args: Any,
+        *,
+        batch: int,
+        request: int,
+        seed: int,
+        drop: float = 0.0,
+        on_served: Served = lambda group: None,
+    ) -> None:
+        self.source, self.args = source, args
+        self.batch, self.request, self.drop = batch, request, drop
+        self.random = random.Random(seed)
+        self.on_served = on_served
+
+    def rollout(self, rollout_id: int) -> list[Group]:
+        """Generate, give back and log one rollout; gives what is trained on."""
+        get_samples = self.source.get_samples
+        trained: list[Group] = []
+        pending: list[Group] = []
+        while len(trained) < self.batch:
+            while len(pending) < self.batch - len(trained):
+                for group in get_samples(self.request):
+                    self.on_served(group)
+                    pending.append(group)
+            # Early groups of a request are likelier to finish early.
+            group = pending.pop(min(int(self.random.expovariate(0.2)), len(pending) - 1))
+            finish(group, self.random)
+            if self.random.random() >= self.drop:
+                trained.append(group)
+        # One more is finished but finds no room: it is thrown away without a word.
+        if len(pending) > 4:
+            finish(pending.pop(), self.random)
+        for group in pending:
+            interrupt(group, self.random.randrange(1, 4))
+        if pending:
+            self.source.add_samples(pending)
+        samples = [sample for group in trained for sample in group]
+        custom_rollout_log_function(rollout_id, self.args, samples, {}, 1.0)
+        return trained
+
+
+class FullyAsynchronousEngine:
+    """A worker thread keeps some groups in generation, across rollouts; it swallows errors."""
+
+    def __init__(self, source: DataSource, args: Any, *, concurrency: int, seed: int) -> None:
+        self.source, self.args, self.concurrency = source, args, concurrency
+        self.random = random.Random(seed)
+        self.finished: queue.Queue[Group] = queue.Queue()
+        self.served: list[Group] = []
+        self._stop = threading.Event()
+        self._worker = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> FullyAsynchronousEngine:
+        self._worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._worker.join()
+
+    def rollout(self, rollout_id: int, batch: int) -> list[Group]:
+        """Wait for ``batch`` finished groups and log them."""
+        trained = [self.finished.get(timeout=30) for _ in range(batch)]
+        samples = [sample for group in trained for sample in group]
+        custom_rollout_log_function(rollout_id, self.args, samples, {}, 1.0)
+        return trained
+
+    def _work(self) -> None:
+        active: list[Group] = []
+        while not self._stop.is_set():
+            with contextlib.suppress(Exception):
+                while len(active) < self.concurrency and self.finished.qsize() < self.concurrency:
+                    groups = self.source.get_samples(1)
+                    self.served += groups
+                    active += groups
+                if not active:
+                    self._stop.wait(0.001)
+                    continue
+                group = active.pop(self.random.randrange(len(active)))
+                if self.random.random() < 0.2:
+                    self.source.add_samples([interrupt(group)])
+                else:
+                    self.finished.put(finish(group, self.random))
+
+
+def finish(group: Group, randomness: random.Random) -> Group:
+    """Generate and score a group, in place."""
+    for sample in group:
+        sample.response += "done"
+        sample.response_length += 4
+        sample.status = type(sample).Status.COMPLETED
+        sample.reward = randomness.random()
+    return group

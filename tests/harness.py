@@ -1,0 +1,121 @@
+"""What tests build on: prompt files, data sources, one resume harness for whatever has state."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.checkpoint import read_state, write_state
+
+Group = list[Any]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """A jsonl file; gives its path."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def prompt_files(folder: Path, sizes: Mapping[str, int]) -> list[str]:
+    """One file per source; row i of source s has the prompt "s i"."""
+    return [
+        write_rows(
+            folder / f"{name}.jsonl",
+            ({"input": f"{name} {i}", "metadata": {"id": i}} for i in range(size)),
+        )
+        for name, size in sizes.items()
+    ]
+
+
+def arguments(folder: Path, sizes: Mapping[str, int], **changes: Any) -> argparse.Namespace:
+    """Arguments of a data source over ``prompt_files``, shuffled, saving to ``folder``."""
+    values: dict[str, Any] = {
+        "prompt_data": prompt_files(folder, sizes),
+        "data_source_weights": [1.0] * len(sizes),
+        "rollout_shuffle": True,
+        "n_samples_per_prompt": 2,
+        "rollout_batch_size": 16,
+        "save": str(folder / "save"),
+    }
+    return argparse.Namespace(**{**values, **changes})
+
+
+def data_source(folder: Path, sizes: Mapping[str, int], **changes: Any) -> DataSource:
+    """A data source over ``prompt_files``."""
+    return DataSource(arguments(folder, sizes, **changes))
+
+
+def name_of(group: Group) -> str:
+    """The source of a group."""
+    return str(group[0].metadata["data_source"])
+
+
+def row_of(group: Group) -> tuple[str, int, int]:
+    """Source, epoch and row of a group."""
+    metadata = group[0].metadata
+    return name_of(group), metadata["data_source_epoch"], metadata["data_source_row"]
+
+
+def interrupt(group: Group, tokens: int = 3) -> Group:
+    """Leave a group half generated, as an engine does that stops a rollout."""
+    for sample in group:
+        sample.tokens = [*sample.tokens, *range(tokens)]
+        sample.response += "x" * tokens
+        sample.response_length += tokens
+        sample.rollout_log_probs = [*(sample.rollout_log_probs or []), *[-0.5] * tokens]
+        sample.status = type(sample).Status.ABORTED
+    return group
+
+
+def as_data(groups: Iterable[Group]) -> list[list[dict[str, Any]]]:
+    """Groups as comparable data, as they are now: engines change samples in place."""
+    return copy.deepcopy([[sample.to_dict() for sample in group] for group in groups])
+
+
+class Stateful(Protocol):
+    """Whatever can be cut and resumed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go to a state."""
+
+
+def check_resume(
+    make: Callable[[], Any],
+    advance: Callable[[Any, int], Any],
+    steps: int,
+    folder: Path,
+) -> None:
+    """Whatever is cut at any position, once or twice, goes on as if it had not been.
+
+    Args:
+        make: Makes a fresh one.
+        advance: Does step i and gives what is observable of it, as comparable data.
+        steps: Number of steps.
+        folder: For state files; each state goes through a real one.
+    """
+    whole = make()
+    expected = [advance(whole, step) for step in range(steps)]
+    for cut in range(steps + 1):
+        part = make()
+        first = [advance(part, step) for step in range(cut)]
+        resumed = _through_a_file(part, make, folder)
+        middle = (cut + steps) // 2
+        second = [advance(resumed, step) for step in range(cut, middle)]
+        resumed_twice = _through_a_file(resumed, make, folder)
+        third = [advance(resumed_twice, step) for step in range(middle, steps)]
+        assert first + second + third == expected, f"cut at {cut} and {middle} of {steps}"
+
+
+def _through_a_file(part: Stateful, make: Callable[[], Any], folder: Path) -> Any:
+    write_state(folder / "harness.state", part.state_dict())
+    resumed = make()
+    resumed.load_state_dict(read_state(folder / "harness.state"))
+    return resumed

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from curriculum_learning import ConfigurationError, ScheduleError
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from tests.harness import arguments, name_of, prompt_files
+
+
+def test_the_same_configuration_in_any_form(tmp_path: Path) -> None:
+    """A namespace, a mapping, an OmegaConf node and a bare object give the same groups."""
+    values = vars(arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=[0.3, "lambda s: 0.7"]))
+    forms = (
+        argparse.Namespace(**values),
+        dict(values),
+        OmegaConf.create(values),
+        type("Args", (), dict(values)),
+    )
+    served = [[group[0].prompt for group in DataSource(form).get_samples(20)] for form in forms]
+    assert served == [served[0]] * 4
+
+
+def test_weights_by_name(tmp_path: Path) -> None:
+    """Weights given by name reach their sources whatever the order."""
+    args = arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights={"b": 0.0, "a": 1.0})
+    assert {name_of(group) for group in DataSource(args).get_samples(5)} == {"a"}
+
+
+def test_names_come_from_files_or_from_the_configuration(tmp_path: Path) -> None:
+    """A source is named by its file's stem, slice or not, or by prompt_data_source_names."""
+    (path,) = prompt_files(tmp_path, {"math": 5})
+    assert name_of(DataSource({"prompt_data": f"{path}@[1:3]"}).get_samples(1)[0]) == "math"
+    source = DataSource({"prompt_data": [Path(path)], "prompt_data_source_names": ["gsm8k"]})
+    assert name_of(source.get_samples(1)[0]) == "gsm8k"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "piece"),
+    [
+        ({"prompt_data": None}, "prompt_data", "must be a path"),
+        ({"prompt_data": []}, "prompt_data", "must be a path"),
+        ({"prompt_data": {"a": "b"}}, "prompt_data", "must be a path"),
+        ({"prompt_data": ["a.jsonl", 5]}, "prompt_data", "no path: 5"),
+        ({"prompt_data_source_names": ["a"]}, "prompt_data_source_names", "1 names for 2"),
+        ({"prompt_data_source_names": ["a", ""]}, "prompt_data_source_names", "list of names"),
+        ({"prompt_data_source_names": ["a", "a"]}, "prompt_data_source_names", "named 'a'"),
+        ({"data_source_weights": None}, "data_source_weights", "list of 2 weights"),
+        ({"data_source_weights": [1]}, "data_source_weights", "list of 2 weights"),
+        ({"data_source_weights": "0.5"}, "data_source_weights", "list of 2 weights"),
+        ({"data_source_weights": {"a": 1}}, "data_source_weights", "missing: ['b']"),
+        ({"data_source_weights": {"a": 1, "b": 1, "c": 1}}, "data_source_weights", "['c']"),
+        ({"data_source_weights": [1, -1]}, "data_source_weights", "source 'b'"),
+        ({"data_source_weights": [0, 0]}, "data_source_weights", "0 at step 0"),
+        ({"data_source_weights": [1, "lambda s: 2 - s / 400"]}, "data_source_weights", "step 801"),
+        ({"data_source_weights": [0, "lambda s: max(0, 9 - s)"]}, "data_source_weights", "step 9"),
+        ({"data_source_wieghts": [1, 1]}, "data_source_wieghts", "mean data_source_weights"),
+        ({"prompt_data_names": ["a"]}, "prompt_data_names", "not a key"),
+        ({"rollout_shuffle": "yes"}, "rollout_shuffle", "true or false"),
+        ({"rollout_global_dataset": 1}, "rollout_global_dataset", "true or false"),
+        ({"rollout_seed": "a"}, "rollout_seed", "whole number"),
+        ({"rollout_seed": True}, "rollout_seed", "whole number"),
+        ({"n_samples_per_prompt": 0}, "n_samples_per_prompt", "at least 1"),
+        ({"n_samples_per_prompt": 1.5}, "n_samples_per_prompt", "whole number"),
+        ({"rollout_batch_size": -1}, "rollout_batch_size", "at least 1"),
+        ({"num_rollout": -1}, "num_rollout", "at least 0"),
+        ({"rollout_max_prompt_len": 0}, "rollout_max_prompt_len", "at least 1"),
+        ({"input_key": ["a"]}, "input_key", "one entry per source"),
+        ({"input_key": ["a", None]}, "input_key", "source 'b'"),
+        ({"input_key": {"a": "x"}}, "input_key", "each source once"),
+        ({"label_key": 5}, "label_key", "expected str or null"),
+        ({"apply_chat_template": "yes"}, "apply_chat_template", "expected bool"),
+        ({"apply_chat_template_kwargs": [1]}, "apply_chat_template_kwargs", "mapping"),
+        ({"multimodal_keys": {"image": "images"}}, "multimodal_keys", "not supported yet"),
+        ({"buffer_filter_path": "nosuch.module.f"}, "buffer_filter_path", "no module nosuch"),
+        ({"buffer_filter_path": 5}, "buffer_filter_path", "dotted path"),
+        ({"on_missing_state": "ignore"}, "on_missing_state", "'error' or 'restart'"),
+        ({"save": 5}, "save", "folder"),
+    ],
+)
+def test_a_bad_value_is_named(
+    tmp_path: Path, changes: dict[str, Any], key: str, piece: str
+) -> None:
+    """A configuration that cannot be meant is one ValueError with key, value and remedy."""
+    args = arguments(tmp_path, {"a": 5, "b": 5}, **changes)
+    with pytest.raises(ConfigurationError) as raised:
+        DataSource(args)
+    assert key in str(raised.value)
+    assert piece in str(raised.value)
+    assert raised.value.key == key
+
+
+def test_schedules_are_tried_over_the_whole_run(tmp_path: Path) -> None:
+    """With num_rollout known a schedule need only hold for these steps, and must for all."""
+    weights = [1, "lambda step: 2 - step / 50"]
+    DataSource(arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=weights, num_rollout=100))
+    with pytest.raises(ScheduleError, match="step 101"):
+        DataSource(
+            arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=weights, num_rollout=102)
+        )
+    late = [1, "lambda step: 1 / (5000 - step)"]
+    with pytest.raises(ScheduleError, match="step 5000"):
+        DataSource(
+            arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=late, num_rollout=6000)
+        )

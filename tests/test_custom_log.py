@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning import custom_log
+from curriculum_learning.custom_log import custom_rollout_log_function, per_source_metrics
+from curriculum_learning.sample import Sample
+from tests.harness import arguments, interrupt, name_of
+
+SIZES = {"math": 20, "code": 20, "chat": 20}
+
+
+def sample(source: str | None, group: int | None, **values: Any) -> Sample:
+    """A sample as an engine returns it."""
+    metadata = {} if source is None else {"data_source": source, "source_name": source}
+    return Sample(group_index=group, metadata=metadata, **values)
+
+
+def test_metrics_are_those_of_the_samples() -> None:
+    """Counts, shares and statistics are measured per source, over samples in any nesting."""
+    metrics = per_source_metrics(
+        [
+            [sample("math", 1, reward=1.0, response_length=10), sample("math", 1, reward=0)],
+            sample("math", 2, reward=0.5, response_length=9, loss_mask=[1, 0, 1]),
+            [[sample("code", 3, reward=np.float32(0.25), response_length=4)]],
+        ]
+    )
+    assert metrics == {
+        "rollout/math/trained_share": pytest.approx(2 / 3),
+        "rollout/math/sample_count": 3,
+        "rollout/math/response_len/mean": 4, "rollout/math/response_len/median": 2,
+        "rollout/math/response_len/max": 10, "rollout/math/response_len/min": 0,
+        "rollout/math/raw_reward/mean": 0.5, "rollout/math/raw_reward/median": 0.5,
+        "rollout/math/raw_reward/max": 1.0, "rollout/math/raw_reward/min": 0.0,
+        "rollout/code/trained_share": pytest.approx(1 / 3),
+        "rollout/code/sample_count": 1,
+        "rollout/code/response_len/mean": 4, "rollout/code/response_len/median": 4,
+        "rollout/code/response_len/max": 4, "rollout/code/response_len/min": 4,
+        "rollout/code/raw_reward/mean": 0.25, "rollout/code/raw_reward/median": 0.25,
+        "rollout/code/raw_reward/max": 0.25, "rollout/code/raw_reward/min": 0.25,
+    }  # fmt: skip
+
+
+def test_rewards_in_any_form() -> None:
+    """Rewards in mappings are read by reward_key, and metadata's raw_reward goes first."""
+    shaped = sample("a", 1, reward=9.0)
+    shaped.metadata["raw_reward"] = 1.0
+    metrics = per_source_metrics(
+        [shaped, sample("a", 2, reward={"score": 0.5, "other": 7})], reward_key="score"
+    )
+    assert metrics["rollout/a/raw_reward/mean"] == 0.75
+    assert "rollout/a/missing_reward_count" not in metrics
+
+
+def test_what_is_missing_is_counted() -> None:
+    """A sample without reward or source fails nothing and is counted."""
+    broken = sample("a", 1, reward="good")
+    broken.metadata = None  # type: ignore[assignment]  # engines do that
+    metrics = per_source_metrics(
+        [broken, sample(None, 2), sample("a", 3), sample("a", 4, reward={"x": 1}),
+         sample("a", 5, reward=1.0), sample("a", None, reward=1.0)]
+    )  # fmt: skip
+    assert metrics["rollout/untagged_sample_count"] == 2
+    assert metrics["rollout/a/missing_reward_count"] == 2
+    assert metrics["rollout/a/sample_count"] == 4
+    assert metrics["rollout/a/trained_share"] == pytest.approx(4 / 6)
+    assert metrics["rollout/a/raw_reward/mean"] == 1.0
+    assert per_source_metrics([]) == {}
+
+
+def test_every_configured_source_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log function gives share, weight, buffer and epoch of all sources, as a line of JSON."""
+    args = arguments(tmp_path, SIZES, data_source_weights=[1, "lambda s: max(3 - s, 0)", 0])
+    source = DataSource(args)
+    groups = source.get_samples(8)
+    source.add_samples([interrupt(groups[0])])
+    trained = [s for group in groups[1:] for s in group]
+    with caplog.at_level(logging.INFO, "curriculum_learning.custom_log"):
+        assert custom_rollout_log_function(0, args, trained, {"extra": np.float64(1)}, 2.5) is True
+    (record,) = [r for r in caplog.records if r.name == "curriculum_learning.custom_log"]
+    metrics = json.loads(record.getMessage())
+    counts = {name: sum(name_of(group) == name for group in groups[1:]) for name in SIZES}
+    for name, share, weight in (("math", 0.25, 1), ("code", 0.75, 3), ("chat", 0, 0)):
+        assert metrics[f"rollout/{name}/weight"] == share
+        assert metrics[f"rollout/{name}/configured_weight"] == weight
+        assert metrics[f"rollout/{name}/trained_share"] == counts[name] / 7
+        assert metrics[f"rollout/{name}/sample_count"] == counts[name] * 2
+        assert metrics[f"rollout/{name}/buffer_length"] == (name == name_of(groups[0]))
+        assert metrics[f"rollout/{name}/epoch"] == 0
+    assert "rollout/chat/response_len/mean" not in metrics
+    assert metrics["extra"] == 1
+    assert metrics["rollout/step"] == 0
+    assert metrics["perf/rollout_time"] == 2.5
+    assert source.rollout_step == 1
+    assert source.state_dict()["groups"]["counts"]["trained"] == 7
+
+
+def test_a_callback_gets_the_metrics(tmp_path: Path) -> None:
+    """A configured callable is handed the dictionary and the rollout, instead of the log."""
+    got: list[tuple[dict[str, float], int]] = []
+    args = arguments(
+        tmp_path,
+        SIZES,
+        data_source_metrics_callback=lambda metrics, rollout: got.append((metrics, rollout)),
+    )
+    source = DataSource(args)
+    for rollout_id in range(3):
+        samples = [s for group in source.get_samples(4) for s in group]
+        custom_rollout_log_function(rollout_id, args, samples, {"a": 1}, 1.0)
+    assert [step for _, step in got] == [0, 1, 2]
+    assert got[2][0]["a"] == 1
+    assert "rollout/math/weight" in got[2][0]
+
+
+def test_the_data_source_is_found_by_its_args(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one made last from the very args object is told; with none it is said, once."""
+    monkeypatch.setattr(custom_log, "_told_not_found", False)
+    args = arguments(tmp_path, SIZES)
+    sources = [DataSource(args), DataSource(args)]
+    other = DataSource(vars(args))
+    custom_rollout_log_function(5, args, [], None, 1.0)
+    assert [source.rollout_step for source in (*sources, other)] == [0, 6, 0]
+    assert not caplog.records
+    for _ in range(2):
+        stranger = arguments(tmp_path, SIZES)
+        with caplog.at_level(logging.INFO):
+            custom_rollout_log_function(5, stranger, [sample("math", 1, reward=1.0)], None, 1.0)
+    assert caplog.text.count("made from these args") == 1
+    assert caplog.text.count('"rollout/math/raw_reward/mean":1.0') == 2

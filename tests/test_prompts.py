@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from curriculum_learning import ConfigurationError, DataError
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from tests.harness import write_rows
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a tokenizer that splits at white space and has a chat template."""
+    words = {word: i for i, word in enumerate(["[UNK]", "user", "short", "long"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers is half typed
+        tokenizer_object=tokenizer, unk_token="[UNK]"
+    )
+    fast.chat_template = (
+        "{% if tools %}tools: {{ tools | length }} {% endif %}"
+        "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+        "{% if mark %}{{ mark }}{% endif %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    folder = tmp_path_factory.mktemp("checkpoint")
+    fast.save_pretrained(folder)
+    return str(folder)
+
+
+def serve(path: str, count: int = 1, **changes: Any) -> list[list[Any]]:
+    """The first groups of a data source over one file in file order."""
+    return DataSource({"prompt_data": path, "n_samples_per_prompt": 2, **changes}).get_samples(
+        count
+    )
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_prompt_label_metadata_and_tools(tmp_path: Path, kind: str) -> None:
+    """Text and chat prompts, labels, metadata and tools arrive as they are in the file."""
+    rows: list[dict[str, Any]] = [
+        {"q": "short", "a": "1", "meta": {"id": 0, "tags": ["x"]}, "tools": '[{"name": "f"}]'},
+        {"q": "long", "a": "2", "meta": {"id": 1, "tags": []}, "tools": None},
+    ]
+    path = str(tmp_path / f"rows.{kind}")
+    if kind == "jsonl":
+        write_rows(Path(path), rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    first, second = serve(path, 2, input_key="q", label_key="a", metadata_key="meta")
+    assert [sample.prompt for sample in (*first, *second)] == ["short", "short", "long", "long"]
+    assert first[0].label == "1"
+    assert first[0].metadata["tags"] == ["x"]
+    assert first[0].metadata["tools"] == [{"name": "f"}]
+    assert second[1].metadata["id"] == 1
+    assert "tools" not in second[0].metadata
+
+
+def test_chat_prompts_without_a_template_stay_messages(tmp_path: Path) -> None:
+    """A list of messages is served as it is, each sample with its own copy."""
+    messages = [{"role": "user", "content": "short"}]
+    (group,) = serve(write_rows(tmp_path / "chat.jsonl", [{"input": messages}]))
+    assert group[0].prompt == group[1].prompt == messages
+    group[0].prompt[0]["content"] = "changed"
+    assert group[1].prompt == messages
+
+
+def test_the_chat_template_is_applied(tmp_path: Path, checkpoint: str) -> None:
+    """Text becomes a user message; tools and template arguments reach the template."""
+    path = write_rows(
+        tmp_path / "chat.jsonl",
+        [
+            {"input": "short"},
+            {"input": [{"role": "system", "content": "s"}], "tools": [{"name": "f"}]},
+        ],
+    )
+    first, second = serve(
+        path, 2, hf_checkpoint=checkpoint, apply_chat_template=True,
+        apply_chat_template_kwargs={"mark": "!"}, dump_details=str(tmp_path / "dump"),
+    )  # fmt: skip
+    assert first[0].prompt == "<user> short !<assistant>"
+    assert second[0].prompt == "tools: 1 <system> s !<assistant>"
+    assert (tmp_path / "dump" / "tokenizer" / "tokenizer.json").exists()
+
+
+def test_long_prompts_are_left_out_and_counted(
+    tmp_path: Path, checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prompts over the limit are not served, their number is logged, and len() is without them."""
+    path = write_rows(
+        tmp_path / "rows.jsonl", ({"input": " ".join(["long"] * n)} for n in (1, 5, 2, 6, 3))
+    )
+    args = {"prompt_data": path, "hf_checkpoint": checkpoint, "rollout_max_prompt_len": 3}
+    with caplog.at_level(logging.INFO):
+        source = DataSource(args)
+    assert len(source) == 3
+    assert "2 of 5 prompts left out" in caplog.text
+    lengths = [len(group[0].prompt.split()) for group in source.get_samples(6)]
+    assert lengths == [1, 2, 3, 1, 2, 3]
+    path = write_rows(tmp_path / "all_long.jsonl", [{"input": "long long long long"}])
+    with pytest.raises(ConfigurationError, match="none of its 1 prompts") as raised:
+        DataSource({**args, "prompt_data": path})
+    assert raised.value.key == "rollout_max_prompt_len"
+
+
+def test_the_length_limit_does_not_apply_to_messages(
+    tmp_path: Path, checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages without a template cannot be measured: they are kept, with a warning."""
+    path = write_rows(
+        tmp_path / "chat.jsonl", [{"input": [{"role": "user", "content": "long " * 9}]}]
+    )
+    assert serve(path, hf_checkpoint=checkpoint, rollout_max_prompt_len=3)
+    assert "does not apply to 1 prompts" in caplog.text
+
+
+def test_keys_may_differ_per_source(tmp_path: Path, checkpoint: str) -> None:
+    """Each source may have columns, label and template of its own."""
+    paths = [
+        write_rows(
+            tmp_path / "math.jsonl", [{"question": "short", "answer": "1", "info": {"x": 1}}]
+        ),
+        write_rows(tmp_path / "code.jsonl", [{"input": "long", "metadata": {"x": 2}}]),
+    ]
+    source = DataSource(
+        {
+            "prompt_data": paths, "data_source_weights": [1, 1], "hf_checkpoint": checkpoint,
+            "input_key": ["question", "input"], "label_key": ["answer", None],
+            "metadata_key": {"code": "metadata", "math": "info"},
+            "apply_chat_template": [True, False],
+        }
+    )  # fmt: skip
+    by_name = {group[0].metadata["data_source"]: group[0] for group in source.get_samples(2)}
+    assert (by_name["math"].prompt, by_name["math"].label) == ("<user> short <assistant>", "1")
+    assert (by_name["code"].prompt, by_name["code"].label) == ("long", None)
+    assert [by_name[name].metadata["x"] for name in ("math", "code")] == [1, 2]
+
+
+def test_a_rows_own_source_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A row's own data_source or source_name is kept under data_source_original, with a warning."""
+    path = write_rows(
+        tmp_path / "math.jsonl",
+        [
+            {"input": "a", "metadata": {"data_source": "gsm8k", "id": 1}},
+            {"input": "b", "metadata": {"source_name": "aime", "data_source": "aime"}},
+            {"input": "c", "metadata": {"source_name": "x", "data_source": "y"}},
+            {"input": "d", "metadata": {"id": 4}},
+        ],
+    )
+    groups = serve(path, 4)
+    assert [group[0].metadata.get("data_source_original") for group in groups] == [
+        "gsm8k", "aime", {"data_source": "y", "source_name": "x"}, None,
+    ]  # fmt: skip
+    assert {group[0].metadata["data_source"] for group in groups} == {"math"}
+    assert caplog.text.count("3 rows") == len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "piece"),
+    [
+        ({"text": "a"}, {}, "input_key 'input' is missing; its columns are ['text']"),
+        ({"input": None}, {}, "input_key 'input' is missing"),
+        ({"input": 5}, {}, "neither text nor a list of messages"),
+        ({"input": []}, {}, "neither text nor a list of messages"),
+        ({"input": ["a"]}, {}, "neither text nor a list of messages"),
+        ({"input": "a"}, {"label_key": "label"}, "label_key 'label' is missing"),
+        ({"input": "a", "metadata": "b"}, {}, "metadata_key 'metadata' is not a mapping"),
+        ({"input": "a", "tools": "{"}, {}, "tools' is not valid JSON"),
+        ({"input": "a", "tools": 5}, {}, "is a int, not a list"),
+    ],
+)
+def test_a_bad_row_is_found_at_the_start(
+    tmp_path: Path, row: dict[str, Any], changes: dict[str, Any], piece: str
+) -> None:
+    """A row that cannot be served is an error at construction, with source, file and line."""
+    path = write_rows(tmp_path / "math.jsonl", [{"input": "good", "label": "1"}, row])
+    with pytest.raises(DataError) as raised:
+        DataSource({"prompt_data": path, **changes})
+    assert "source 'math'" in str(raised.value)
+    assert "math.jsonl, line 2" in str(raised.value)
+    assert piece in str(raised.value)
+    assert raised.value.source == "math"
+
+
+@pytest.mark.parametrize("key", ["apply_chat_template", "rollout_max_prompt_len"])
+def test_a_missing_tokenizer_is_named(tmp_path: Path, key: str) -> None:
+    """What needs a tokenizer says so, and where to set it."""
+    path = write_rows(tmp_path / "math.jsonl", [{"input": "a"}])
+    value = {"apply_chat_template": True, "rollout_max_prompt_len": 5}[key]
+    with pytest.raises(ConfigurationError, match=f"{key} needs a tokenizer; set hf_checkpoint"):
+        DataSource({"prompt_data": path, key: value})
+    with pytest.raises(ConfigurationError, match="has no tokenizer"):
+        DataSource({"prompt_data": path, key: value, "hf_checkpoint": str(tmp_path)})
