@@ -16,7 +16,7 @@ from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.rows import file_of
 from curriculum_learning.weight_scheduler import KEY as WEIGHTS_KEY
-from curriculum_learning.weight_scheduler import Schedule, parse_weight, shares_at
+from curriculum_learning.weight_scheduler import Schedule, normalise, parse_weight, weights_at
 
 STEPS_CHECKED = 1000
 """How many steps of a schedule are tried at the start when ``num_rollout`` is not known."""
@@ -214,7 +214,7 @@ def _check_schedules(sources: Sequence[SourceConfig], num_rollout: int | None) -
     weights = {source.name: source.weight for source in sources}
     if not weights:
         return False
-    shares = [shares_at(weights, step) for step in range(num_rollout or STEPS_CHECKED)]
+    shares = [normalise(weights_at(weights, step)) for step in range(num_rollout or STEPS_CHECKED)]
     return any(share != shares[0] for share in shares)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from curriculum_learning.apportionment import Apportionment, units_of
 from curriculum_learning.errors import CheckpointError
 from curriculum_learning.source import Position, Source
-from curriculum_learning.weight_scheduler import Schedule, shares_at, weights_at
+from curriculum_learning.weight_scheduler import Schedule, normalise, weights_at
 
 
 class Draw(NamedTuple):
@@ -22,6 +22,15 @@ class Draw(NamedTuple):
     """The rollout step whose weights decided."""
     units: Sequence[int]
     """What the ledger credited the sources with."""
+
+
+class _InForce(NamedTuple):
+    """What holds at one step; kept, because thousands of draws share a step."""
+
+    step: int
+    weights: dict[str, float]
+    shares: dict[str, float]
+    units: list[int]
 
 
 class Mixture:
@@ -41,8 +50,7 @@ class Mixture:
         self.total_drawn = 0
         self._schedules = {source.name: schedules[source.name] for source in self.sources}
         self._ledger = Apportionment(len(self.sources))
-        self._units_step = -1
-        self._units: list[int] = []
+        self._force = _InForce(-1, {}, {}, [])
 
     def __len__(self) -> int:
         return sum(source.size for source in self.sources)
@@ -54,23 +62,27 @@ class Mixture:
 
     def weights(self, step: int) -> dict[str, float]:
         """The configured weights at ``step``; raises as ``weight_scheduler.weights_at``."""
-        return weights_at(self._schedules, step)
+        return self._at(step).weights
 
     def shares(self, step: int) -> dict[str, float]:
         """The shares in force at ``step``; raises as ``weight_scheduler.weights_at``."""
-        return shares_at(self._schedules, step)
+        return self._at(step).shares
+
+    def _at(self, step: int) -> _InForce:
+        if self._force.step != step:
+            weights = weights_at(self._schedules, step)
+            self._force = _InForce(step, weights, normalise(weights), units_of([*weights.values()]))
+        return self._force
 
     def draw(self, step: int) -> Draw:
         """Draw the next row with the weights of ``step``."""
-        if step != self._units_step:
-            self._units = units_of(list(self.weights(step).values()))
-            self._units_step = step
-        index = self._ledger.draw(self._units)
+        units = self._at(step).units
+        index = self._ledger.draw(units)
         source = self.sources[index]
         position = source.position
         self.drawn[index] += 1
         self.total_drawn += 1
-        return Draw(source.name, source.next_row(), position, step, self._units)
+        return Draw(source.name, source.next_row(), position, step, units)
 
     def undo(self, draw: Draw) -> None:
         """Take back the latest draw, as if it had not been made."""

@@ -187,9 +187,8 @@ def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]
     return weights
 
 
-def shares_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
-    """The weights at ``step`` divided by their sum; raises as ``weights_at``."""
-    weights = weights_at(schedules, step)
+def normalise(weights: Mapping[str, float]) -> dict[str, float]:
+    """Shares: the weights, at least one of them > 0, divided by their sum."""
     largest = max(weights.values())  # dividing by it first keeps the sum finite
     total = math.fsum(weight / largest for weight in weights.values())
     return {name: weight / largest / total for name, weight in weights.items()}

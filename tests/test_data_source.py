@@ -512,7 +512,7 @@ def test_20_calls_per_rollout_move_the_schedule_one_step(tmp_path: Path) -> None
 
 
 def test_the_step_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current rollout of slime counts where its module is loaded, and evaluating changes nothing."""
+    """The rollout of slime counts where its module is loaded; evaluating changes nothing."""
     source = varying(tmp_path)
     module = types.ModuleType("slime.rollout.sample_hooks")
     monkeypatch.setitem(sys.modules, "slime.rollout.sample_hooks", module)

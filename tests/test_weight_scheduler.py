@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum_learning import ScheduleError, parse_weight, weight_scheduler
-from curriculum_learning.weight_scheduler import NAMED, shares_at
+from curriculum_learning.weight_scheduler import NAMED, normalise, weights_at
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_function_of_the_working_directory(
 def test_shares_are_the_weights_made_to_sum_to_one() -> None:
     """Shares are normalised weights; all weights 0 is an error that names the step."""
     schedules = {name: parse_weight(w, name) for name, w in {"a": 3, "b": "lambda s: 1"}.items()}
-    assert shares_at(schedules, 0) == {"a": 0.75, "b": 0.25}
+    assert normalise(weights_at(schedules, 0)) == {"a": 0.75, "b": 0.25}
     schedules = {"a": parse_weight("lambda step: max(0, 5 - step)", "a")}
     with pytest.raises(ScheduleError, match="step 5"):
-        shares_at(schedules, 5)
+        weights_at(schedules, 5)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.config import read_config
+from curriculum_learning.data_source import saved_rollouts
+from curriculum_learning.dotted_path import load_callable
+from tests.harness import Group, interrupt, write_rows
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the README in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the prompt files that the README names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    rows = [{"input": f"prompt {i}", "metadata": {}} for i in range(6000)]
+    for name in ("math", "code"):
+        write_rows(tmp_path / "data" / f"{name}.jsonl", rows)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        pa.Table.from_pylist([{"input": row["input"]} for row in rows]), "data/chat.parquet"
+    )
+    return tmp_path
+
+
+def test_the_yaml_of_the_readme_works(folder: Path) -> None:
+    """The sources and weights shown for slime give a data source."""
+    (text,) = blocks("yaml")
+    source = DataSource(yaml.safe_load(text))
+    assert len(source) == 6000 + 6000 + 5000
+    assert source.source_status()["math"]["weight"] == pytest.approx(0.3 / 0.9)
+
+
+def test_the_paths_of_the_readme_exist() -> None:
+    """What is handed to slime by dotted path can be imported."""
+    paths = re.findall(r"-path (curriculum_learning\.\S+)", README)
+    assert len(paths) == 2
+    for path in paths:
+        assert load_callable(path)
+
+
+def test_the_loop_of_the_readme_works(folder: Path) -> None:
+    """The plain loop runs as printed, and run again it goes on after its last save."""
+
+    def generate(groups: list[Group]) -> tuple[list[Group], list[Group]]:
+        return groups[:32], [interrupt(group) for group in groups[32:]]
+
+    trained: list[Group] = []
+    (text,) = blocks("python")
+    program = text.replace("200)", "6)")
+    names: dict[str, Any] = {"generate": generate, "train": trained.extend}
+    exec(compile(program, "README.md", "exec"), names)
+    assert len(trained) == 6 * 32
+    assert saved_rollouts(folder / "checkpoints") == list(range(6))
+    exec(compile(program.replace("6)", "9)"), "README.md", "exec"), names)
+    ids = [group[0].group_index for group in trained]
+    assert len(ids) == len(set(ids)) == 9 * 32
+
+
+def test_the_table_of_weights_is_true() -> None:
+    """Every example in the table of weight forms can be read."""
+    examples = re.findall(r"^\| \w+ \| `(.*?)`", README, flags=re.MULTILINE)
+    assert len(examples) == 6
+    for example in examples:
+        value = yaml.safe_load(example)
+        if value != "my_package.my_module.my_schedule":
+            read_config({"prompt_data": "a.jsonl", "data_source_weights": [value]})
+
+
+def test_links_between_documents_hold() -> None:
+    """Relative links in README and docs lead to files that are there."""
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
