@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curriculum_learning.buffer import Buffers
-from curriculum_learning.checkpoint import read_state, write_state
 from curriculum_learning.clock import RolloutClock
 from curriculum_learning.codec import CannotStoreError, decode, decode_group, encode, encode_group
 from curriculum_learning.config import Config, read_config
@@ -21,11 +20,12 @@ from curriculum_learning.errors import (
     CheckpointError,
     ConfigurationError,
     CurriculumLearningError,
-    GroupError,
 )
 from curriculum_learning.groups import GroupLedger, Served
 from curriculum_learning.mixture import Draw, Mixture
 from curriculum_learning.prompts import Prompts, load_tokenizer
+from curriculum_learning.resume import check_fit, find_state, save_state
+from curriculum_learning.returned import ReturnCheck
 from curriculum_learning.sample import (
     EPOCH_KEY,
     ROW_KEY,
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 Fate = Literal["trained", "finished", "dropped"]
 
-_FILE = "curriculum_learning_{}.state"
 _NO_SOURCE = ""
 """Stands for the engine's own prompts (``rollout_global_dataset: false``)."""
 
@@ -215,100 +214,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 lacks source tags, or holds what a checkpoint cannot.
         """
         with self._serving():
-            if not isinstance(samples, (list, tuple)):
-                raise GroupError(
-                    f"add_samples takes a list of groups, not a {type(samples).__name__}"
-                )
-            accepted: dict[int, tuple[Served, Group, bytes]] = {}
-            for number, group in enumerate(samples):
-                what = f"add_samples: group {number} of {len(samples)}"
-                group_index, served = self._identify(group, what)
-                if group_index in accepted or group_index in self._buffers:
-                    raise GroupError(
-                        f"{what}, group_index {group_index}, was given back already; give each "
-                        f"group back once",
-                        source=served.source,
-                        key="group_index",
-                        value=group_index,
-                    )
-                try:
-                    data = encode_group(group)
-                except CannotStoreError as error:
-                    raise GroupError(
-                        f"{what}, group_index {group_index} of source '{served.source}': {error}",
-                        source=served.source,
-                        key="group_index",
-                        value=group_index,
-                    ) from None
-                accepted[group_index] = (served, group, data)
-            for group_index, (served, group, data) in accepted.items():
-                self._groups.give_back(group_index)
-                self._buffers.add(group_index, served, group, data)
-
-    def _identify(self, group: Any, what: str) -> tuple[int, Served]:
-        """The id of a group that came back, and how it was handed out."""
-        if not isinstance(group, list):
-            raise GroupError(f"{what} is a {type(group).__name__}, not a list of samples")
-        if len(group) != self._groups.size:
-            raise GroupError(
-                f"{what} has {len(group)} samples; a group has n_samples_per_prompt="
-                f"{self._groups.size}",
-                key="n_samples_per_prompt",
-                value=len(group),
+            check = ReturnCheck(
+                self._sample_type, self._groups, self._buffers, self._prompts or None
             )
-        samples = list(flatten(group))
-        if not all(isinstance(sample, self._sample_type) for sample in samples):
-            raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
-        ids = {sample.group_index for sample in samples}
-        if len(ids) != 1 or not isinstance(group_index := next(iter(ids)), int):
-            raise GroupError(
-                f"{what} has the group_index {sorted(map(str, ids))}; all samples of a group "
-                f"carry the one that get_samples gave them",
-                key="group_index",
-                value=sorted(map(str, ids)),
-            )
-        source = self._source_of(samples, f"{what}, group_index {group_index},")
-        if group_index not in self._buffers:
-            self._groups.check_return(group_index, what)
-        served = self._groups.in_flight.get(group_index) or _served_from_tags(samples, source)
-        if served.source != source:
-            raise GroupError(
-                f"{what}, group_index {group_index}, is tagged as source '{source}' but was "
-                f"served from '{served.source}'",
-                source=source,
-                key=SOURCE_KEY,
-                value=source,
-            )
-        expected = set(range(served.first_index, served.first_index + self._groups.size))
-        found = {sample.index for sample in samples}
-        if found != expected and not (len(samples) != len(group) and found <= expected):
-            raise GroupError(
-                f"{what}, group_index {group_index} of source '{source}', has samples with index "
-                f"{sorted(map(str, found))}; it was served with {min(expected)} to "
-                f"{max(expected)}",
-                source=source,
-                key="index",
-                value=sorted(map(str, found)),
-            )
-        return group_index, served
-
-    def _source_of(self, samples: list[Any], what: str) -> str:
-        if self._mixture is None:
-            return _NO_SOURCE
-        tags = {
-            sample.metadata.get(key) if isinstance(sample.metadata, dict) else None
-            for sample in samples
-            for key in (SOURCE_KEY, SOURCE_NAME_KEY)
-        }
-        if len(tags) == 1 and (tag := next(iter(tags))) in self._prompts:
-            return str(tag)
-        raise GroupError(
-            f"{what} has the source tags {sorted(map(str, tags))} in metadata['{SOURCE_KEY}'] and "
-            f"metadata['{SOURCE_NAME_KEY}']; all its samples must carry the one they were served "
-            f"with; the sources are {list(self._prompts)}",
-            key=SOURCE_KEY,
-            value=sorted(map(str, tags)),
-        )
+            for returned in check.accept(samples):
+                self._groups.give_back(returned.group_index)
+                self._buffers.add(*returned)
 
     # Feedback
 
@@ -396,9 +307,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """The whole state at one moment, as plain data (numbers, text, bytes, lists, mappings)."""
         with self._lock:
             return {
-                "seed": self.config.seed,
-                "shuffle": self.config.shuffle,
-                "sources": {name: p.fingerprint for name, p in self._prompts.items()},
+                "identity": self._identity(),
                 "mixture": self._mixture.state_dict() if self._mixture else {},
                 "clock": self._clock.state_dict(),
                 "groups": self._groups.state_dict(),
@@ -420,51 +329,22 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 state; nothing has changed then.
         """
         with self._lock:
-            self._check_state(state)
             try:
+                check_fit(state["identity"], self._identity())
                 self._restore(state)
+            except CurriculumLearningError:
+                raise
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise CheckpointError(f"the state cannot be read: {error!r}") from error
+                raise CheckpointError(f"this is no state of a data source: {error!r}") from error
 
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        try:
-            saved = dict(state["sources"])
-            facts = {
-                "rollout_seed": (state["seed"], self.config.seed),
-                "rollout_shuffle": (state["shuffle"], self.config.shuffle),
-                "n_samples_per_prompt": (state["groups"]["size"], self._groups.size),
-            }
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"this is no state of a data source: {error!r}") from error
-        if set(saved) != set(self._prompts):
-            raise CheckpointError(
-                f"the state was saved with the sources {sorted(saved)}, the configuration has "
-                f"{sorted(self._prompts)}; resume with the sources it was saved with",
-                key="prompt_data_source_names",
-                value=sorted(self._prompts),
-            )
-        for name, prompts in self._prompts.items():
-            present = prompts.fingerprint
-            changed = [key for key in present if saved[name].get(key) != present[key]]
-            if changed:
-                raise CheckpointError(
-                    f"source '{name}' is not what it was when the state was saved: "
-                    + ", ".join(
-                        f"{key} {saved[name].get(key)!r} -> {present[key]!r}" for key in changed
-                    )
-                    + f"; resume with the prompts it was saved with ({prompts.config.path} now)",
-                    source=name,
-                    key="prompt_data",
-                    value=prompts.config.path,
-                )
-        for key, (before, now) in facts.items():
-            if before != now:
-                raise CheckpointError(
-                    f"the state was saved with {key}={before}, the configuration has {now}; "
-                    f"resume with {key}={before}",
-                    key=key,
-                    value=now,
-                )
+    def _identity(self) -> dict[str, Any]:
+        """What decides which prompt a position means."""
+        return {
+            "sources": {name: prompts.fingerprint for name, prompts in self._prompts.items()},
+            "rollout_seed": self.config.seed,
+            "rollout_shuffle": self.config.shuffle,
+            "n_samples_per_prompt": self._groups.size,
+        }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         buffers = Buffers(list(self._prompts) or [_NO_SOURCE], self._buffers.choose)
@@ -528,8 +408,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 logger.warning("save is not set: the state of the data source is not saved")
             return
         with self._writing:
-            state = self.state_dict()
-            write_state(_path(self.config.save, rollout_id), {"rollout_id": rollout_id, **state})
+            save_state(self.config.save, rollout_id, self.state_dict())
 
     def load(self, rollout_id: int | None = None) -> None:
         """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).
@@ -541,43 +420,23 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             CheckpointError: There is no such state, it is damaged or foreign, or it does not fit
                 the configuration. With ``on_missing_state: restart`` a missing one is a warning.
         """
-        folder = self.config.load
-        if self._mixture is None or folder is None:
-            if rollout_id is not None and rollout_id >= 0 and self._mixture is not None:
+        if self._mixture is None:
+            return
+        resumes = rollout_id is not None and rollout_id >= 0
+        if self.config.load is None:
+            if resumes:
                 logger.warning(
-                    "load(%d): neither load nor save is set, so the data source starts afresh",
+                    "load(%s): neither load nor save is set, so the data source starts afresh",
                     rollout_id,
                 )
             return
-        saved = saved_rollouts(folder)
-        if rollout_id is None:
-            rollout_id = max(saved, default=-1)
-        path = _path(folder, rollout_id)
-        if rollout_id not in saved:
-            if rollout_id >= 0:
-                self._miss(path, rollout_id, saved)
-            return
-        self.load_state_dict(read_state(path))
-        logger.info("data source resumed from %s, rollout step %d", path, self.rollout_step)
-
-    def _miss(self, path: Path, rollout_id: int, saved: list[int]) -> None:
-        problem = (
-            f"there is no data source state for rollout {rollout_id}, which is being resumed: "
-            f"{path} does not exist; rollouts with a state there: {saved or 'none'}"
-        )
-        if self.config.on_missing_state == "error":
-            raise CheckpointError(
-                f"{problem}. Resume from one of these, or set on_missing_state: restart to serve "
-                f"all prompts from the beginning",
-                key="load",
-                value=str(path),
-            )
-        line = "!" * 80
-        logger.warning(
-            "\n%s\n%s.\nALL PROMPTS ARE SERVED FROM THE BEGINNING.\n%s", line, problem, line
-        )
-        with self._lock:
-            self._clock.rollout_logged(rollout_id)
+        state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
+        if state is not None:
+            self.load_state_dict(state)
+            logger.info("the data source goes on at rollout step %d", self.rollout_step)
+        elif rollout_id is not None and resumes:
+            with self._lock:
+                self._clock.rollout_logged(rollout_id)
 
     # The rest of slime's protocol
 
@@ -628,18 +487,6 @@ def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer |
     return _registry.get(id(args))
 
 
-def saved_rollouts(folder: Path) -> list[int]:
-    """The rollouts of which ``folder`` holds a state, ascending."""
-    before, after = _FILE.split("{}")
-    names = [path.name for path in (folder / "rollout").glob(_FILE.format("*"))]
-    ids = [name.removeprefix(before).removesuffix(after) for name in names]
-    return sorted(int(number) for number in ids if number.lstrip("-").isdigit())
-
-
-def _path(folder: Path, rollout_id: int) -> Path:
-    return folder / "rollout" / _FILE.format(rollout_id)
-
-
 def _open_prompts(config: Config) -> dict[str, Prompts]:
     templated = [source.name for source in config.sources if source.apply_chat_template]
     limited = [source.name for source in config.sources if source.max_prompt_len is not None]
@@ -663,20 +510,6 @@ def _rows_by_source(draws: Sequence[Draw]) -> dict[str, list[int]]:
     for draw in draws:
         rows.setdefault(draw.source, []).append(draw.row)
     return rows
-
-
-def _served_from_tags(samples: list[Any], source: str) -> Served:
-    """How a group was handed out, told by itself where the ledger no longer knows."""
-    first = samples[0]
-    metadata = first.metadata if isinstance(first.metadata, dict) else {}
-    indices = [sample.index for sample in samples if isinstance(sample.index, int)]
-    return Served(
-        source,
-        min(indices, default=-1),
-        metadata.get(ROW_KEY, 0),
-        metadata.get(EPOCH_KEY, 0),
-        metadata.get(STEP_KEY, 0),
-    )
 
 
 def _slime_rollout() -> int | None:

@@ -16,8 +16,8 @@ from curriculum_learning import CheckpointError, CurriculumLearningError, GroupE
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.checkpoint import read_state
 from curriculum_learning.custom_log import custom_rollout_log_function
-from curriculum_learning.data_source import saved_rollouts
 from curriculum_learning.mixture import Mixture
+from curriculum_learning.resume import saved_rollouts
 from curriculum_learning.source import Source
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.engine import FullyAsynchronousEngine, SynchronousEngine
@@ -278,8 +278,11 @@ def test_states_that_are_none(tmp_path: Path) -> None:
     fresh = DataSource(args)
     with pytest.raises(CheckpointError, match="damaged"):
         fresh.load(0)
-    for broken in ({}, {**state, "mixture": {}}, {**state, "waiting": [1]}, {**state, "groups": 1},
-                   {**state, "clock": {}}, {**state, "sources": None}):  # fmt: skip
+    changes: list[dict[str, Any]] = [
+        {"mixture": {}}, {"waiting": [1]}, {"groups": 1}, {"clock": {}},
+        {"identity": {**state["identity"], "sources": None}}, {"identity": None},
+    ]  # fmt: skip
+    for broken in ({}, *({**state, **change} for change in changes)):
         with pytest.raises(CheckpointError):
             fresh.load_state_dict(broken)
         assert fresh.state_dict() == DataSource(args).state_dict()
@@ -407,11 +410,12 @@ def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> Non
 
 
 def test_resuming_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One log line names the state that was loaded and the step."""
+    """The log names the state that was loaded and the step."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.observe([], rollout_id=7, fate="trained")
     source.save(7)
     with caplog.at_level(logging.INFO):
         DataSource(args).load(7)
-    assert re.search(r"resumed from .*curriculum_learning_7\.state, rollout step 8", caplog.text)
+    assert re.search(r"resuming from .*curriculum_learning_7\.state", caplog.text)
+    assert "goes on at rollout step 8" in caplog.text

@@ -1,0 +1,169 @@
+"""Whether groups that an engine gives back are groups it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from curriculum_learning.buffer import Buffers
+from curriculum_learning.codec import CannotStoreError, encode_group
+from curriculum_learning.errors import GroupError
+from curriculum_learning.groups import GroupLedger, Served
+from curriculum_learning.sample import (
+    EPOCH_KEY,
+    ROW_KEY,
+    SOURCE_KEY,
+    SOURCE_NAME_KEY,
+    STEP_KEY,
+    Group,
+    flatten,
+)
+
+
+class Returned(NamedTuple):
+    """A group that may be taken in."""
+
+    group_index: int
+    served: Served
+    group: Group
+    data: bytes
+    """The group, encoded for a checkpoint."""
+
+
+class ReturnCheck:
+    """Checks all groups of one ``add_samples`` call before any is taken in.
+
+    Args:
+        sample_type: What samples are.
+        groups: The ledger of what was served.
+        buffers: The groups that wait already.
+        sources: The names that samples may be tagged with; None where samples have no tags.
+    """
+
+    def __init__(
+        self,
+        sample_type: type[Any],
+        groups: GroupLedger,
+        buffers: Buffers,
+        sources: Collection[str] | None,
+    ) -> None:
+        self._sample_type = sample_type
+        self._groups = groups
+        self._buffers = buffers
+        self._sources = sources
+
+    def accept(self, samples: Any) -> list[Returned]:
+        """The groups, identified and encoded.
+
+        Raises:
+            GroupError: One of them cannot be taken in; the message names it.
+        """
+        if not isinstance(samples, (list, tuple)):
+            raise GroupError(f"add_samples takes a list of groups, not a {type(samples).__name__}")
+        accepted: dict[int, Returned] = {}
+        for number, group in enumerate(samples):
+            what = f"add_samples: group {number} of {len(samples)}"
+            leaves = self._leaves(group, what)
+            group_index = _group_index(leaves, what)
+            what += f", group_index {group_index}"
+            source = self._source(leaves, what)
+            served = self._served(group_index, leaves, source, what)
+            if group_index in accepted or group_index in self._buffers:
+                raise _error(
+                    f"{what}, was given back already; give each group back once",
+                    "group_index", group_index, source,
+                )  # fmt: skip
+            self._check_indices(leaves, served, what, fanned_out=len(leaves) != len(group))
+            try:
+                data = encode_group(group)
+            except CannotStoreError as error:
+                raise _error(
+                    f"{what} of source '{source}': {error}", "group_index", group_index, source
+                ) from None
+            accepted[group_index] = Returned(group_index, served, group, data)
+        return list(accepted.values())
+
+    def _leaves(self, group: Any, what: str) -> list[Any]:
+        if not isinstance(group, list):
+            raise GroupError(f"{what} is a {type(group).__name__}, not a list of samples")
+        size = self._groups.size
+        if len(group) != size:
+            raise _error(
+                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={size}",
+                "n_samples_per_prompt", len(group),
+            )  # fmt: skip
+        leaves = list(flatten(group))
+        if not leaves or not all(isinstance(sample, self._sample_type) for sample in leaves):
+            raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
+        return leaves
+
+    def _source(self, leaves: list[Any], what: str) -> str:
+        if self._sources is None:
+            return ""
+        tags = {
+            sample.metadata.get(key) if isinstance(sample.metadata, dict) else None
+            for sample in leaves
+            for key in (SOURCE_KEY, SOURCE_NAME_KEY)
+        }
+        if len(tags) == 1 and (tag := next(iter(tags))) in self._sources:
+            return str(tag)
+        names = sorted(map(str, tags))
+        raise _error(
+            f"{what}, has the source tags {names} in metadata['{SOURCE_KEY}'] and "
+            f"metadata['{SOURCE_NAME_KEY}']; all its samples must carry the one they were served "
+            f"with; the sources are {list(self._sources)}",
+            SOURCE_KEY, names,
+        )  # fmt: skip
+
+    def _served(self, group_index: int, leaves: list[Any], source: str, what: str) -> Served:
+        if group_index not in self._buffers:
+            self._groups.check_return(group_index, what)
+        served = self._groups.in_flight.get(group_index) or _served_from_tags(leaves, source)
+        if served.source != source:
+            raise _error(
+                f"{what}, is tagged as source '{source}' but was served from '{served.source}'",
+                SOURCE_KEY, source, source,
+            )  # fmt: skip
+        return served
+
+    def _check_indices(
+        self, leaves: list[Any], served: Served, what: str, *, fanned_out: bool
+    ) -> None:
+        expected = set(range(served.first_index, served.first_index + self._groups.size))
+        found = {sample.index for sample in leaves}
+        if found == expected or (fanned_out and found <= expected):
+            return
+        raise _error(
+            f"{what} of source '{served.source}', has samples with index "
+            f"{sorted(map(str, found))}; it was served with {min(expected)} to {max(expected)}",
+            "index", sorted(map(str, found)), served.source,
+        )  # fmt: skip
+
+
+def _group_index(leaves: list[Any], what: str) -> int:
+    ids = {sample.group_index for sample in leaves}
+    if len(ids) == 1 and isinstance(group_index := next(iter(ids)), int):
+        return group_index
+    names = sorted(map(str, ids))
+    raise _error(
+        f"{what} has the group_index {names}; all samples of a group carry the one that "
+        f"get_samples gave them",
+        "group_index", names,
+    )  # fmt: skip
+
+
+def _served_from_tags(leaves: list[Any], source: str) -> Served:
+    """How a group was handed out, told by itself where the ledger no longer knows."""
+    metadata = leaves[0].metadata if isinstance(leaves[0].metadata, dict) else {}
+    indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
+    return Served(
+        source,
+        min(indices, default=-1),
+        metadata.get(ROW_KEY, 0),
+        metadata.get(EPOCH_KEY, 0),
+        metadata.get(STEP_KEY, 0),
+    )
+
+
+def _error(problem: str, key: str, value: object, source: str | None = None) -> GroupError:
+    return GroupError(problem, source=source, key=key, value=value)
