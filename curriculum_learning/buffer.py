@@ -42,12 +42,13 @@ class Buffers:
         self._buffers: dict[str, deque[Waiting]] = {name: deque() for name in names}
         self.choose = choose
         self._arrivals = itertools.count()
+        self._ids: set[int] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._buffers.values()))
 
     def __contains__(self, group_index: int) -> bool:
-        return any(waiting.group_index == group_index for waiting in self)
+        return group_index in self._ids
 
     def __iter__(self) -> itertools.chain[Waiting]:
         return itertools.chain.from_iterable(self._buffers.values())
@@ -60,6 +61,7 @@ class Buffers:
         """Put a group at the end of its source's buffer."""
         waiting = Waiting(next(self._arrivals), group_index, served, group, data)
         self._buffers[served.source].append(waiting)
+        self._ids.add(group_index)
 
     def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:
         """Take at most ``room`` groups.
@@ -70,8 +72,16 @@ class Buffers:
         Raises:
             GroupError: The filter broke its contract; nothing is taken then.
         """
-        if not self.choose:
-            return [self._pop_oldest() for _ in range(min(room, len(self)))], []
+        taken: list[Waiting]
+        dropped: list[Waiting] = []
+        if self.choose:
+            taken, dropped = self._take_chosen(self.choose, room)
+        else:
+            taken = [self._pop_oldest() for _ in range(min(room, len(self)))]
+        self._ids.difference_update(waiting.group_index for waiting in (*taken, *dropped))
+        return taken, dropped
+
+    def _take_chosen(self, choose: Filter, room: int) -> tuple[list[Waiting], list[Waiting]]:
         taken: list[Waiting] = []
         dropped: list[Waiting] = []
         oldest_first = sorted(filter(None, self._buffers.values()), key=lambda b: b[0].arrival)
@@ -79,7 +89,7 @@ class Buffers:
             for buffer in oldest_first:
                 if len(taken) == room:
                     break
-                chosen, removed = _chosen(self.choose, buffer, room - len(taken))
+                chosen, removed = _chosen(choose, buffer, room - len(taken))
                 taken += chosen
                 dropped += removed
                 gone = {waiting.arrival for waiting in (*chosen, *removed)}
@@ -95,6 +105,7 @@ class Buffers:
         """Put groups back where they were, as if they had not been taken."""
         for waiting in taken:
             self._buffers[waiting.served.source].append(waiting)
+            self._ids.add(waiting.group_index)
         for name, buffer in self._buffers.items():
             self._buffers[name] = deque(sorted(buffer, key=lambda waiting: waiting.arrival))
 
