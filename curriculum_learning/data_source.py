@@ -154,7 +154,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             groups: list[Group] = []
             for draw in draws:
                 group_index, served = self._groups.open(
-                    draw.source, draw.row, draw.position.epoch, draw.step
+                    draw.source, draw.row, draw.epoch, draw.step
                 )
                 opened.append(group_index)
                 prompt = next(prompts[draw.source])

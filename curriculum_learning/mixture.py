@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curriculum_learning.adaptive import AdaptiveWeights
 from curriculum_learning.apportionment import Apportionment, units_of
-from curriculum_learning.errors import CheckpointError
-from curriculum_learning.source import Position, Source
+from curriculum_learning.source import RowSource
 from curriculum_learning.weight_scheduler import Schedule, normalise, weights_at
 
 
@@ -16,8 +16,10 @@ class Draw(NamedTuple):
 
     source: str
     row: int
-    position: Position
-    """Where in its source's walk the row stood."""
+    epoch: int
+    """The pass over the source's rows that it belongs to."""
+    position: Any
+    """Where its source stood before."""
     step: int
     """The rollout step whose weights decided."""
     units: Sequence[int]
@@ -28,9 +30,20 @@ class _InForce(NamedTuple):
     """What holds at one step; kept, because thousands of draws share a step."""
 
     step: int
+    version: int
+    """Of the adaptive weights."""
     weights: dict[str, float]
     shares: dict[str, float]
     units: list[int]
+
+
+class Changes(NamedTuple):
+    """What rewards have changed."""
+
+    adapted: bool
+    """The adaptive weights."""
+    opened: list[str]
+    """The sources of which more rows are open now."""
 
 
 class Mixture:
@@ -41,16 +54,23 @@ class Mixture:
     Args:
         sources: The sources, at least one, with distinct names.
         schedules: The weight of each of them over the rollout steps, by name.
+        adaptive: Changes the weights by the rewards; None leaves them as configured.
     """
 
-    def __init__(self, sources: Sequence[Source], schedules: Mapping[str, Schedule]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[RowSource],
+        schedules: Mapping[str, Schedule],
+        adaptive: AdaptiveWeights | None = None,
+    ) -> None:
         self.sources = list(sources)
         self.drawn = [0] * len(self.sources)
         """Rows drawn, per source."""
         self.total_drawn = 0
         self._schedules = {source.name: schedules[source.name] for source in self.sources}
         self._ledger = Apportionment(len(self.sources))
-        self._force = _InForce(-1, {}, {}, [])
+        self.adaptive = adaptive
+        self._force = _InForce(-1, 0, {}, {}, [])
 
     def __len__(self) -> int:
         return sum(source.size for source in self.sources)
@@ -69,20 +89,43 @@ class Mixture:
         return self._at(step).shares
 
     def _at(self, step: int) -> _InForce:
-        if self._force.step != step:
+        version = 0 if self.adaptive is None else self.adaptive.version
+        if self._force.step != step or self._force.version != version:
             weights = weights_at(self._schedules, step)
-            self._force = _InForce(step, weights, normalise(weights), units_of([*weights.values()]))
+            adapted = weights if self.adaptive is None else self.adaptive.adapt(weights)
+            self._force = _InForce(
+                step, version, weights, normalise(adapted), units_of([*adapted.values()])
+            )
         return self._force
+
+    def observe(self, rewards: Mapping[str, float], update: int, step: int) -> Changes:
+        """Take in the mean rewards of an update: they move adaptive weights and curricula.
+
+        Args:
+            rewards: Finite means by source; sources without a sample are left out.
+            update: Its number: 1, 2, ....
+            step: The rollout step at which it happened.
+        """
+        adapted = self.adaptive is not None and self.adaptive.observe(
+            rewards, update, self.weights(step)
+        )
+        opened = [
+            source.name
+            for source in self.sources
+            if source.curriculum is not None and source.curriculum.observe(rewards.get(source.name))
+        ]
+        return Changes(adapted, opened)
 
     def draw(self, step: int) -> Draw:
         """Draw the next row with the weights of ``step``."""
         units = self._at(step).units
         index = self._ledger.draw(units)
         source = self.sources[index]
-        position = source.position
+        position, epoch = source.position(), source.epoch
+        row = source.next_row(step)
         self.drawn[index] += 1
         self.total_drawn += 1
-        return Draw(source.name, source.next_row(), position, step, units)
+        return Draw(source.name, row, epoch, position, step, units)
 
     def undo(self, draw: Draw) -> None:
         """Take back the latest draw, as if it had not been made."""
@@ -93,35 +136,32 @@ class Mixture:
         self.total_drawn -= 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Ledger and positions by source name, as plain data."""
+        """Everything by source name, as plain data."""
         return {
-            source.name: {
-                "credit": self._ledger.credits[index],
-                "epoch": source.position.epoch,
-                "offset": source.position.offset,
-                "drawn": self.drawn[index],
-            }
-            for index, source in enumerate(self.sources)
+            "adaptive": None if self.adaptive is None else self.adaptive.state_dict(),
+            "sources": {
+                source.name: {
+                    "credit": self._ledger.credits[index],
+                    "drawn": self.drawn[index],
+                    **source.state_dict(),
+                }
+                for index, source in enumerate(self.sources)
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave; sources are matched by name.
-
-        Raises:
-            CheckpointError: The state is of other sources.
-        """
-        if set(state) != set(self.names):
-            raise CheckpointError(
-                f"the saved state has the sources {sorted(state)}, the configuration has "
-                f"{sorted(self.names)}; resume with the sources it was saved with",
-                key="prompt_data_source_names",
-                value=self.names,
-            )
-        saved = [state[name] for name in self.names]
-        credits = [item["credit"] for item in saved]
-        drawn = [item["drawn"] for item in saved]
-        positions = [Position(item["epoch"], item["offset"]) for item in saved]
+        """Go to the state that ``state_dict`` gave; sources are matched by name."""
+        saved = [state["sources"][name] for name in self.names]
+        credits, drawn = [item["credit"] for item in saved], [item["drawn"] for item in saved]
+        before = self.state_dict()
+        try:
+            if self.adaptive is not None:
+                self.adaptive.load_state_dict(state["adaptive"])
+            for source, item in zip(self.sources, saved, strict=True):
+                source.load_state_dict(item)
+        except (KeyError, TypeError, ValueError):
+            self.load_state_dict(before)
+            raise
         self._ledger.credits, self.drawn = credits, drawn
-        for source, position in zip(self.sources, positions, strict=True):
-            source.seek(position)
-        self.total_drawn = sum(self.drawn)
+        self.total_drawn = sum(drawn)
+        self._force = self._force._replace(step=-1)

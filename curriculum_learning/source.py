@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from curriculum_learning.apportionment import Apportionment, units_of
+from curriculum_learning.curriculum import Curriculum, RewardCurriculum
 from curriculum_learning.order import Permutation, epoch_key
 
 _BLOCK = 1024
-"""Rows of the order computed at once."""
+"""Rows of the order wanted at once."""
+
+_LARGEST_BLOCK = 64 * _BLOCK
+"""Rows of the order looked at at once, where few of them are open."""
+
+
+class RowSource(Protocol):
+    """What a mixture asks of a source."""
+
+    name: str
+    size: int
+    curriculum: Curriculum | None
+
+    @property
+    def epoch(self) -> int:
+        """Completed passes over the open rows."""
+
+    def next_row(self, step: int) -> int:
+        """The next row, 0 to ``size - 1``, at rollout step ``step``."""
+
+    def position(self) -> Any:
+        """Where it stands, to go back to."""
+
+    def seek(self, position: Any) -> None:
+        """Go back to a position."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave."""
 
 
 class Position(NamedTuple):
@@ -19,56 +54,192 @@ class Position(NamedTuple):
 
 
 class Source:
-    """The walk over the rows of one source, epoch by epoch, each row once per epoch.
+    """The walk over the rows of one source, epoch by epoch, each open row once per epoch.
+
+    An epoch walks one order of all rows and skips the closed ones; a row that opens behind the
+    walk waits for the next epoch.
 
     Args:
         name: Its name; part of the key of the order.
         size: Number of rows, >= 1.
         seed: Chooses the order, together with name and epoch.
         shuffle: False serves the rows in file order.
+        curriculum: Says which rows are open; None is all of them.
     """
 
-    def __init__(self, name: str, size: int, *, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        curriculum: Curriculum | None = None,
+    ) -> None:
         self.name = name
         self.size = size
+        self.curriculum = curriculum
         self._seed = seed
         self._shuffle = shuffle
-        self._block: list[int] = []
-        self._block_start = 0
+        self._open = size
+        self._rows: list[int] = []
+        """Rows found open ahead of the walk, and where each stands in the order."""
+        self._offsets: list[int] = []
+        self._next = 0
+        self._seen = 0
+        """How far into the order rows were looked at."""
         self.seek(Position(0, 0))
 
     @property
-    def position(self) -> Position:
-        """Where the next row is."""
-        return Position(self._epoch, self._offset)
-
-    @property
     def epoch(self) -> int:
-        """Completed passes over the rows."""
+        """Completed passes over the open rows."""
         return self._epoch
+
+    def position(self) -> Position:
+        """Where the next row is looked for."""
+        return Position(self._epoch, self._offset)
 
     def seek(self, position: Position) -> None:
         """Go to ``position``."""
         self._epoch, self._offset = position
         self._start_epoch()
 
-    def next_row(self) -> int:
-        """The row at the present position, 0 to ``size - 1``; moves on by one."""
-        index = self._offset - self._block_start
-        if index >= len(self._block):
-            self._block_start = self._offset
-            stop = min(self._offset + _BLOCK, self.size)
-            self._block = self._permutation.rows(self._offset, stop).tolist()
-            index = 0
-        row = self._block[index]
-        self._offset += 1
+    def next_row(self, step: int = 0) -> int:
+        """The next open row, 0 to ``size - 1``; moves on behind it."""
+        if self.curriculum is not None:
+            open_rows = self.curriculum.open_rows(step)
+            if open_rows != self._open:
+                self._open = open_rows
+                self._forget_rows()
+        while self._next == len(self._rows):
+            self._look_ahead()
+        row = self._rows[self._next]
+        self._offset = self._offsets[self._next] + 1
+        self._next += 1
         if self._offset == self.size:
             self._epoch, self._offset = self._epoch + 1, 0
             self._start_epoch()
         return row
 
+    def _look_ahead(self) -> None:
+        """Find the open rows of the next part of the order."""
+        if self._seen == self.size:  # none was open in the rest of the epoch
+            self._epoch, self._offset = self._epoch + 1, 0
+            self._start_epoch()
+        start = self._seen
+        block = min(_BLOCK * self.size // self._open, _LARGEST_BLOCK)
+        self._seen = min(start + block, self.size)
+        rows = self._permutation.rows(start, self._seen)
+        offsets = np.arange(start, self._seen)
+        if self.curriculum is not None and self._open < self.size:
+            is_open = self.curriculum.rank[rows] < self._open
+            rows, offsets = rows[is_open], offsets[is_open]
+        self._rows, self._offsets, self._next = rows.tolist(), offsets.tolist(), 0
+
     def _start_epoch(self) -> None:
         key = epoch_key(self._seed, self.name, self._epoch) if self._shuffle else None
         self._permutation = Permutation(self.size, key)
-        self._block = []
-        self._block_start = self._offset
+        self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        self._rows, self._offsets, self._next = [], [], 0
+        self._seen = self._offset
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        curriculum = None if self.curriculum is None else self.curriculum.state_dict()
+        return {"epoch": self._epoch, "offset": self._offset, "curriculum": curriculum}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave."""
+        position = Position(state["epoch"], state["offset"])
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(state["curriculum"])
+        self.seek(position)
+
+
+class FocusedSource:
+    """A source whose newer intervals are drawn more often.
+
+    Each interval has an order, a position and epochs of its own. The open intervals are
+    apportioned by the exact ledger: age a (0 is the newest) has weight ``interval_decay ** a``,
+    whatever the intervals' sizes.
+
+    Args:
+        name: Its name.
+        size: Number of rows.
+        seed: Chooses the orders.
+        shuffle: False serves each interval from easy to hard.
+        curriculum: Says which intervals are open.
+        interval_decay: Factor from an interval to the next older one, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        curriculum: RewardCurriculum,
+        interval_decay: float,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.curriculum: RewardCurriculum = curriculum
+        self._decay = interval_decay
+        self._rows = curriculum.intervals()
+        # An interval can be empty where there are more of them than rows.
+        self._intervals = [
+            Source(f"{name}/interval {number}", max(len(rows), 1), seed=seed, shuffle=shuffle)
+            for number, rows in enumerate(self._rows)
+        ]
+        self._ledger = Apportionment(len(self._intervals))
+        self._units_level = -1
+        self._units: list[int] = []
+
+    @property
+    def epoch(self) -> int:
+        """The fewest passes over any of the open intervals."""
+        opened = range(self.curriculum.level + 1)
+        return min(self._intervals[number].epoch for number in opened if len(self._rows[number]))
+
+    def next_row(self, step: int = 0) -> int:
+        """The next row of the interval whose turn it is."""
+        level = self.curriculum.level
+        if level != self._units_level:
+            self._units_level = level
+            self._units = units_of(
+                [
+                    self._decay ** (level - number) if number <= level and len(rows) else 0.0
+                    for number, rows in enumerate(self._rows)
+                ]
+            )
+        number = self._ledger.draw(self._units)
+        return int(self._rows[number][self._intervals[number].next_row()])
+
+    def position(self) -> Any:
+        """Where all intervals stand, and what they are owed."""
+        return [source.position() for source in self._intervals], list(self._ledger.credits)
+
+    def seek(self, position: Any) -> None:
+        """Go back to a position."""
+        positions, credits = position
+        for source, place in zip(self._intervals, positions, strict=True):
+            source.seek(place)
+        self._ledger.credits = list(credits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "intervals": [source.state_dict() for source in self._intervals],
+            "credits": list(self._ledger.credits),
+            "curriculum": self.curriculum.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave."""
+        self.curriculum.load_state_dict(state["curriculum"])
+        for source, saved in zip(self._intervals, state["intervals"], strict=True):
+            source.load_state_dict(saved)
+        self._ledger.credits = list(state["credits"])

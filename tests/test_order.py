@@ -95,7 +95,7 @@ def test_a_walk_can_start_anywhere(
     walked = Source("s", size, seed=5, shuffle=shuffle)
     for _ in range(epoch * size + offset):
         walked.next_row()
-    assert walked.position == Position(epoch, offset)
+    assert walked.position() == Position(epoch, offset)
     started = Source("s", size, seed=5, shuffle=shuffle)
     started.seek(Position(epoch, offset))
     steps = range(2 * size + 1)

@@ -44,7 +44,7 @@ def test_a_mixture_goes_on_from_any_position(tmp_path: Path) -> None:
         schedules = {s.name: parse_weight(w, s.name) for s, w in zip(sources, WEIGHTS, strict=True)}
         return Mixture(sources, schedules)
 
-    check_resume(make, lambda mixture, i: mixture.draw(i // 5)[:3], 60, tmp_path)
+    check_resume(make, lambda mixture, i: mixture.draw(i // 5)[:4], 60, tmp_path)
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -355,7 +355,7 @@ def test_states_saved_while_threads_draw_are_consistent(tmp_path: Path) -> None:
         resumed = DataSource(args)
         resumed.load(rollout_id)
         state = read_state(Path(args.save) / "rollout" / f"curriculum_learning_{rollout_id}.state")
-        drawn = sum(source["drawn"] for source in state["mixture"].values())
+        drawn = sum(source["drawn"] for source in state["mixture"]["sources"].values())
         groups = state["groups"]
         assert groups["next_group"] == drawn
         assert groups["next_index"] == 2 * drawn
