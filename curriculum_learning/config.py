@@ -234,7 +234,7 @@ class _Reader:
             value = self._args.get(key, default)
         else:
             value = getattr(self._args, key, default)
-        return _plain(value)
+        return plain(value)
 
     def error(self, key: str, problem: str) -> ConfigurationError:
         value = self.get(key, None)
@@ -317,7 +317,7 @@ class _Reader:
         return read
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Configuration nodes (OmegaConf's) as dictionaries and lists."""
     if type(value).__module__.startswith("omegaconf"):
         from omegaconf import OmegaConf

@@ -68,6 +68,8 @@ class TimeCurriculum:
         self._initial = exact(initial)
         self._final = exact(final)
         self._warmup_steps = warmup_steps
+        self._at_step = (-1, 0)
+        """The step last asked for, and the rows open at it: thousands of draws share a step."""
 
     def percentile(self, step: int) -> float:
         """The percentile open at ``step``."""
@@ -79,7 +81,9 @@ class TimeCurriculum:
 
     def open_rows(self, step: int) -> int:
         """See ``Curriculum``."""
-        return rows_at(self._percentile(step), len(self.rank))
+        if self._at_step[0] != step:
+            self._at_step = (step, rows_at(self._percentile(step), len(self.rank)))
+        return self._at_step[1]
 
     def observe(self, reward: float | None) -> bool:
         """Rewards change nothing here."""

@@ -23,7 +23,10 @@ class RowSource(Protocol):
 
     name: str
     size: int
-    curriculum: Curriculum | None
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """Says which rows are open; None is all of them."""
 
     @property
     def epoch(self) -> int:
@@ -186,7 +189,7 @@ class FocusedSource:
     ) -> None:
         self.name = name
         self.size = size
-        self.curriculum: RewardCurriculum = curriculum
+        self.curriculum = curriculum
         self._decay = interval_decay
         self._rows = curriculum.intervals()
         # An interval can be empty where there are more of them than rows.

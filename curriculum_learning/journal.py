@@ -1,0 +1,60 @@
+"""A journal of feedback: what a checkpoint was written too early to hold.
+
+Some trainers save before they tell their sampler the rewards of the step. Each update is a line
+of JSON with its number; after a resume the updates that the checkpoint lacks are read from it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Entry(msgspec.Struct):
+    """One update: its number (1, 2, ...) and the mean reward of each source in it."""
+
+    update: int
+    rewards: dict[str, float]
+
+
+class Journal:
+    """Appends entries to a file, each on the disk before the call returns.
+
+    Args:
+        path: The file; its folder is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry; one of the same number that is there already is superseded.
+
+        Update 1 begins a new run, and the file anew.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "wb+" if entry.update == 1 else "ab+") as file:
+            # A line that a kill cut short must not swallow the new one.
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(msgspec.json.encode(entry) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def find(self, update: int) -> Entry | None:
+        """The entry of an update, the one written last; None where there is none."""
+        found = None
+        if self._path.exists():
+            with open(self._path, "rb") as file:
+                for line in file:
+                    try:
+                        entry = msgspec.json.decode(line, type=Entry)
+                    except msgspec.DecodeError:
+                        continue  # cut short by a kill
+                    if entry.update == update:
+                        found = entry
+        return found

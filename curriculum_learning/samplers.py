@@ -1,0 +1,542 @@
+"""The face for verl: samplers of data set indices, for its sampler hook and for any DataLoader."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curriculum_learning.adaptive import AdaptiveWeights
+from curriculum_learning.columns import read_scores, read_sources
+from curriculum_learning.curriculum import Curriculum, RewardCurriculum, TimeCurriculum
+from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
+from curriculum_learning.journal import Entry, Journal
+from curriculum_learning.mixture import Changes, Mixture
+from curriculum_learning.order import Permutation, epoch_key
+from curriculum_learning.resume import check_fit
+from curriculum_learning.sampler_config import (
+    RewardSamplerConfig,
+    SamplerConfig,
+    TimeSamplerConfig,
+    read_sampler_config,
+)
+from curriculum_learning.source import FocusedSource, RowSource, Source
+
+if TYPE_CHECKING:
+    Base = object
+else:
+    try:
+        # verl up to 0.7 asks that samplers are of its class; later ones have none.
+        from verl.experimental.dataset.sampler import AbstractCurriculumSampler as Base
+    except ImportError:
+        Base = object
+
+logger = logging.getLogger(__name__)
+
+
+class MultiSourceSampler(Base):
+    """Mixes the sources of a data set in fixed or adaptive proportions.
+
+    Iterating gives row numbers of the data set. In every batch, and over any number of batches,
+    each source is less than one row off its share; within a batch rows are shuffled. A pass is
+    ``len(sampler)`` rows; the next pass goes on where it ended, so epochs of the sources are not
+    tied to passes.
+
+    Args:
+        data_source: The data set. Rows have ``data_source``, the name of their source; columns
+            are read where it has a ``dataframe`` or is a table itself, else row by row.
+        data_config: verl's ``config.data``, or any mapping with ``train_batch_size`` (or
+            ``gen_batch_size``) and ``sampler``, whose keys ``docs/verl.md`` lists.
+
+    Raises:
+        ConfigurationError: A key is unknown, missing or out of range; or sources and weights do
+            not match.
+        DataError: Rows have no source or, where they need one, no complexity score.
+    """
+
+    config_type: type[SamplerConfig] = SamplerConfig
+
+    def __init__(self, data_source: Sized, data_config: Any) -> None:
+        _make_visible()
+        config = self.config = read_sampler_config(data_config, self.config_type)
+        self._name = type(self).__name__
+        logger.info("[%s] running from %s", self._name, __file__)
+        self._rows = read_sources(data_source)
+        weights = _weights(config, self._rows)
+        sources = [self._make_source(data_source, name) for name in self._rows]
+        adaptive = None
+        if config.adaptive_weights:
+            adaptive = AdaptiveWeights(
+                list(weights),
+                alpha=config.alpha,
+                update_frequency=config.update_frequency,
+                temperature=config.temperature,
+                max_source_ratio=config.max_source_ratio,
+            )
+            adaptive.check(weights, "source_weights")
+        self._mixture = Mixture(sources, {n: _constant(w) for n, w in weights.items()}, adaptive)
+        self._length = sum(len(self._rows[name]) for name in weights if weights[name] > 0)
+        self._length -= self._length % config.batch_size
+        if not self._length:
+            raise DataError(
+                f"the sources of positive weight have fewer rows than one batch of "
+                f"{config.batch_size}; use a smaller train_batch_size",
+                key="train_batch_size",
+                value=config.batch_size,
+            )
+        self._journal = None if config.journal is None else Journal(Path(config.journal))
+        self._updates = 0
+        self._batches = 0
+        self._pending: list[int] = []
+        """What is left of the present batch, the next row last."""
+        self._yielded = 0
+        """Rows given in the present pass."""
+        self._resumed = False
+        self._log_start(weights)
+
+    def _make_source(self, data_source: Any, name: str) -> RowSource:
+        return Source(name, len(self._rows[name]), seed=self.config.seed, shuffle=True)
+
+    # Drawing
+
+    def __len__(self) -> int:
+        """Rows of a pass: those of the sources of positive weight, in whole batches."""
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        """The rows of a pass; after a resume, of the rest of the pass that was interrupted.
+
+        Nothing happens before the first row is asked for: loaders make iterators that they drop.
+        """
+        if not self._resumed or self._length - self._yielded < self.config.batch_size:
+            self._yielded = 0
+        self._resumed = False
+        while self._yielded < self._length:
+            if not self._pending:
+                self._pending = self._draw_batch()
+            # Counted before it is given: a state taken after it must not give it again.
+            self._yielded += 1
+            yield self._pending.pop()
+
+    def _draw_batch(self) -> list[int]:
+        size = self.config.batch_size
+        draw, step = self._mixture.draw, self._updates
+        batch = [draw(step) for _ in range(size)]
+        rows = np.empty(size, dtype=np.int64)
+        places: dict[str, list[int]] = {}
+        for place, drawn in enumerate(batch):
+            places.setdefault(drawn.source, []).append(place)
+        for name, at in places.items():
+            rows[at] = self._rows[name][[batch[place].row for place in at]]
+        order = Permutation(size, epoch_key(self.config.seed, "\0batch", self._batches))
+        self._batches += 1
+        shuffled: list[int] = rows[order.rows(0, size)].tolist()
+        return shuffled
+
+    # Feedback
+
+    def update(self, batch: Any) -> None:
+        """Take in the rewards of a trained batch: verl's ``DataProto``, or its like.
+
+        Args:
+            batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row,
+                and ``non_tensor_batch["data_source"]`` of shape (rows,); rows in any order.
+        """
+        try:
+            scores = batch.batch["token_level_scores"]
+            sources = batch.non_tensor_batch["data_source"]
+        except (KeyError, AttributeError) as error:
+            raise DataError(
+                f"[{self._name}] update needs batch['token_level_scores'] and "
+                f"non_tensor_batch['data_source']; missing: {error}",
+                key="batch",
+                value=type(batch).__name__,
+            ) from error
+        if hasattr(scores, "detach"):
+            scores = scores.detach().float().cpu().numpy()
+        self.observe(sources, np.asarray(scores, dtype=np.float64).sum(axis=-1))
+
+    def observe(self, sources: Sequence[str], rewards: Any) -> None:
+        """Take in the rewards of one update.
+
+        Args:
+            sources: The source of each row.
+            rewards: The reward of each row. What is not a finite number is skipped, and counted.
+        """
+        values = np.asarray(rewards, dtype=np.float64)
+        names = np.asarray(sources, dtype=object)
+        if values.shape != names.shape or values.ndim != 1:
+            raise DataError(
+                f"[{self._name}] observe got {names.shape} sources and {values.shape} rewards; "
+                f"one reward per row is needed",
+                key="rewards",
+                value=values.shape,
+            )
+        unknown = sorted({str(name) for name in names.tolist()} - set(self._rows))
+        if unknown:
+            raise DataError(
+                f"[{self._name}] observe got rewards of {unknown}; the sources are "
+                f"{list(self._rows)}",
+                source=unknown[0],
+                key="data_source",
+                value=unknown,
+            )
+        finite = np.isfinite(values)
+        if not finite.all():
+            logger.warning(
+                "[%s] %d of %d rewards are no finite numbers and are skipped",
+                self._name, len(values) - int(finite.sum()), len(values),
+            )  # fmt: skip
+        means = {
+            name: float(values[finite & (names == name)].mean())
+            for name in self._rows
+            if (finite & (names == name)).any()
+        }
+        if self._journal is not None:
+            self._journal.append(Entry(self._updates + 1, means))
+        self._apply(means)
+
+    def _apply(self, means: Mapping[str, float]) -> None:
+        before = {source.name: self._open_rows(source) for source in self._mixture.sources}
+        self._updates += 1
+        changes = self._mixture.observe(means, self._updates, self._updates)
+        if changes.adapted:
+            self._log_adaptation()
+        self._log_changes(changes, before)
+
+    def _open_rows(self, source: RowSource) -> int:
+        if source.curriculum is None:
+            return source.size
+        return source.curriculum.open_rows(self._updates)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, as plain data: what follows it is decided by it and the feedback."""
+        return {
+            "identity": self._identity(),
+            "mixture": self._mixture.state_dict(),
+            "updates": self._updates,
+            "batches": self._batches,
+            "pending": list(self._pending),
+            "yielded": self._yielded,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave, and take in what the journal has beyond it.
+
+        Raises:
+            CheckpointError: The state is of another data set or configuration, or is no state.
+        """
+        try:
+            check_fit(state_dict["identity"], self._identity())
+            self._mixture.load_state_dict(state_dict["mixture"])
+            self._updates, self._batches = state_dict["updates"], state_dict["batches"]
+            self._pending = list(state_dict["pending"])
+            self._yielded = state_dict["yielded"]
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"[{self._name}] this is no state of it: {error!r}") from error
+        self._resumed = True
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take in the update that a trainer reports only after it has saved: one at most."""
+        # A batch of which some rows are still to come has not been trained.
+        trained = self._batches - bool(self._pending)
+        if self._updates >= trained or (self._journal is None and not self._uses_feedback()):
+            return
+        update = self._updates + 1
+        entry = None if self._journal is None else self._journal.find(update)
+        if entry is not None:
+            self._apply(entry.rewards)
+        elif self._journal is None:
+            logger.warning(
+                "[%s] the state was saved before update %d, whose rewards are lost; set "
+                "data.sampler.journal to a file to keep them",
+                self._name, update,
+            )  # fmt: skip
+        else:
+            logger.warning(
+                "[%s] the state was saved before update %d, which the journal does not have: the "
+                "run ended between the two",
+                self._name, update,
+            )  # fmt: skip
+
+    def _uses_feedback(self) -> bool:
+        return self._mixture.adaptive is not None or any(
+            source.curriculum is not None for source in self._mixture.sources
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "sources": {
+                name: {"rows": len(rows), "hash": _hash(rows)} for name, rows in self._rows.items()
+            },
+            "sampler.class_name": self._name,
+            "sampler.seed": self.config.seed,
+            "train_batch_size": self.config.batch_size,
+        }
+
+    def get_stats(self) -> dict[str, float]:
+        """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
+        stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._updates).items()}
+        if self._mixture.adaptive is not None:
+            emas = self._mixture.adaptive.emas.items()
+            stats |= {f"reward_ema/{name}": ema for name, ema in emas if ema is not None}
+        for source in self._mixture.sources:
+            stats[f"epoch/{source.name}"] = source.epoch
+            if source.curriculum is not None:
+                stats[f"open_share/{source.name}"] = self._open_rows(source) / source.size
+        return {**stats, "updates": self._updates, "batches": self._batches}
+
+    # Log lines
+
+    def _log_start(self, weights: Mapping[str, float]) -> None:
+        config = self.config
+        logger.info(
+            "[%s] Strategy: %s, Mode: %s, Sources: %d, Batch size: %d",
+            self._name, config.sampling_strategy,
+            "adaptive" if config.adaptive_weights else "fixed", len(self._rows), config.batch_size,
+        )  # fmt: skip
+        if config.adaptive_weights:
+            others = sum(weight > 0 for weight in weights.values()) - 1
+            ratio = config.max_source_ratio
+            logger.info(
+                "[%s] Adaptive: alpha=%g, update_freq=%d, temp=%g",
+                self._name, config.alpha, config.update_frequency, config.temperature,
+            )  # fmt: skip
+            logger.info(
+                "[%s] Weight bounds: [%.1f%%, %.1f%%]",
+                self._name, 100 / (1 + others * ratio), 100 * ratio / (ratio + others),
+            )  # fmt: skip
+            if self._journal is None:
+                logger.info(
+                    "[%s] No journal: a trainer that saves before it reports rewards (verl up to "
+                    "0.7) loses the last report on resume; data.sampler.journal keeps it",
+                    self._name,
+                )
+        for name, share in self._mixture.shares(0).items():
+            logger.info("  %s: %d samples (weight: %.3f)", name, len(self._rows[name]), share)
+
+    def _log_adaptation(self) -> None:
+        assert self._mixture.adaptive is not None
+        shares = self._mixture.shares(self._updates)
+        emas = self._mixture.adaptive.emas
+        logger.info("[%s] Batch %d - Weight adjustment:", self._name, self._updates)
+        for name, share in shares.items():
+            ema = emas[name]
+            logger.info(
+                "  %s: reward_ema=%6.2f, weight=%.3f (%.1f%%)",
+                name, float("nan") if ema is None else ema, share, 100 * share,
+            )  # fmt: skip
+        positive = [share for share in shares.values() if share > 0]
+        logger.info("  Actual max/min ratio: %.2fx", max(positive) / min(positive))
+
+    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
+        """A subclass says what its curriculum has opened."""
+
+
+class _ComplexitySampler(MultiSourceSampler):
+    """What the samplers with a curriculum on one source have in common."""
+
+    config: TimeSamplerConfig | RewardSamplerConfig
+
+    def _make_source(self, data_source: Any, name: str) -> RowSource:
+        source = self.config.complexity_source
+        if source not in self._rows:
+            raise ConfigurationError(
+                f"complexity_source is '{source}'; the data has the sources {list(self._rows)}",
+                source=source,
+                key="complexity_source",
+                value=source,
+            )
+        if name != source:
+            return super()._make_source(data_source, name)
+        rows = self._rows[name]
+        return self._make_complex_source(name, read_scores(data_source, rows, name))
+
+    def _make_complex_source(self, name: str, scores: NDArray[np.float64]) -> RowSource:
+        raise AssertionError("a subclass does this")
+
+    def _identity(self) -> dict[str, Any]:
+        (rank,) = (s.curriculum.rank for s in self._mixture.sources if s.curriculum is not None)
+        return {**super()._identity(), "complexity_scores": _hash(rank)}
+
+
+class TimeCurriculumSampler(_ComplexitySampler):
+    """Starts with the easiest rows of one source and opens the others in a straight line."""
+
+    config_type = TimeSamplerConfig
+    config: TimeSamplerConfig
+
+    def _make_complex_source(self, name: str, scores: NDArray[np.float64]) -> RowSource:
+        config = self.config
+        self._curriculum = TimeCurriculum(
+            scores,
+            config.initial_complexity_percentile,
+            config.final_complexity_percentile,
+            config.complexity_warmup_steps,
+        )
+        return Source(
+            name, len(scores), seed=config.seed, shuffle=True, curriculum=self._curriculum
+        )
+
+    def get_stats(self) -> dict[str, float]:
+        """See ``MultiSourceSampler``; adds the open percentile."""
+        percentile = self._curriculum.percentile(self._updates)
+        return {**super().get_stats(), "complexity_percentile": percentile}
+
+    def _log_start(self, weights: Mapping[str, float]) -> None:
+        super()._log_start(weights)
+        config = self.config
+        logger.info("[%s] Complexity curriculum for '%s'", self._name, config.complexity_source)
+        logger.info(
+            "[%s] Progress: %g%% → %g%% over %d updates",
+            self._name, config.initial_complexity_percentile,
+            config.final_complexity_percentile, config.complexity_warmup_steps,
+        )  # fmt: skip
+
+    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
+        now = int(self._curriculum.percentile(self._updates))
+        if now != int(self._curriculum.percentile(self._updates - 1)):
+            name = self.config.complexity_source
+            logger.info(
+                "[%s] Complexity: %d%% (%d/%d items)",
+                self._name, now, self._curriculum.open_rows(self._updates), len(self._rows[name]),
+            )  # fmt: skip
+
+
+class RewardCurriculumSampler(_ComplexitySampler):
+    """Opens harder rows of one source when the average reward is good enough."""
+
+    config_type = RewardSamplerConfig
+    config: RewardSamplerConfig
+
+    def _make_complex_source(self, name: str, scores: NDArray[np.float64]) -> RowSource:
+        config = self.config
+        self._scores = np.sort(scores)
+        curriculum = self._curriculum = RewardCurriculum(
+            scores,
+            config.initial_complexity_percentile,
+            config.final_complexity_percentile,
+            num_intervals=config.num_intervals,
+            threshold=config.reward_threshold,
+            alpha=config.reward_alpha,
+            min_batches=config.min_batches_per_level,
+            check_frequency=config.check_frequency,
+        )
+        if not config.focus_new_intervals:
+            return Source(name, len(scores), seed=config.seed, shuffle=True, curriculum=curriculum)
+        return FocusedSource(
+            name,
+            len(scores),
+            seed=config.seed,
+            shuffle=True,
+            curriculum=curriculum,
+            interval_decay=config.interval_decay,
+        )
+
+    def get_stats(self) -> dict[str, float]:
+        """See ``MultiSourceSampler``; adds the level and what it depends on."""
+        curriculum = self._curriculum
+        stats = {
+            **super().get_stats(),
+            "level": curriculum.level,
+            "complexity_percentile": curriculum.percentiles[curriculum.level],
+        }
+        if curriculum.ema.value is not None:
+            stats["curriculum_reward_ema"] = curriculum.ema.value
+        return stats
+
+    def _log_start(self, weights: Mapping[str, float]) -> None:
+        super()._log_start(weights)
+        config = self.config
+        intervals = config.num_intervals
+        logger.info("[%s] Complexity source: '%s'", self._name, config.complexity_source)
+        logger.info(
+            "[%s] Initial: %g%%, Final: %g%%",
+            self._name, config.initial_complexity_percentile, config.final_complexity_percentile,
+        )  # fmt: skip
+        logger.info(
+            "[%s] Intervals: %d (1 initial + %d progressive)", self._name, intervals + 1, intervals
+        )
+        start = 0
+        for number, stop in enumerate(self._curriculum.counts):
+            label = f" (Initial {config.initial_complexity_percentile:g}%)" if not number else ""
+            scores = self._scores[start:stop]
+            span = f", [{scores[0]:.3f}, {scores[-1]:.3f}]" if len(scores) else ""
+            logger.info("  Interval %d%s: %d samples%s", number, label, stop - start, span)
+            start = stop
+
+    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
+        name = self.config.complexity_source
+        if name not in changes.opened:
+            return
+        curriculum = self._curriculum
+        logger.info("=" * 80)
+        logger.info("[%s] LEVEL UP! %d → %d", self._name, curriculum.level - 1, curriculum.level)
+        logger.info(
+            "[%s] Batch %d: Reward %.3f >= %g",
+            self._name, self._updates, curriculum.ema.value, curriculum.threshold,
+        )  # fmt: skip
+        logger.info(
+            "[%s] Samples: %d → %d",
+            self._name, before[name], curriculum.counts[curriculum.level],
+        )  # fmt: skip
+        logger.info("=" * 80)
+
+
+CurriculumMultiSourceSampler = TimeCurriculumSampler
+RewardGatedCurriculumSampler = RewardCurriculumSampler
+
+
+def _weights(config: SamplerConfig, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
+    """The configured weight of each source of the data."""
+    if config.sampling_strategy == "proportional":
+        return {name: float(len(at)) for name, at in rows.items()}
+    if not config.source_weights:
+        return dict.fromkeys(rows, 1.0)
+    if set(config.source_weights) != set(rows):
+        raise ConfigurationError(
+            f"source_weights has {sorted(config.source_weights)}, the data has the sources "
+            f"{sorted(rows)}; name each of them, with weight 0 to leave one out",
+            key="source_weights",
+            value=dict(config.source_weights),
+        )
+    return {name: config.source_weights[name] for name in rows}
+
+
+def _constant(weight: float) -> Any:
+    return lambda rollout_step: weight
+
+
+def _hash(array: NDArray[np.int64]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+
+def _make_visible() -> None:
+    """Show our INFO lines where nobody has set up logging, as in verl's workers."""
+    ours = logging.getLogger("curriculum_learning")
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+
+
+__all__ = [
+    "Curriculum",
+    "CurriculumMultiSourceSampler",
+    "MultiSourceSampler",
+    "RewardCurriculumSampler",
+    "RewardGatedCurriculumSampler",
+    "TimeCurriculumSampler",
+]
