@@ -69,6 +69,7 @@ class MultiSourceSampler(Base):
         logger.info("[%s] running from %s", self._name, __file__)
         self._rows = read_sources(data_source)
         weights = _weights(config, self._rows)
+        self._rows = {name: self._rows[name] for name in weights}
         sources = [self._make_source(data_source, name) for name in self._rows]
         adaptive = None
         if config.adaptive_weights:
@@ -511,7 +512,7 @@ def _weights(config: SamplerConfig, rows: Mapping[str, NDArray[np.int64]]) -> di
             key="source_weights",
             value=dict(config.source_weights),
         )
-    return {name: config.source_weights[name] for name in rows}
+    return dict(config.source_weights)
 
 
 def _constant(weight: float) -> Any:
