@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.config import read_config
 from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.resume import saved_rollouts
+from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent
@@ -88,3 +91,35 @@ def test_links_between_documents_hold() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_examples_for_verl_work() -> None:
+    """Each document of verl_extensions/example_config.yaml gives the sampler that it names."""
+    text = (ROOT / "verl_extensions" / "example_config.yaml").read_text(encoding="utf-8")
+    documents = list(yaml.safe_load_all(text))
+    assert len(documents) == 5
+    rows = [
+        {"data_source": name, "extra_info": {"complexity_score": float(i)}}
+        for i in range(50)
+        for name in ("iftrain", "logicif")
+    ]
+    for document in documents:
+        kind = getattr(verl_extensions.multi_source_sampler, document["sampler"]["class_name"])
+        sampler = kind(data_source=rows, data_config={"train_batch_size": 10, **document})
+        assert len(list(sampler)) == 100
+
+
+def test_every_key_of_the_samplers_is_documented() -> None:
+    """The tables of docs/verl.md have each key with its default."""
+    table = (ROOT / "docs" / "verl.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
+    fields = {
+        field.name: field
+        for kind in (TimeSamplerConfig, RewardSamplerConfig)
+        for field in dataclasses.fields(kind)
+        if field.name not in ("batch_size",)
+    }
+    assert documented.keys() == fields.keys()
+    for name in fields.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
+        value = yaml.safe_load(documented[name].strip("`"))
+        assert value == fields[name].default, name
