@@ -9,13 +9,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from curriculum_learning.buffer import Buffers
 from curriculum_learning.clock import RolloutClock
 from curriculum_learning.codec import CannotStoreError, decode, decode_group, encode, encode_group
-from curriculum_learning.config import Config, read_config
+from curriculum_learning.config import read_config
 from curriculum_learning.errors import (
     CheckpointError,
     ConfigurationError,
@@ -23,7 +22,7 @@ from curriculum_learning.errors import (
 )
 from curriculum_learning.groups import GroupLedger, Served
 from curriculum_learning.mixture import Draw, Mixture
-from curriculum_learning.prompts import Prompts, load_tokenizer
+from curriculum_learning.prompts import open_prompts
 from curriculum_learning.resume import check_fit, find_state, save_state
 from curriculum_learning.returned import ReturnCheck
 from curriculum_learning.sample import (
@@ -34,6 +33,7 @@ from curriculum_learning.sample import (
     STEP_KEY,
     WEIGHT_KEY,
     Group,
+    Prompt,
     flatten,
     make_group,
     sample_class,
@@ -67,7 +67,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self.args = args
         config = self.config = read_config(args)
         self._sample_type = sample_class()
-        self._prompts = _open_prompts(config)
+        self._prompts = open_prompts(config)
         names = list(self._prompts) or [_NO_SOURCE]
         # An engine with its own prompts still gets ids from us, and buffers what it returns.
         self._mixture: Mixture | None = None
@@ -157,17 +157,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                     draw.source, draw.row, draw.epoch, draw.step
                 )
                 opened.append(group_index)
-                prompt = next(prompts[draw.source])
-                groups.append(
-                    make_group(
-                        self._sample_type,
-                        self._groups.size,
-                        prompt,
-                        self._tags(served),
-                        group_index=group_index,
-                        first_index=served.first_index,
-                    )
-                )
+                groups.append(self._make_group(group_index, served, next(prompts[draw.source])))
         except BaseException:
             for group_index in reversed(opened):
                 self._groups.unopen(group_index)
@@ -175,6 +165,16 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 mixture.undo(draw)
             raise
         return groups
+
+    def _make_group(self, group_index: int, served: Served, prompt: Prompt) -> Group:
+        return make_group(
+            self._sample_type,
+            self._groups.size,
+            prompt,
+            self._tags(served),
+            group_index=group_index,
+            first_index=served.first_index,
+        )
 
     def _empty_group(self) -> Group:
         group_index, served = self._groups.open(_NO_SOURCE, 0, 0, self.rollout_step)
@@ -383,14 +383,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if served.source == _NO_SOURCE:
             raise CheckpointError("groups of the engine's own prompts cannot be made again")
         (prompt,) = self._prompts[served.source].read([served.row])
-        return make_group(
-            self._sample_type,
-            self._groups.size,
-            prompt,
-            self._tags(served),
-            group_index=group_index,
-            first_index=served.first_index,
-        )
+        return self._make_group(group_index, served, prompt)
 
     def save(self, rollout_id: int) -> None:
         """Write the state of now to ``{save}/rollout/``; an engine calls it after a rollout.
@@ -485,24 +478,6 @@ _registry: weakref.WeakValueDictionary[int, MultipleWeightedRolloutDataSourceWit
 def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
     """The data source made last from this very ``args`` object in this process, or None."""
     return _registry.get(id(args))
-
-
-def _open_prompts(config: Config) -> dict[str, Prompts]:
-    templated = [source.name for source in config.sources if source.apply_chat_template]
-    limited = [source.name for source in config.sources if source.max_prompt_len is not None]
-    key = "apply_chat_template" if templated else "rollout_max_prompt_len" if limited else None
-    tokenizer = load_tokenizer(config.hf_checkpoint, key) if key else None
-    if tokenizer is not None and config.dump_details is not None:
-        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
-    opened: dict[str, Prompts] = {}
-    try:
-        for source in config.sources:
-            opened[source.name] = Prompts(source, tokenizer)
-    except BaseException:
-        for prompts in opened.values():
-            prompts.close()
-        raise
-    return opened
 
 
 def _rows_by_source(draws: Sequence[Draw]) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from curriculum_learning.config import SourceConfig
+from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.rows import Record, Rows, open_rows
 from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
@@ -217,6 +218,25 @@ def _tools(tools: Any, error: Callable[[str, str, str], DataError]) -> list[Any]
     if not isinstance(tools, list):
         raise error("tool_key", "tools", f"is a {type(tools).__name__}, not a list")
     return tools
+
+
+def open_prompts(config: Config) -> dict[str, Prompts]:
+    """The prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``."""
+    templated = [source.name for source in config.sources if source.apply_chat_template]
+    limited = [source.name for source in config.sources if source.max_prompt_len is not None]
+    key = "apply_chat_template" if templated else "rollout_max_prompt_len" if limited else None
+    tokenizer = load_tokenizer(config.hf_checkpoint, key) if key else None
+    if tokenizer is not None and config.dump_details is not None:
+        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
+    opened: dict[str, Prompts] = {}
+    try:
+        for source in config.sources:
+            opened[source.name] = Prompts(source, tokenizer)
+    except BaseException:
+        for prompts in opened.values():
+            prompts.close()
+        raise
+    return opened
 
 
 def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:

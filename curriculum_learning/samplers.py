@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning import sampler_log
 from curriculum_learning.adaptive import AdaptiveWeights
 from curriculum_learning.columns import read_scores, read_sources
-from curriculum_learning.curriculum import Curriculum, RewardCurriculum, TimeCurriculum
+from curriculum_learning.curriculum import RewardCurriculum, TimeCurriculum
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.journal import Entry, Journal
 from curriculum_learning.mixture import Changes, Mixture
@@ -26,6 +27,7 @@ from curriculum_learning.sampler_config import (
     TimeSamplerConfig,
     read_sampler_config,
 )
+from curriculum_learning.sampler_log import Lines
 from curriculum_learning.source import FocusedSource, RowSource, Source
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class MultiSourceSampler(Base):
         self._yielded = 0
         """Rows given in the present pass."""
         self._resumed = False
-        self._log_start(weights)
+        _log(self._start_lines())
 
     def _make_source(self, data_source: Any, name: str) -> RowSource:
         return Source(name, len(self._rows[name]), seed=self.config.seed, shuffle=True)
@@ -204,12 +206,9 @@ class MultiSourceSampler(Base):
         self._apply(means)
 
     def _apply(self, means: Mapping[str, float]) -> None:
-        before = {source.name: self._open_rows(source) for source in self._mixture.sources}
         self._updates += 1
         changes = self._mixture.observe(means, self._updates, self._updates)
-        if changes.adapted:
-            self._log_adaptation()
-        self._log_changes(changes, before)
+        _log(self._change_lines(changes))
 
     def _open_rows(self, source: RowSource) -> int:
         if source.curriculum is None:
@@ -298,51 +297,22 @@ class MultiSourceSampler(Base):
                 stats[f"open_share/{source.name}"] = self._open_rows(source) / source.size
         return {**stats, "updates": self._updates, "batches": self._batches}
 
-    # Log lines
+    # The log
 
-    def _log_start(self, weights: Mapping[str, float]) -> None:
-        config = self.config
-        logger.info(
-            "[%s] Strategy: %s, Mode: %s, Sources: %d, Batch size: %d",
-            self._name, config.sampling_strategy,
-            "adaptive" if config.adaptive_weights else "fixed", len(self._rows), config.batch_size,
-        )  # fmt: skip
-        if config.adaptive_weights:
-            others = sum(weight > 0 for weight in weights.values()) - 1
-            ratio = config.max_source_ratio
-            logger.info(
-                "[%s] Adaptive: alpha=%g, update_freq=%d, temp=%g",
-                self._name, config.alpha, config.update_frequency, config.temperature,
-            )  # fmt: skip
-            logger.info(
-                "[%s] Weight bounds: [%.1f%%, %.1f%%]",
-                self._name, 100 / (1 + others * ratio), 100 * ratio / (ratio + others),
-            )  # fmt: skip
-            if self._journal is None:
-                logger.info(
-                    "[%s] No journal: a trainer that saves before it reports rewards (verl up to "
-                    "0.7) loses the last report on resume; data.sampler.journal keeps it",
-                    self._name,
-                )
-        for name, share in self._mixture.shares(0).items():
-            logger.info("  %s: %d samples (weight: %.3f)", name, len(self._rows[name]), share)
+    def _start_lines(self) -> Lines:
+        sizes = {name: len(rows) for name, rows in self._rows.items()}
+        lines = sampler_log.start(self._name, self.config, sizes, self._mixture.shares(0))
+        if self._uses_feedback() and self._journal is None:
+            lines += sampler_log.no_journal(self._name)
+        return lines
 
-    def _log_adaptation(self) -> None:
-        assert self._mixture.adaptive is not None
+    def _change_lines(self, changes: Changes) -> Lines:
+        """What there is to say after an update."""
+        adaptive = self._mixture.adaptive
+        if adaptive is None or not changes.adapted:
+            return []
         shares = self._mixture.shares(self._updates)
-        emas = self._mixture.adaptive.emas
-        logger.info("[%s] Batch %d - Weight adjustment:", self._name, self._updates)
-        for name, share in shares.items():
-            ema = emas[name]
-            logger.info(
-                "  %s: reward_ema=%6.2f, weight=%.3f (%.1f%%)",
-                name, float("nan") if ema is None else ema, share, 100 * share,
-            )  # fmt: skip
-        positive = [share for share in shares.values() if share > 0]
-        logger.info("  Actual max/min ratio: %.2fx", max(positive) / min(positive))
-
-    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
-        """A subclass says what its curriculum has opened."""
+        return sampler_log.adaptation(self._name, self._updates, adaptive.emas, shares)
 
 
 class _ComplexitySampler(MultiSourceSampler):
@@ -395,24 +365,12 @@ class TimeCurriculumSampler(_ComplexitySampler):
         percentile = self._curriculum.percentile(self._updates)
         return {**super().get_stats(), "complexity_percentile": percentile}
 
-    def _log_start(self, weights: Mapping[str, float]) -> None:
-        super()._log_start(weights)
-        config = self.config
-        logger.info("[%s] Complexity curriculum for '%s'", self._name, config.complexity_source)
-        logger.info(
-            "[%s] Progress: %g%% → %g%% over %d updates",
-            self._name, config.initial_complexity_percentile,
-            config.final_complexity_percentile, config.complexity_warmup_steps,
-        )  # fmt: skip
+    def _start_lines(self) -> Lines:
+        return super()._start_lines() + sampler_log.time_start(self._name, self.config)
 
-    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
-        now = int(self._curriculum.percentile(self._updates))
-        if now != int(self._curriculum.percentile(self._updates - 1)):
-            name = self.config.complexity_source
-            logger.info(
-                "[%s] Complexity: %d%% (%d/%d items)",
-                self._name, now, self._curriculum.open_rows(self._updates), len(self._rows[name]),
-            )  # fmt: skip
+    def _change_lines(self, changes: Changes) -> Lines:
+        progress = sampler_log.time_progress(self._name, self._curriculum, self._updates)
+        return super()._change_lines(changes) + progress
 
 
 class RewardCurriculumSampler(_ComplexitySampler):
@@ -457,42 +415,16 @@ class RewardCurriculumSampler(_ComplexitySampler):
             stats["curriculum_reward_ema"] = curriculum.ema.value
         return stats
 
-    def _log_start(self, weights: Mapping[str, float]) -> None:
-        super()._log_start(weights)
-        config = self.config
-        intervals = config.num_intervals
-        logger.info("[%s] Complexity source: '%s'", self._name, config.complexity_source)
-        logger.info(
-            "[%s] Initial: %g%%, Final: %g%%",
-            self._name, config.initial_complexity_percentile, config.final_complexity_percentile,
-        )  # fmt: skip
-        logger.info(
-            "[%s] Intervals: %d (1 initial + %d progressive)", self._name, intervals + 1, intervals
+    def _start_lines(self) -> Lines:
+        return super()._start_lines() + sampler_log.reward_start(
+            self._name, self.config, self._curriculum, self._scores
         )
-        start = 0
-        for number, stop in enumerate(self._curriculum.counts):
-            label = f" (Initial {config.initial_complexity_percentile:g}%)" if not number else ""
-            scores = self._scores[start:stop]
-            span = f", [{scores[0]:.3f}, {scores[-1]:.3f}]" if len(scores) else ""
-            logger.info("  Interval %d%s: %d samples%s", number, label, stop - start, span)
-            start = stop
 
-    def _log_changes(self, changes: Changes, before: Mapping[str, int]) -> None:
-        name = self.config.complexity_source
-        if name not in changes.opened:
-            return
-        curriculum = self._curriculum
-        logger.info("=" * 80)
-        logger.info("[%s] LEVEL UP! %d → %d", self._name, curriculum.level - 1, curriculum.level)
-        logger.info(
-            "[%s] Batch %d: Reward %.3f >= %g",
-            self._name, self._updates, curriculum.ema.value, curriculum.threshold,
-        )  # fmt: skip
-        logger.info(
-            "[%s] Samples: %d → %d",
-            self._name, before[name], curriculum.counts[curriculum.level],
-        )  # fmt: skip
-        logger.info("=" * 80)
+    def _change_lines(self, changes: Changes) -> Lines:
+        lines = super()._change_lines(changes)
+        if changes.opened:
+            lines += sampler_log.level_up(self._name, self._curriculum, self._updates)
+        return lines
 
 
 CurriculumMultiSourceSampler = TimeCurriculumSampler
@@ -523,6 +455,11 @@ def _hash(array: NDArray[np.int64]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
 
 
+def _log(lines: Lines) -> None:
+    for line in lines:
+        logger.info("%s", line)
+
+
 def _make_visible() -> None:
     """Show our INFO lines where nobody has set up logging, as in verl's workers."""
     ours = logging.getLogger("curriculum_learning")
@@ -534,7 +471,6 @@ def _make_visible() -> None:
 
 
 __all__ = [
-    "Curriculum",
     "CurriculumMultiSourceSampler",
     "MultiSourceSampler",
     "RewardCurriculumSampler",

@@ -184,15 +184,15 @@ def test_rewards_move_adaptive_weights(caplog: pytest.LogCaptureFixture) -> None
         "[MultiSourceSampler] Strategy: weighted, Mode: adaptive, Sources: 2, Batch size: 64",
         "[MultiSourceSampler] Adaptive: alpha=0.1, update_freq=2, temp=0.3",
         "[MultiSourceSampler] Weight bounds: [25.0%, 75.0%]",
-        caplog.records[4].getMessage(),
         "  iftrain: 200 samples (weight: 0.500)",
         "  logicif: 200 samples (weight: 0.500)",
+        caplog.records[6].getMessage(),
         "[MultiSourceSampler] Batch 2 - Weight adjustment:",
         "  iftrain: reward_ema= 10.25, weight=0.450 (45.0%)",
         "  logicif: reward_ema= 10.19, weight=0.550 (55.0%)",
         "  Actual max/min ratio: 1.22x",
     ]
-    assert "journal" in caplog.records[4].getMessage()
+    assert "journal" in caplog.records[6].getMessage()
     stats = sampler.get_stats()
     assert stats["weight/logicif"] == pytest.approx(share)
     assert stats["reward_ema/iftrain"] == pytest.approx(10.25)

@@ -1,17 +1,3 @@
 """The import path that existing configurations name; all logic is in curriculum_learning."""
 
-from curriculum_learning.samplers import (
-    CurriculumMultiSourceSampler,
-    MultiSourceSampler,
-    RewardCurriculumSampler,
-    RewardGatedCurriculumSampler,
-    TimeCurriculumSampler,
-)
-
-__all__ = [
-    "CurriculumMultiSourceSampler",
-    "MultiSourceSampler",
-    "RewardCurriculumSampler",
-    "RewardGatedCurriculumSampler",
-    "TimeCurriculumSampler",
-]
+from verl_extensions.multi_source_sampler import *  # noqa: F403 - exactly its __all__
