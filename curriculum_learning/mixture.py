@@ -18,8 +18,8 @@ class Draw(NamedTuple):
     row: int
     epoch: int
     """The pass over the source's rows that it belongs to."""
-    position: Any
-    """Where its source stood before."""
+    before: Any
+    """What its source needs to put it back."""
     step: int
     """The rollout step whose weights decided."""
     units: Sequence[int]
@@ -121,17 +121,16 @@ class Mixture:
         units = self._at(step).units
         index = self._ledger.draw(units)
         source = self.sources[index]
-        position, epoch = source.position(), source.epoch
-        row = source.next_row(step)
+        row, epoch, before = source.take(step)
         self.drawn[index] += 1
         self.total_drawn += 1
-        return Draw(source.name, row, epoch, position, step, units)
+        return Draw(source.name, row, epoch, before, step, units)
 
     def undo(self, draw: Draw) -> None:
         """Take back the latest draw, as if it had not been made."""
         index = self.names.index(draw.source)
         self._ledger.undo(index, draw.units)
-        self.sources[index].seek(draw.position)
+        self.sources[index].put_back(draw.before)
         self.drawn[index] -= 1
         self.total_drawn -= 1
 

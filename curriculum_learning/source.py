@@ -18,6 +18,10 @@ _LARGEST_BLOCK = 64 * _BLOCK
 """Rows of the order looked at at once, where few of them are open."""
 
 
+Taken = tuple[int, int, Any]
+"""A row (0 to size - 1), the epoch that it belongs to, and what ``put_back`` needs."""
+
+
 class RowSource(Protocol):
     """What a mixture asks of a source."""
 
@@ -32,14 +36,11 @@ class RowSource(Protocol):
     def epoch(self) -> int:
         """Completed passes over the open rows."""
 
-    def next_row(self, step: int) -> int:
-        """The next row, 0 to ``size - 1``, at rollout step ``step``."""
+    def take(self, step: int) -> Taken:
+        """Take the next row, at rollout step ``step``."""
 
-    def position(self) -> Any:
-        """Where it stands, to go back to."""
-
-    def seek(self, position: Any) -> None:
-        """Go back to a position."""
+    def put_back(self, before: Any) -> None:
+        """Put back the row taken last, or if that is back the one before it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -98,17 +99,19 @@ class Source:
         """Completed passes over the open rows."""
         return self._epoch
 
+    @property
     def position(self) -> Position:
         """Where the next row is looked for."""
         return Position(self._epoch, self._offset)
 
-    def seek(self, position: Position) -> None:
-        """Go to ``position``."""
+    def seek(self, position: tuple[int, int]) -> None:
+        """Go to a position: epoch and offset."""
         self._epoch, self._offset = position
         self._start_epoch()
 
-    def next_row(self, step: int = 0) -> int:
-        """The next open row, 0 to ``size - 1``; moves on behind it."""
+    def take(self, step: int = 0) -> Taken:
+        """Take the next open row and move on behind it."""
+        before = (self._epoch, self._offset)
         if self.curriculum is not None:
             open_rows = self.curriculum.open_rows(step)
             if open_rows != self._open:
@@ -116,13 +119,17 @@ class Source:
                 self._forget_rows()
         while self._next == len(self._rows):
             self._look_ahead()
-        row = self._rows[self._next]
+        row, epoch = self._rows[self._next], self._epoch
         self._offset = self._offsets[self._next] + 1
         self._next += 1
         if self._offset == self.size:
             self._epoch, self._offset = self._epoch + 1, 0
             self._start_epoch()
-        return row
+        return row, epoch, before
+
+    def put_back(self, before: tuple[int, int]) -> None:
+        """See ``RowSource``."""
+        self.seek(before)
 
     def _look_ahead(self) -> None:
         """Find the open rows of the next part of the order."""
@@ -207,8 +214,8 @@ class FocusedSource:
         opened = range(self.curriculum.level + 1)
         return min(self._intervals[number].epoch for number in opened if len(self._rows[number]))
 
-    def next_row(self, step: int = 0) -> int:
-        """The next row of the interval whose turn it is."""
+    def take(self, step: int = 0) -> Taken:
+        """Take the next row of the interval whose turn it is."""
         level = self.curriculum.level
         if level != self._units_level:
             self._units_level = level
@@ -219,18 +226,14 @@ class FocusedSource:
                 ]
             )
         number = self._ledger.draw(self._units)
-        return int(self._rows[number][self._intervals[number].next_row()])
+        place, epoch, before = self._intervals[number].take()
+        return int(self._rows[number][place]), epoch, (number, before, self._units)
 
-    def position(self) -> Any:
-        """Where all intervals stand, and what they are owed."""
-        return [source.position() for source in self._intervals], list(self._ledger.credits)
-
-    def seek(self, position: Any) -> None:
-        """Go back to a position."""
-        positions, credits = position
-        for source, place in zip(self._intervals, positions, strict=True):
-            source.seek(place)
-        self._ledger.credits = list(credits)
+    def put_back(self, before: tuple[int, tuple[int, int], list[int]]) -> None:
+        """See ``RowSource``."""
+        number, place, units = before
+        self._intervals[number].put_back(place)
+        self._ledger.undo(number, units)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""

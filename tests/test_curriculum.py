@@ -92,10 +92,10 @@ def test_an_epoch_serves_each_open_row_once(size: int, initial: int, warmup: int
     epochs: dict[int, list[int]] = {}
     for draw in range(n):
         step = draw // 7
-        row = source.next_row(step)
+        row = source.take(step)[0]
         assert curriculum.rank[row] < curriculum.open_rows(step)
         # The position behind the row is of the same epoch, or at the very start of the next.
-        epoch = source.epoch - (source.position().offset == 0)
+        epoch = source.epoch - (source.position.offset == 0)
         epochs.setdefault(epoch, []).append(row)
     for number, rows in epochs.items():
         assert len(rows) == len(set(rows)), number
@@ -108,16 +108,16 @@ def test_rows_that_open_behind_the_walk_wait_for_the_next_epoch() -> None:
     """The order of an epoch does not change when rows open; those passed by come next time."""
     scores = scores_of(200)
     everything = Source("s", 200, seed=1, shuffle=True)
-    order = [everything.next_row() for _ in range(200)]
+    order = [everything.take()[0] for _ in range(200)]
     curriculum = TimeCurriculum(scores, 50, 100, 1)
     source = Source("s", 200, seed=1, shuffle=True, curriculum=curriculum)
-    first = [source.next_row(0) for _ in range(40)]
+    first = [source.take(0)[0] for _ in range(40)]
     passed = order.index(first[-1])
     assert first == [row for row in order[: passed + 1] if curriculum.rank[row] < 100]
     rest = order[passed + 1 :]
-    assert [source.next_row(1) for _ in rest] == rest
+    assert [source.take(1)[0] for _ in rest] == rest
     assert source.epoch == 1
-    assert sorted(source.next_row(1) for _ in range(200)) == list(range(200))
+    assert sorted(source.take(1)[0] for _ in range(200)) == list(range(200))
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9])
@@ -136,7 +136,7 @@ def test_interval_shares_are_exact_whatever_their_sizes(decay: float) -> None:
     shares = np.array([decay**2, decay, 1]) / total
     counts = np.zeros(3)
     for number in range(1, 10_001):
-        rank = curriculum.rank[source.next_row()]
+        rank = curriculum.rank[source.take()[0]]
         counts[int(np.searchsorted([3, 900], rank, side="right"))] += 1
         assert np.all(np.abs(counts - number * shares) < 1)
     if decay == 0.5:
@@ -147,13 +147,13 @@ def test_focused_intervals_walk_by_themselves() -> None:
     """Each interval serves its rows once per epoch of its own; the source's is the smallest."""
     curriculum = reward_curriculum(50)
     source = FocusedSource("s", 50, seed=1, shuffle=True, curriculum=curriculum, interval_decay=0.5)
-    assert sorted(source.next_row() for _ in range(10)) == sorted(
+    assert sorted(source.take()[0] for _ in range(10)) == sorted(
         np.flatnonzero(curriculum.rank < 10).tolist()
     )
     assert source.epoch == 1
     curriculum.observe(1.0)
     assert source.epoch == 0
-    rows = [source.next_row() for _ in range(15)]
+    rows = [source.take()[0] for _ in range(15)]
     assert Counter(int(curriculum.rank[row] >= 10) for row in rows) == {1: 10, 0: 5}
     assert len(set(rows)) == 15
 
@@ -163,9 +163,9 @@ def test_intervals_without_rows_are_passed_over() -> None:
     curriculum = reward_curriculum(3, num_intervals=20)
     source = FocusedSource("s", 3, seed=1, shuffle=True, curriculum=curriculum, interval_decay=1)
     for _ in range(20):
-        assert curriculum.rank[source.next_row()] < curriculum.open_rows(0)
+        assert curriculum.rank[source.take()[0]] < curriculum.open_rows(0)
         curriculum.observe(1.0)
-    assert {source.next_row() for _ in range(50)} == {0, 1, 2}
+    assert {source.take()[0] for _ in range(50)} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("focus", [False, True])
@@ -181,7 +181,7 @@ def test_a_source_with_a_curriculum_goes_on_from_any_position(tmp_path: Path, fo
         return Source("s", 23, seed=2, shuffle=True, curriculum=curriculum)
 
     def advance(source: Source | FocusedSource, i: int) -> Any:
-        rows = [source.next_row() for _ in range(3)]
+        rows = [source.take()[0] for _ in range(3)]
         assert source.curriculum is not None
         return rows, source.curriculum.observe((i % 5) / 4), source.epoch
 
@@ -189,8 +189,8 @@ def test_a_source_with_a_curriculum_goes_on_from_any_position(tmp_path: Path, fo
 
 
 @pytest.mark.parametrize("focus", [False, True])
-def test_a_source_goes_back_to_a_position(focus: bool) -> None:
-    """After seek the same rows follow again."""
+def test_rows_can_be_put_back(focus: bool) -> None:
+    """Put back in reverse, the same rows follow again."""
     curriculum = reward_curriculum(23)
     curriculum.observe(1.0)
     source: Source | FocusedSource = Source("s", 23, seed=2, shuffle=True, curriculum=curriculum)
@@ -199,12 +199,12 @@ def test_a_source_goes_back_to_a_position(focus: bool) -> None:
             "s", 23, seed=2, shuffle=True, curriculum=curriculum, interval_decay=0.5
         )
     for _ in range(30):
-        position = source.position()
-        rows = [source.next_row() for _ in range(11)]
-        source.seek(position)
-        assert [source.next_row() for _ in range(11)] == rows
-        source.seek(position)
-        source.next_row()
+        taken = [source.take() for _ in range(11)]
+        for _, _, before in reversed(taken):
+            source.put_back(before)
+        assert [source.take() for _ in range(11)] == taken
+        for _, _, before in reversed(taken[1:]):
+            source.put_back(before)
 
 
 # Adaptive weights

@@ -81,7 +81,7 @@ def test_the_global_random_state_is_left_alone() -> None:
     before, numpy_before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # the default form is a tuple
     source = Source("math", 5000, seed=1, shuffle=True)
     for _ in range(6000):
-        source.next_row()
+        source.take()[0]
     assert random.getstate() == before
     assert np.random.get_state()[1].tolist() == numpy_before  # type: ignore[index]  # likewise
 
@@ -94,19 +94,19 @@ def test_a_walk_can_start_anywhere(
     offset = data.draw(st.integers(0, size - 1))
     walked = Source("s", size, seed=5, shuffle=shuffle)
     for _ in range(epoch * size + offset):
-        walked.next_row()
-    assert walked.position() == Position(epoch, offset)
+        walked.take()[0]
+    assert walked.position == Position(epoch, offset)
     started = Source("s", size, seed=5, shuffle=shuffle)
     started.seek(Position(epoch, offset))
     steps = range(2 * size + 1)
-    assert [started.next_row() for _ in steps] == [walked.next_row() for _ in steps]
+    assert [started.take()[0] for _ in steps] == [walked.take()[0] for _ in steps]
 
 
 def test_each_epoch_has_every_row_once_in_its_own_order() -> None:
     """An epoch is a full pass, and the next one is in another order; unshuffled is file order."""
     source = Source("s", 3000, seed=5, shuffle=True)
-    first, second = ([source.next_row() for _ in range(3000)] for _ in range(2))
+    first, second = ([source.take()[0] for _ in range(3000)] for _ in range(2))
     assert sorted(first) == sorted(second) == list(range(3000))
     assert first != second
     plain = Source("s", 5, seed=5, shuffle=False)
-    assert [plain.next_row() for _ in range(10)] == [0, 1, 2, 3, 4] * 2
+    assert [plain.take()[0] for _ in range(10)] == [0, 1, 2, 3, 4] * 2
