@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint test-slime clean
+.PHONY: demo test lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,5 +25,16 @@ lint: $(READY)  ## style and types
 test-slime: $(READY)  ## slime's own contract test and rollout functions: make test-slime SLIME_PATH=/path/to/slime
 	$(BIN)/python -m pytest -q tests/with_slime --slime-path "$(SLIME_PATH)"
 
+# The versions of verl contradict each other in what they need, so each has an environment.
+.venv-verl-%/.ready: tests/with_verl_%/requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-verl-$*
+	.venv-verl-$*/bin/pip install --quiet --disable-pip-version-check -r $< -e .
+	touch $@
+
+test-verl: test-verl-0_7 test-verl-0_9  ## the samplers in real verl, with its sampler hook and without
+
+test-verl-0_7 test-verl-0_9: test-verl-%: .venv-verl-%/.ready
+	.venv-verl-$*/bin/python -m pytest -q tests/with_verl_$*
+
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) .venv-verl-* demo_output

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 Fate = Literal["trained", "finished", "dropped"]
 
+_ENDED_KEPT = 3
 _NO_SOURCE = ""
 """Stands for the engine's own prompts (``rollout_global_dataset: false``)."""
 
@@ -91,6 +92,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             weights_vary=config.weights_vary,
         )
         self._metadata: dict[str, Any] = {}
+        self._logged: int | None = None
+        """The rollout that was logged, as long as the next one has not begun."""
+        self._ended: dict[int, dict[str, Any]] = {}
+        """The states at the end of the latest rollouts: engines may save them later than that."""
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._swallowed: Exception | None = None
@@ -120,6 +125,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=num_samples,
             )
         with self._serving():
+            self._end_rollout()
             step = self.rollout_step
             taken, dropped = self._buffers.take(num_samples)
             try:
@@ -240,11 +246,21 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=fate,
             )
         with self._lock:
+            self._end_rollout(but=rollout_id)
             groups = {sample.group_index for sample in flatten(samples)} - {None}
             if fate != "finished":
                 self._groups.settle(groups, fate)
             if fate == "trained" and rollout_id is not None:
                 self._clock.rollout_logged(rollout_id)
+                self._logged = rollout_id
+
+    def _end_rollout(self, but: int | None = None) -> None:
+        """Another rollout than ``but`` begins: keep the state at the end of the logged one."""
+        if self._logged is not None and self._logged != but:
+            self._ended[self._logged] = self.state_dict()
+            self._logged = None
+            for old in list(self._ended)[:-_ENDED_KEPT]:
+                del self._ended[old]
 
     @property
     def rollout_step(self) -> int:
@@ -377,6 +393,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._mixture.load_state_dict(state["mixture"])
         self._buffers, self._groups, self._clock = buffers, groups, clock
         self._metadata = metadata
+        self._logged, self._ended = None, {}
         self._swallowed = None
 
     def _make_again(self, group_index: int, served: Served) -> Group:
@@ -386,7 +403,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         return self._make_group(group_index, served, prompt)
 
     def save(self, rollout_id: int) -> None:
-        """Write the state of now to ``{save}/rollout/``; an engine calls it after a rollout.
+        """Write the state at the end of a rollout to ``{save}/rollout/``.
+
+        A rollout ends when it has been logged and the next one begins, with a request or a
+        report of its own. The engine may have got that far already: what was drawn for the next
+        rollout is drawn again on resume. A rollout that was not logged is saved as it is now.
 
         Raises:
             CheckpointError: The file cannot be written; earlier states are untouched.
@@ -401,7 +422,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 logger.warning("save is not set: the state of the data source is not saved")
             return
         with self._writing:
-            save_state(self.config.save, rollout_id, self.state_dict())
+            with self._lock:
+                ended = self._ended.get(rollout_id) or self.state_dict()
+                state = {**ended, "metadata": encode(self._metadata)}
+            save_state(self.config.save, rollout_id, state)
 
     def load(self, rollout_id: int | None = None) -> None:
         """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).

@@ -46,7 +46,11 @@ class Journal:
             os.fsync(file.fileno())
 
     def find(self, update: int) -> Entry | None:
-        """The entry of an update, the one written last; None where there is none."""
+        """The entry of an update in the latest run; None where there is none.
+
+        A run that was resumed begins again at a lower number: what an earlier one had written
+        from there on does not count.
+        """
         found = None
         if self._path.exists():
             with open(self._path, "rb") as file:
@@ -55,6 +59,6 @@ class Journal:
                         entry = msgspec.json.decode(line, type=Entry)
                     except msgspec.DecodeError:
                         continue  # cut short by a kill
-                    if entry.update == update:
-                        found = entry
+                    if entry.update <= update:
+                        found = entry if entry.update == update else None
         return found

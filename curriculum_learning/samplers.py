@@ -250,29 +250,29 @@ class MultiSourceSampler(Base):
     def _catch_up(self) -> None:
         """Take in the update that a trainer reports only after it has saved: one at most."""
         # A batch of which some rows are still to come has not been trained.
-        trained = self._batches - bool(self._pending)
-        if self._updates >= trained or (self._journal is None and not self._uses_feedback()):
+        missing = self._batches - bool(self._pending) - self._updates
+        if missing < 1:
             return
         update = self._updates + 1
         entry = None if self._journal is None else self._journal.find(update)
+        if entry is None and self._uses_rewards():
+            logger.warning(
+                "[%s] the state was saved before update %d, whose rewards are lost: %s",
+                self._name,
+                update,
+                "data.sampler.journal names no file that keeps them"
+                if self._journal is None
+                else "the journal does not have it, the run ended between the two",
+            )
         if entry is not None:
             self._apply(entry.rewards)
-        elif self._journal is None:
-            logger.warning(
-                "[%s] the state was saved before update %d, whose rewards are lost; set "
-                "data.sampler.journal to a file to keep them",
-                self._name, update,
-            )  # fmt: skip
-        else:
-            logger.warning(
-                "[%s] the state was saved before update %d, which the journal does not have: the "
-                "run ended between the two",
-                self._name, update,
-            )  # fmt: skip
+        elif missing == 1:
+            # Counted without its rewards; where more are missing nobody reports after each batch.
+            self._apply({})
 
-    def _uses_feedback(self) -> bool:
+    def _uses_rewards(self) -> bool:
         return self._mixture.adaptive is not None or any(
-            source.curriculum is not None for source in self._mixture.sources
+            isinstance(source.curriculum, RewardCurriculum) for source in self._mixture.sources
         )
 
     def _identity(self) -> dict[str, Any]:
@@ -302,7 +302,7 @@ class MultiSourceSampler(Base):
     def _start_lines(self) -> Lines:
         sizes = {name: len(rows) for name, rows in self._rows.items()}
         lines = sampler_log.start(self._name, self.config, sizes, self._mixture.shares(0))
-        if self._uses_feedback() and self._journal is None:
+        if self._uses_rewards() and self._journal is None:
             lines += sampler_log.no_journal(self._name)
         return lines
 
@@ -461,12 +461,14 @@ def _log(lines: Lines) -> None:
 
 
 def _make_visible() -> None:
-    """Show our INFO lines where nobody has set up logging, as in verl's workers."""
+    """Show our INFO lines where nobody has decided about them, as in verl's processes."""
     ours = logging.getLogger("curriculum_learning")
     if not ours.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         ours.addHandler(handler)
+    if ours.level == logging.NOTSET:
+        # verl sets the root logger to WARNING, which would hide them.
         ours.setLevel(logging.INFO)
 
 

@@ -386,6 +386,29 @@ def test_fully_asynchronous_training_goes_on(tmp_path: Path) -> None:
     assert len(trained) == len(set(trained)) == 60
 
 
+def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
+    """Saved when later ones have been generated already, a rollout resumes with the next one."""
+    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS)
+    source = DataSource(args)
+    for rollout_id in range(6):
+        groups = source.get_samples(5)
+        if rollout_id == 3:
+            expected = as_data(groups)
+        source.add_samples([interrupt(group) for group in groups[3:]])
+        source.observe(groups[:3], rollout_id=rollout_id, fate="trained")
+        source.update_metadata({"logged": rollout_id})
+        if rollout_id:
+            source.save(rollout_id - 1)
+    source.observe([], rollout_id=6, fate="trained")  # nothing was drawn for it
+    source.observe([], rollout_id=7, fate="trained")
+    assert sorted(source._ended) == [4, 5, 6]  # bounded
+    resumed = DataSource(args)
+    resumed.load(2)
+    assert resumed.rollout_step == 3
+    assert as_data(resumed.get_samples(5)) == expected
+    assert resumed.get_metadata() == {"logged": 3}
+
+
 def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> None:
     """What a worker thread was told comes up again from the log hook and from save."""
     args = arguments(tmp_path, THREE)

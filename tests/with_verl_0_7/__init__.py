@@ -1,0 +1,1 @@
+"""Tests that need verl with the sampler hook."""
