@@ -70,6 +70,10 @@ class Config:
     load: Path | None
     on_missing_state: str
     """``error`` or ``restart``."""
+    surplus: str
+    """What becomes of finished groups without room: ``keep``, ``again`` or ``drop``."""
+    dynamic_filter: Callable[..., Any] | None
+    """The engine's filter of finished groups: ``f(args, samples)``."""
     weights_vary: bool
     """The shares are not the same at every step."""
     accounting: bool
@@ -94,6 +98,11 @@ def read_config(args: Any) -> Config:
     on_missing_state = reader.get("on_missing_state", "error")
     if on_missing_state not in ("error", "restart"):
         raise reader.error("on_missing_state", "must be 'error' or 'restart'")
+    surplus = reader.get("surplus", None)
+    if surplus is None:
+        surplus = "keep" if reader.flag("partial_rollout", False) else "again"
+    if surplus not in ("keep", "again", "drop"):
+        raise reader.error("surplus", "must be 'keep', 'again' or 'drop'")
     varying = _check_schedules(sources, reader.whole_number("num_rollout", None, least=0))
     return Config(
         sources=sources,
@@ -108,6 +117,11 @@ def read_config(args: Any) -> Config:
         save=reader.path("save"),
         load=reader.path("load") or reader.path("save"),
         on_missing_state=on_missing_state,
+        surplus=surplus,
+        # Loaded only where it will be asked: importing a filter can be expensive.
+        dynamic_filter=reader.function("dynamic_sampling_filter_path")
+        if reader.get("rollout_all_samples_process_path", None) is not None
+        else None,
         weights_vary=varying,
         accounting=reader.get("custom_rollout_log_function_path", None) is not None,
     )

@@ -74,6 +74,26 @@ def custom_rollout_log_function(
     return True
 
 
+def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> None:
+    """Tell the data source which groups were finished; for slime's all-samples hook.
+
+    With this and ``custom_rollout_log_function`` every group is accounted for at the end of each
+    synchronous rollout: trained, dropped by the dynamic filter, surplus, given back or discarded.
+
+    Args:
+        args: The object that the data source was made from.
+        all_samples: Every group that was finished in the rollout, the dropped ones included.
+        data_source: The data source, or a method of it: slime passes ``get_samples``.
+    """
+    source = getattr(data_source, "__self__", data_source)
+    if not isinstance(source, MultipleWeightedRolloutDataSourceWithBuffer):
+        source = find_data_source(args)
+    if source is None:
+        _tell_not_found()
+    else:
+        source.rollout_finished(all_samples)
+
+
 def per_source_metrics(
     samples: Iterable[Any],
     *,

@@ -38,6 +38,7 @@ from curriculum_learning.sample import (
     make_group,
     sample_class,
 )
+from curriculum_learning.settlement import Settlement
 from curriculum_learning.source import Source
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             names, choose and (lambda groups, room: choose(args, None, groups, room))
         )
         self._groups = GroupLedger(config.n_samples_per_prompt, accounting=config.accounting)
+        refuses = config.dynamic_filter
+        self._settlement = Settlement(refuses and (lambda group: _refuses(refuses, args, group)))
         self._clock = RolloutClock(
             config.rollout_batch_size,
             _slime_rollout,
@@ -183,7 +186,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         )
 
     def _empty_group(self) -> Group:
-        group_index, served = self._groups.open(_NO_SOURCE, 0, 0, self.rollout_step)
+        return self._empty_samples(*self._groups.open(_NO_SOURCE, 0, 0, self.rollout_step))
+
+    def _empty_samples(self, group_index: int, served: Served) -> Group:
         return [
             self._sample_type(group_index=group_index, index=served.first_index + position)
             for position in range(self._groups.size)
@@ -251,8 +256,52 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             if fate != "finished":
                 self._groups.settle(groups, fate)
             if fate == "trained" and rollout_id is not None:
+                self._settle_the_rest()
                 self._clock.rollout_logged(rollout_id)
                 self._logged = rollout_id
+
+    def rollout_finished(self, groups: Sequence[Group]) -> None:
+        """Show all groups that were finished in a rollout, before it is logged.
+
+        With it every group of the rollout is accounted for when the rollout is logged: a finished
+        one that was not trained is dropped if the engine's filter refuses it, else it is surplus;
+        one that was neither finished nor given back was discarded, and its prompt is served again.
+        Synchronous rollouts only: in others, groups may rightly be in flight when one ends.
+        """
+        with self._lock:
+            self._end_rollout()
+            self._settlement.finished(list(groups), self._groups.in_flight)
+
+    def _settle_the_rest(self) -> None:
+        """Decide on the groups of the rollout that were neither trained nor given back."""
+        outcome = self._settlement.settle(self._groups.in_flight)
+        self._groups.settle(outcome.dropped, "dropped")
+        self._groups.counts["surplus"] += len(outcome.surplus)
+        if self.config.surplus == "drop":
+            self._groups.settle(outcome.surplus, "dropped")
+        else:
+            for group_index, group in outcome.surplus.items():
+                self._serve_again(group_index, group if self.config.surplus == "keep" else None)
+        for group_index in outcome.discarded:
+            self._serve_again(group_index, None)
+
+    def _serve_again(self, group_index: int, group: Group | None) -> None:
+        """Put a group in flight into its buffer: as it is, or None for afresh."""
+        served = self._groups.in_flight[group_index]
+        if group is not None:
+            try:
+                data = encode_group(group)
+            except CannotStoreError as error:
+                logger.warning(
+                    "group %d of source '%s' is generated again: %s",
+                    group_index, served.source, error,
+                )  # fmt: skip
+                group = None
+        if group is None:
+            group = self._make_again(group_index, served)
+            data = encode_group(group)
+        self._groups.give_back(group_index)
+        self._buffers.add(group_index, served, group, data)
 
     def _end_rollout(self, but: int | None = None) -> None:
         """Another rollout than ``but`` begins: keep the state at the end of the logged one."""
@@ -397,8 +446,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._swallowed = None
 
     def _make_again(self, group_index: int, served: Served) -> Group:
-        if served.source == _NO_SOURCE:
-            raise CheckpointError("groups of the engine's own prompts cannot be made again")
+        if self._mixture is None:
+            return self._empty_samples(group_index, served)
         (prompt,) = self._prompts[served.source].read([served.row])
         return self._make_group(group_index, served, prompt)
 
@@ -509,6 +558,11 @@ def _rows_by_source(draws: Sequence[Draw]) -> dict[str, list[int]]:
     for draw in draws:
         rows.setdefault(draw.source, []).append(draw.row)
     return rows
+
+
+def _refuses(dynamic_filter: Any, args: Any, group: Group) -> bool:
+    verdict = dynamic_filter(args, list(flatten(group)))
+    return not getattr(verdict, "keep", verdict)
 
 
 def _slime_rollout() -> int | None:

@@ -43,7 +43,7 @@ class GroupLedger:
         self.in_flight: dict[int, Served] = {}
         self.presumed: set[int] = set()
         """Groups no longer waited for; one may still come back or be trained."""
-        self.counts = {"served": 0, "returned": 0, "trained": 0, "dropped": 0}
+        self.counts = {"served": 0, "returned": 0, "trained": 0, "dropped": 0, "surplus": 0}
         """Groups, by what became of them; a group served twice counts twice as served."""
 
     def open(self, source: str, row: int, epoch: int, step: int) -> tuple[int, Served]:

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.custom_log import custom_rollout_log_function
+from curriculum_learning.custom_log import (
+    custom_rollout_log_function,
+    process_all_samples,
+)
 from tests.harness import Group, interrupt
 
 Served = Callable[[Group], None]
@@ -38,6 +41,7 @@ class SynchronousEngine:
         self.source, self.args = source, args
         self.batch, self.request, self.drop = batch, request, drop
         self.random = random.Random(seed)
+        self.dropped: list[Group] = []
         self.on_served = on_served
 
     def rollout(self, rollout_id: int) -> list[Group]:
@@ -45,6 +49,7 @@ class SynchronousEngine:
         get_samples = self.source.get_samples
         trained: list[Group] = []
         pending: list[Group] = []
+        everything: list[Group] = []
         while len(trained) < self.batch:
             while len(pending) < self.batch - len(trained):
                 for group in get_samples(self.request):
@@ -52,15 +57,22 @@ class SynchronousEngine:
                     pending.append(group)
             # Early groups of a request are likelier to finish early.
             group = pending.pop(min(int(self.random.expovariate(0.2)), len(pending) - 1))
-            finish(group, self.random)
-            if self.random.random() >= self.drop:
+            everything.append(finish(group, self.random))
+            if keeps(self.args, group, below=self.drop):
                 trained.append(group)
+            else:
+                self.dropped.append(group)
         # One more is finished but finds no room: it is thrown away without a word.
         if len(pending) > 4:
-            finish(pending.pop(), self.random)
-        for group in pending:
-            interrupt(group, self.random.randrange(1, 4))
-        if pending:
+            late = finish(pending.pop(), self.random)
+            everything.append(late)
+            if not keeps(self.args, late, below=self.drop):
+                self.dropped.append(late)
+        if getattr(self.args, "rollout_all_samples_process_path", None):
+            process_all_samples(self.args, everything, get_samples)
+        if getattr(self.args, "partial_rollout", True):
+            for group in pending:
+                interrupt(group, self.random.randrange(1, 4))
             self.source.add_samples(pending)
         samples = [sample for group in trained for sample in group]
         custom_rollout_log_function(rollout_id, self.args, samples, {}, 1.0)
@@ -111,9 +123,16 @@ class FullyAsynchronousEngine:
                     self.finished.put(finish(group, self.random))
 
 
+def keeps(args: Any, samples: Group, below: float | None = None) -> bool:
+    """A dynamic filter: drops groups whose first reward is low; slime finds it by its path."""
+    return bool(samples[0].reward >= (args.drop if below is None else below))
+
+
 def finish(group: Group, randomness: random.Random) -> Group:
-    """Generate and score a group, in place."""
+    """Generate and score a group, in place; a finished one passes through as it is."""
     for sample in group:
+        if sample.status is type(sample).Status.COMPLETED:
+            continue
         sample.response += "done"
         sample.response_length += 4
         sample.status = type(sample).Status.COMPLETED

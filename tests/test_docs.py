@@ -52,8 +52,8 @@ def test_the_yaml_of_the_readme_works(folder: Path) -> None:
 
 def test_the_paths_of_the_readme_exist() -> None:
     """What is handed to slime by dotted path can be imported."""
-    paths = re.findall(r"-path (curriculum_learning\.\S+)", README)
-    assert len(paths) == 2
+    paths = re.findall(r"[-_]path:? (curriculum_learning\.\S+)", README)
+    assert len(paths) == 3
     for path in paths:
         assert callable(load_callable(path))
 

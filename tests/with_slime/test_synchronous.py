@@ -235,3 +235,46 @@ def test_two_resumes_of_one_state_serve_the_same(tmp_path: Path) -> None:
     first, second = next_groups(), next_groups()
     assert repr(first) == repr(second)
     assert any(sample["response"] for group in first for sample in group)
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_with_both_hooks_no_group_is_left_unaccounted(tmp_path: Path, partial: bool) -> None:
+    """At the end of each rollout of slime nothing is in flight: trained, dropped or waiting."""
+    args = make_args(
+        tmp_path,
+        data_source_weights=CONSTANT,
+        partial_rollout=partial,
+        rollout_all_samples_process_path="curriculum_learning.custom_log.process_all_samples",
+    )
+    with Run(args) as run:
+        for rollout_id in range(8):
+            run.generate(rollout_id)
+            groups = run.manager.data_source.state_dict()["groups"]
+            assert groups["in_flight"] == []
+    counts = groups["counts"]
+    assert counts["trained"] == 8 * args.rollout_batch_size
+    assert counts["dropped"] > 0
+    waiting = run.manager.data_source.get_buffer_length()
+    assert counts["trained"] + counts["dropped"] + waiting == len(run.drawn)
+
+
+def test_a_state_saved_late_is_that_of_its_rollout(tmp_path: Path) -> None:
+    """Saved after the next rollout was generated, as in train_async, that one is drawn again."""
+    args = make_args(tmp_path, data_source_weights=VARYING)
+    with Run(args) as run:
+        for rollout_id in range(4):
+            run.generate(rollout_id)
+        run.manager.save(2)
+    last = {serving.group_index for serving in run.drawn if serving.rollout_id == 3}
+    resumed = MultipleWeightedRolloutDataSourceWithBuffer(
+        make_args(tmp_path, data_source_weights=VARYING)
+    )
+    resumed.load(2)
+    assert resumed.rollout_step == 3
+    identities = {serving.group_index: serving.identity for serving in run.drawn}
+    groups = resumed.get_samples(resumed.get_buffer_length() + len(last))
+    ids = {group[0].group_index for group in groups}
+    assert last <= ids
+    for group in groups:
+        index, samples, *_ = identities[group[0].group_index]
+        assert (index, samples) == (group[0].group_index, tuple(s.index for s in group))
