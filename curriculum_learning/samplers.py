@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -63,6 +64,10 @@ class MultiSourceSampler(Base):
     """
 
     config_type: type[SamplerConfig] = SamplerConfig
+
+    reports_after_save: bool | None = None if Base is object else True
+    """Whether the trainer saves its checkpoint before it reports the rewards of the step, as verl
+    does up to 0.7. None: not known, and then a journal is taken to say yes."""
 
     def __init__(self, data_source: Sized, data_config: Any) -> None:
         _make_visible()
@@ -196,11 +201,12 @@ class MultiSourceSampler(Base):
                 "[%s] %d of %d rewards are no finite numbers and are skipped",
                 self._name, len(values) - int(finite.sum()), len(values),
             )  # fmt: skip
-        means = {
-            name: float(values[finite & (names == name)].mean())
-            for name in self._rows
-            if (finite & (names == name)).any()
-        }
+        means = {}
+        for name in self._rows:
+            own = values[finite & (names == name)]
+            if len(own):
+                # An exact sum: trainers report the same rows in any order.
+                means[name] = math.fsum(own.tolist()) / len(own)
         if self._journal is not None:
             self._journal.append(Entry(self._updates + 1, means))
         self._apply(means)
@@ -251,7 +257,8 @@ class MultiSourceSampler(Base):
         """Take in the update that a trainer reports only after it has saved: one at most."""
         # A batch of which some rows are still to come has not been trained.
         missing = self._batches - bool(self._pending) - self._updates
-        if missing < 1:
+        late = self.reports_after_save
+        if missing < 1 or not (self._journal is not None if late is None else late):
             return
         update = self._updates + 1
         entry = None if self._journal is None else self._journal.find(update)
@@ -302,7 +309,7 @@ class MultiSourceSampler(Base):
     def _start_lines(self) -> Lines:
         sizes = {name: len(rows) for name, rows in self._rows.items()}
         lines = sampler_log.start(self._name, self.config, sizes, self._mixture.shares(0))
-        if self._uses_rewards() and self._journal is None:
+        if self.reports_after_save and self._uses_rewards() and self._journal is None:
             lines += sampler_log.no_journal(self._name)
         return lines
 

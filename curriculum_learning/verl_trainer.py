@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,6 @@ class CurriculumTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl has no ty
     total_training_steps: int
 
     def __init__(self, config: Any) -> None:
-        _show_our_lines()
         # verl compares this string to decide on synchronous behaviour in many places.
         config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
@@ -81,6 +79,7 @@ class CurriculumTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl has no ty
         data, stock = self.config.data, self.train_dataloader
         cls = sampler_class(data)
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
+        self.sampler.reports_after_save = False
         # Workers would fetch prompts ahead of the rewards that decide on them, so there are none.
         self.train_dataloader = type(stock)(
             dataset=self.train_dataset,
@@ -180,10 +179,3 @@ def _rewards(batch: Any) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
     )
     rewards = [float(scores.sum()) for scores in data["rm_scores"]]
     return np.asarray(list(data["data_source"]), dtype=object), np.asarray(rewards)
-
-
-def _show_our_lines() -> None:
-    """Log from INFO on, as verl does, where nobody has set a level for us."""
-    ours = logging.getLogger("curriculum_learning")
-    if ours.level == logging.NOTSET:
-        ours.setLevel(os.getenv("VERL_LOGGING_LEVEL", "INFO"))
