@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from curriculum_learning.errors import GroupError
@@ -100,6 +100,17 @@ class Buffers:
             self.restore((*taken, *dropped))
             raise
         return taken, dropped
+
+    def remove(self, group_indices: Collection[int]) -> list[Waiting]:
+        """Take out the groups of these ids that are waiting."""
+        found = self._ids.intersection(group_indices)
+        if not found:
+            return []
+        removed = [waiting for waiting in self if waiting.group_index in found]
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = deque(w for w in buffer if w.group_index not in found)
+        self._ids -= found
+        return removed
 
     def restore(self, taken: Iterable[Waiting]) -> None:
         """Put groups back where they were, as if they had not been taken."""

@@ -6,6 +6,7 @@ BLAKE2b digest of all before it, so that a file cut short has none. Reading one 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -46,7 +47,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"the state could not be written to {path}: {error}; what was there before is "
             f"untouched",

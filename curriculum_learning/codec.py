@@ -2,7 +2,7 @@
 
 msgpack carries numbers, text, bytes, lists and mappings as they are. What it would change or
 refuse (tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors) travels as a
-tagged extension. Anything else is refused by name.
+tagged extension. Kinds of dictionaries become plain ones. Anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 _PLAIN = frozenset((type(None), bool, float, str, bytes))
-_TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR = range(1, 8)
+_TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR, _MAPPING = range(1, 9)
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _INT_RANGE = range(-(2**63), 2**64)
 
@@ -45,6 +45,8 @@ def encode(value: Any) -> bytes:
         return _encoder.encode(_pack(value, ""))
     except UnicodeEncodeError as error:
         raise CannotStoreError(f"text that is not valid Unicode: {error}") from None
+    except RecursionError:
+        raise CannotStoreError("it is nested too deeply, or contains itself") from None
 
 
 def decode(data: bytes) -> Any:
@@ -78,18 +80,20 @@ def _pack(value: Any, where: str) -> Any:
             return value
         return [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if kind is dict or isinstance(value, dict):
+        if not _PLAIN.issuperset(map(type, value)):
+            pairs = [
+                [_pack(k, f"{where} (a key)"), _pack(v, f"{where}.{k}")] for k, v in value.items()
+            ]
+            return msgspec.msgpack.Ext(_MAPPING, _encoder.encode(pairs))
         return {
-            _pack(key, f"{where}.{key} (the key)"): _pack(
-                item, f"{where}.{key}" if where else str(key)
-            )
-            for key, item in value.items()
+            key: _pack(item, f"{where}.{key}" if where else str(key)) for key, item in value.items()
         }
     if kind in _COLLECTIONS:
         items = [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
         return msgspec.msgpack.Ext(_COLLECTIONS[kind], _encoder.encode(items))
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+    if kind is np.ndarray and _is_simple(value.dtype):
         return msgspec.msgpack.Ext(_ARRAY, _pack_array(value))
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
+    if isinstance(value, np.generic) and _is_simple(value.dtype):
         return msgspec.msgpack.Ext(_NUMBER, _pack_array(np.asarray(value)))
     torch = sys.modules.get("torch")  # without it no value can be a tensor
     if torch is not None and isinstance(value, torch.Tensor):
@@ -98,6 +102,10 @@ def _pack(value: Any, where: str) -> Any:
         f"'{where}' is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold; "
         f"use numbers, text, bytes, lists, tuples, sets, mappings, numpy arrays or tensors"
     )
+
+
+def _is_simple(dtype: np.dtype[Any]) -> bool:
+    return not dtype.hasobject and dtype.names is None
 
 
 def _fits(value: list[Any]) -> bool:
@@ -113,7 +121,7 @@ def _pack_array(array: np.ndarray[Any, Any]) -> bytes:
 def _pack_tensor(tensor: Any, torch: Any) -> bytes:
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise CannotStoreError(f"a tensor of layout {tensor.layout} cannot be held")
-    data = tensor.detach().cpu().contiguous()
+    data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     name = str(data.dtype).removeprefix("torch.")
     raw = data.reshape(-1).view(torch.uint8).numpy().tobytes() if data.numel() else b""
     return _encoder.encode([name, list(data.shape), raw])
@@ -123,6 +131,8 @@ def _unpack(code: int, data: memoryview) -> Any:
     if code == _BIG_INT:
         return int(bytes(data))
     content = decode(bytes(data))
+    if code == _MAPPING:
+        return dict(content)
     if code == _TUPLE:
         return tuple(content)
     if code == _SET:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ _OUR_KEYS = (
     "prompt_data_source_names",
 )
 _OUR_PREFIXES = ("data_source_", "prompt_data_")
+
+LOG_FUNCTION = "curriculum_learning.custom_log.custom_rollout_log_function"
 
 BufferFilter = Callable[[Any, Any, list[Any], int], list[Any]]
 
@@ -77,7 +80,9 @@ class Config:
     weights_vary: bool
     """The shares are not the same at every step."""
     accounting: bool
-    """A log function is configured, so the data source will be told which groups were trained."""
+    """Our log function is configured, so it will be told which groups were trained."""
+    max_in_flight_rollouts: int
+    """A group of which nothing was heard for more rollouts is no longer waited for."""
 
 
 def read_config(args: Any) -> Config:
@@ -123,7 +128,8 @@ def read_config(args: Any) -> Config:
         if reader.get("rollout_all_samples_process_path", None) is not None
         else None,
         weights_vary=varying,
-        accounting=reader.get("custom_rollout_log_function_path", None) is not None,
+        accounting=reader.get("custom_rollout_log_function_path", None) == LOG_FUNCTION,
+        max_in_flight_rollouts=reader.whole_number("max_in_flight_rollouts", 8, least=1) or 8,
     )
 
 
@@ -185,6 +191,9 @@ def _read_names(reader: _Reader, paths: list[str]) -> list[str]:
         raise reader.error(
             key, f"has {len(names)} names for {len(paths)} entries of prompt_data: one for each"
         )
+    for name in names:
+        if not name.isprintable():
+            raise reader.error(key, f"has a name with unprintable characters: {name!r}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(
@@ -228,8 +237,12 @@ def _check_schedules(sources: Sequence[SourceConfig], num_rollout: int | None) -
     weights = {source.name: source.weight for source in sources}
     if not weights:
         return False
-    shares = [normalise(weights_at(weights, step)) for step in range(num_rollout or STEPS_CHECKED)]
-    return any(share != shares[0] for share in shares)
+    first = normalise(weights_at(weights, 0))
+    vary = False
+    # The step after the last one counts too: asynchronous engines draw ahead.
+    for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):
+        vary = normalise(weights_at(weights, step)) != first or vary
+    return vary
 
 
 def _is_list(value: object) -> bool:
@@ -276,11 +289,11 @@ class _Reader:
         value = self.get(key, default)
         if value is None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise self.error(key, "must be a whole number")
         if least is not None and value < least:
             raise self.error(key, f"must be at least {least}")
-        return value
+        return int(value)
 
     def function(self, key: str) -> Callable[..., Any] | None:
         value = self.get(key, None)
@@ -297,9 +310,10 @@ class _Reader:
         value = self.get(key, None)
         if value is None:
             return None
-        if not isinstance(value, (str, os.PathLike)):
+        if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
             raise self.error(key, "must be a folder")
-        return Path(value)
+        # Engines change the working directory of their workers.
+        return Path(value).absolute()
 
     def per_source(self, names: list[str]) -> Callable[..., list[Any]]:
         """A reader of keys that hold one value, or a list with one value per source."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections import defaultdict
@@ -19,6 +20,7 @@ from curriculum_learning.sample import SOURCE_KEY, SOURCE_NAME_KEY, flatten
 
 logger = logging.getLogger(__name__)
 
+_JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 _UNTAGGED = ""
 _told_not_found = False
 
@@ -64,14 +66,21 @@ def custom_rollout_log_function(
     if source is not None:
         source.observe(samples, rollout_id=rollout_id, fate="trained")
     callback = source.config.metrics_callback if source else None
-    if callback is not None:
-        callback(metrics, rollout_id)
-    elif "slime" in sys.modules and hasattr(args, "use_wandb"):
+    if "slime" in sys.modules and hasattr(args, "use_wandb"):
         _log_in_slime(rollout_id, args, samples, metrics, rollout_time)
+    elif callback is not None:
+        callback(metrics, rollout_id)
     else:
         metrics |= {"rollout/step": rollout_id, "perf/rollout_time": rollout_time}
-        logger.info("%s", orjson.dumps(metrics, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+        logger.info("%s", _as_json(metrics))
     return True
+
+
+def _as_json(metrics: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(metrics, default=str, option=_JSON).decode()
+    except TypeError:  # a whole number of more than 64 bits
+        return json.dumps(metrics, default=str)
 
 
 def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> None:
@@ -159,7 +168,11 @@ def _count_groups(samples: list[Any]) -> int:
 
 def _response_length(sample: Any) -> float:
     mask = getattr(sample, "loss_mask", None)
-    return float(getattr(sample, "response_length", 0) or 0) if mask is None else float(sum(mask))
+    try:
+        length = getattr(sample, "response_length", 0) if mask is None else sum(mask)
+        return float(length)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _reward(sample: Any, reward_key: str | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import numbers
 import sys
 import threading
 import weakref
@@ -104,7 +105,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._swallowed: Exception | None = None
         self._closed = False
         self._told_no_save = False
-        _registry[id(args)] = self
+        _register(self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
 
@@ -121,7 +122,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             DataError: A row cannot be read.
             GroupError: The buffer filter broke its contract.
         """
-        if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples < 0:
+        if not _is_whole(num_samples):
             raise ConfigurationError(
                 f"get_samples: num_samples is {num_samples!r}; it must be a whole number >= 0",
                 key="num_samples",
@@ -140,7 +141,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 self._groups.serve(waiting.group_index, waiting.served._replace(step=step))
                 self._tag_again(waiting.group, waiting.served.source, step)
             self._groups.drop_waiting(len(dropped))
-            self._groups.presume(step)
+            self._groups.presume(step, self.config.max_in_flight_rollouts)
             return [*(waiting.group for waiting in taken), *fresh]
 
     def _draw(self, count: int) -> list[Group]:
@@ -156,17 +157,13 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 draws.append(  # noqa: PERF401
                     mixture.draw(self._clock.step(mixture.total_drawn))
                 )
-            prompts = {
-                name: iter(self._prompts[name].read(rows))
-                for name, rows in _rows_by_source(draws).items()
-            }
             groups: list[Group] = []
-            for draw in draws:
+            for draw, prompt in zip(draws, self._read(draws), strict=True):
                 group_index, served = self._groups.open(
                     draw.source, draw.row, draw.epoch, draw.step
                 )
                 opened.append(group_index)
-                groups.append(self._make_group(group_index, served, next(prompts[draw.source])))
+                groups.append(self._make_group(group_index, served, prompt))
         except BaseException:
             for group_index in reversed(opened):
                 self._groups.unopen(group_index)
@@ -250,10 +247,22 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 key="fate",
                 value=fate,
             )
+        if rollout_id is not None:
+            if not _is_whole(rollout_id):
+                raise ConfigurationError(
+                    f"observe: rollout_id is {rollout_id!r}; it must be a whole number >= 0",
+                    key="rollout_id",
+                    value=rollout_id,
+                )
+            rollout_id = int(rollout_id)
         with self._lock:
             self._end_rollout(but=rollout_id)
-            groups = {sample.group_index for sample in flatten(samples)} - {None}
+            ids = {getattr(sample, "group_index", None) for sample in flatten(samples)}
+            groups = {group_index for group_index in ids if isinstance(group_index, int)}
             if fate != "finished":
+                # Whatever has been settled need not be served again.
+                for waiting in self._buffers.remove(groups):
+                    self._groups.in_flight[waiting.group_index] = waiting.served
                 self._groups.settle(groups, fate)
             if fate == "trained" and rollout_id is not None:
                 self._settle_the_rest()
@@ -298,7 +307,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 )  # fmt: skip
                 group = None
         if group is None:
-            group = self._make_again(group_index, served)
+            (group,) = self._make_all([(group_index, served)])
             data = encode_group(group)
         self._groups.give_back(group_index)
         self._buffers.add(group_index, served, group, data)
@@ -319,14 +328,14 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     def set_rollout_step(self, step: int) -> None:
         """Set the step, a whole number >= 0, until the next rollout is logged."""
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if not _is_whole(step):
             raise ConfigurationError(
                 f"set_rollout_step: step is {step!r}; it must be a whole number >= 0",
                 key="rollout_step",
                 value=step,
             )
         with self._lock:
-            self._clock.override(step)
+            self._clock.override(int(step))
 
     def source_status(self) -> dict[str, dict[str, float]]:
         """Per source and at one moment: weight (share), configured_weight, buffer_length, epoch."""
@@ -355,7 +364,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 yield
             except Exception as error:
                 if threading.current_thread() is not threading.main_thread():
-                    self._swallowed = error
+                    self._swallowed = self._swallowed or error  # the first one is the cause
                 raise
 
     def raise_swallowed_error(self) -> None:
@@ -417,8 +426,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         groups.load_state_dict(state["groups"])
         if groups.accounting:
             again = sorted(groups.in_flight.items())
-            for group_index, served in again:
-                group = self._make_again(group_index, served)
+            for (group_index, served), group in zip(again, self._make_all(again), strict=True):
                 buffers.add(group_index, served, group, encode_group(group))
             groups.in_flight.clear()
             if again:
@@ -445,11 +453,23 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._logged, self._ended = None, {}
         self._swallowed = None
 
-    def _make_again(self, group_index: int, served: Served) -> Group:
+    def _make_all(self, served: Sequence[tuple[int, Served]]) -> list[Group]:
+        """Groups that were handed out before, made again from their rows."""
         if self._mixture is None:
-            return self._empty_samples(group_index, served)
-        (prompt,) = self._prompts[served.source].read([served.row])
-        return self._make_group(group_index, served, prompt)
+            return [self._empty_samples(*item) for item in served]
+        prompts = self._read([item for _, item in served])
+        return [
+            self._make_group(group_index, item, prompt)
+            for (group_index, item), prompt in zip(served, prompts, strict=True)
+        ]
+
+    def _read(self, items: Sequence[Draw | Served]) -> list[Prompt]:
+        """The prompts of rows, each source's read together."""
+        rows: dict[str, list[int]] = {}
+        for item in items:
+            rows.setdefault(item.source, []).append(item.row)
+        prompts = {name: iter(self._prompts[name].read(at)) for name, at in rows.items()}
+        return [next(prompts[item.source]) for item in items]
 
     def save(self, rollout_id: int) -> None:
         """Write the state at the end of a rollout to ``{save}/rollout/``.
@@ -462,9 +482,15 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             CheckpointError: The file cannot be written; earlier states are untouched.
             CurriculumLearningError: An error on a worker thread of the engine was swallowed.
         """
+        self.raise_swallowed_error()
         if self._mixture is None:
             return
-        self.raise_swallowed_error()
+        if not _is_whole(rollout_id):
+            raise ConfigurationError(
+                f"save: rollout_id is {rollout_id!r}; it must be a whole number >= 0",
+                key="rollout_id",
+                value=rollout_id,
+            )
         if self.config.save is None:
             if not self._told_no_save:
                 self._told_no_save = True
@@ -488,13 +514,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """
         if self._mixture is None:
             return
+        if self._closed:
+            raise ConfigurationError("the data source is closed")
         resumes = rollout_id is not None and rollout_id >= 0
-        if self.config.load is None:
-            if resumes:
-                logger.warning(
-                    "load(%s): neither load nor save is set, so the data source starts afresh",
-                    rollout_id,
-                )
+        if self.config.load is None and not resumes:
             return
         state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
         if state is not None:
@@ -521,8 +544,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             return len(self._buffers)
 
     def get_metadata(self) -> dict[str, Any]:
-        """What ``update_metadata`` has stored."""
-        return self._metadata
+        """A copy of what ``update_metadata`` has stored."""
+        return dict(self._metadata)
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Store values with the state; they must be what a checkpoint can hold."""
@@ -543,21 +566,28 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 prompts.close()
 
 
-_registry: weakref.WeakValueDictionary[int, MultipleWeightedRolloutDataSourceWithBuffer] = (
-    weakref.WeakValueDictionary()
-)
+# By the identity of args; of several the last that is still alive counts.
+_registry: dict[int, list[weakref.ref[MultipleWeightedRolloutDataSourceWithBuffer]]] = {}
 
 
 def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
     """The data source made last from this very ``args`` object in this process, or None."""
-    return _registry.get(id(args))
+    sources = [reference() for reference in _registry.get(id(args), ())]
+    alive = [source for source in sources if source is not None and source.args is args]
+    return alive[-1] if alive else None
 
 
-def _rows_by_source(draws: Sequence[Draw]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for draw in draws:
-        rows.setdefault(draw.source, []).append(draw.row)
-    return rows
+def _register(source: MultipleWeightedRolloutDataSourceWithBuffer) -> None:
+    for key, references in list(_registry.items()):
+        _registry[key] = [reference for reference in references if reference() is not None]
+        if not _registry[key]:
+            del _registry[key]
+    _registry.setdefault(id(source.args), []).append(weakref.ref(source))
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a whole number >= 0, numpy's included."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _refuses(dynamic_filter: Any, args: Any, group: Group) -> bool:

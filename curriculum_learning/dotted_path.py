@@ -11,11 +11,16 @@ from types import ModuleType
 from typing import Any
 
 
+class NoModuleError(ValueError):
+    """There is no such module, neither installed nor below the working directory."""
+
+
 def load_callable(path: str) -> Callable[..., Any]:
     """The callable at ``package.module.name``; the working directory is searched too.
 
     Raises:
-        ValueError: There is no such module, no such name in it, or it cannot be called.
+        NoModuleError: There is no such module.
+        ValueError: There is no such name in it, or it cannot be called.
         Exception: Whatever the module itself raises when it is imported.
     """
     module_path, _, name = path.rpartition(".")
@@ -23,7 +28,7 @@ def load_callable(path: str) -> Callable[..., Any]:
         raise ValueError("it is no dotted path such as package.module.function")
     module = _import(module_path) or _import_from_working_directory(module_path)
     if module is None:
-        raise ValueError(
+        raise NoModuleError(
             f"there is no module {module_path}, neither installed nor below the working "
             f"directory {os.getcwd()}"
         )

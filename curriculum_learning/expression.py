@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from curriculum_learning.intervals import interval_of
+
 MAX_TEXT = 2000
 """Longest accepted text, in characters."""
 
@@ -216,9 +218,8 @@ class _Checker(ast.NodeTransformer):
         return ast.Call(_global(name), [self.visit(argument) for argument in node.args], [])
 
     def _math_name(self, node: ast.Attribute) -> str | None:
-        if isinstance(node.value, ast.Name) and node.value.id == "math" != self.argument:
-            return node.attr
-        return None
+        is_math = isinstance(node.value, ast.Name) and node.value.id == "math" != self.argument
+        return node.attr if is_math and hasattr(math, node.attr) else None
 
     def _power_call(self, node: ast.AST, base: ast.expr, exponent: ast.expr) -> ast.AST:
         if not self._is_bounded_power(base, exponent):
@@ -231,43 +232,17 @@ class _Checker(ast.NodeTransformer):
         return ast.Call(_global("pow"), [self.visit(base), self.visit(exponent)], [])
 
     def _is_bounded_power(self, base: ast.expr, exponent: ast.expr) -> bool:
-        fixed = _constant(exponent)
-        if fixed is not None:
-            return abs(fixed) <= MAX_EXPONENT
-        fixed_base = _constant(base)
-        if fixed_base is None:
+        exponents = interval_of(exponent, self.argument)
+        if exponents.low == exponents.high:
+            return abs(exponents.low) <= MAX_EXPONENT
+        bases = interval_of(base, self.argument)
+        if bases.low != bases.high or bases.low < 0:
             return False
-        if 0 <= fixed_base <= 1:
-            return True
-        if isinstance(exponent, ast.UnaryOp) and isinstance(exponent.op, ast.USub):
-            return fixed_base > 1  # 2 ** -step is the decay 0.5 ** step
-        bounds = (
-            [_constant(argument) for argument in exponent.args]
-            if isinstance(exponent, ast.Call)
-            and isinstance(exponent.func, ast.Name)
-            and exponent.func.id == "min"
-            else []
-        )
-        return any(bound is not None and abs(bound) <= MAX_EXPONENT for bound in bounds)
-
-
-def _constant(node: ast.expr) -> float | None:
-    """The value of an expression of literals; None where it has a name, a call or a power."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value  # type: ignore[return-value]  # just checked
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.UAdd, ast.USub)):
-        value = _constant(node.operand)
-        return None if value is None else -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
-        left, right = _constant(node.left), _constant(node.right)
-        if left is None or right is None:
-            return None
-        if isinstance(node.op, ast.Div):
-            return float(left) / right if right else None
-        if isinstance(node.op, ast.Mult):
-            return left * right
-        return left + right if isinstance(node.op, ast.Add) else left - right
-    return None
+        if bases.low in (0, 1):
+            return exponents.low >= 0
+        # base ** exponent is largest at one end of the exponent.
+        ends = [end * math.log2(bases.low) for end in exponents]
+        return max(ends) <= MAX_EXPONENT
 
 
 def _global(name: str) -> ast.Name:

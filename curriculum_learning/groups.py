@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
 
-MAX_IN_FLIGHT_ROLLOUTS = 8
-"""A group of which nothing was heard for more rollouts than this is no longer waited for."""
+logger = logging.getLogger(__name__)
 
 
 class Served(NamedTuple):
@@ -41,7 +41,7 @@ class GroupLedger:
         self.next_group = 0
         self.next_index = 0
         self.in_flight: dict[int, Served] = {}
-        self.presumed: set[int] = set()
+        self.presumed: dict[int, Served] = {}
         """Groups no longer waited for; one may still come back or be trained."""
         self.counts = {"served": 0, "returned": 0, "trained": 0, "dropped": 0, "surplus": 0}
         """Groups, by what became of them; a group served twice counts twice as served."""
@@ -104,20 +104,26 @@ class GroupLedger:
         self.counts["dropped"] += count
 
     def _forget(self, group_index: int) -> bool:
-        if group_index in self.presumed:
-            self.presumed.remove(group_index)
-            return True
-        return self.in_flight.pop(group_index, None) is not None
+        known = self.in_flight.pop(group_index, None) or self.presumed.pop(group_index, None)
+        return known is not None
 
-    def presume(self, step: int) -> None:
-        """Stop waiting for groups last served too long before ``step``."""
-        oldest = step - MAX_IN_FLIGHT_ROLLOUTS
+    def served(self, group_index: int) -> Served | None:
+        """How a group that may come back was handed out; None where that is not known."""
+        return self.in_flight.get(group_index) or self.presumed.get(group_index)
+
+    def presume(self, step: int, patience: int) -> None:
+        """Stop waiting for groups last served more than ``patience`` rollouts before ``step``."""
+        oldest = step - patience
         # Groups go out in the order of steps, so the old ones come first.
         old = list(itertools.takewhile(lambda g: self.in_flight[g].step < oldest, self.in_flight))
-        for group_index in old:
-            del self.in_flight[group_index]
-        if self.accounting:  # without it these are the trained groups too
-            self.presumed.update(old)
+        gone = {group_index: self.in_flight.pop(group_index) for group_index in old}
+        if gone and self.accounting:  # without it these are the trained groups too
+            self.presumed |= gone
+            logger.info(
+                "%d groups of which nothing was heard for %d rollouts are no longer waited for; "
+                "a resume will not serve them again (%d so far)",
+                len(gone), patience, len(self.presumed),
+            )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -127,7 +133,7 @@ class GroupLedger:
             "size": self.size,
             "accounting": self.accounting,
             "counts": dict(self.counts),
-            "presumed": sorted(self.presumed),
+            "presumed": [[group, *served] for group, served in self.presumed.items()],
             "in_flight": [[group, *served] for group, served in self.in_flight.items()],
         }
 
@@ -136,5 +142,5 @@ class GroupLedger:
         self.next_group, self.next_index = state["next_group"], state["next_index"]
         self.accounting = state["accounting"] or self.accounting
         self.counts = dict(state["counts"])
-        self.presumed = set(state["presumed"])
+        self.presumed = {group: Served(*served) for group, *served in state["presumed"]}
         self.in_flight = {group: Served(*served) for group, *served in state["in_flight"]}

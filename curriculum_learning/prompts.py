@@ -5,6 +5,7 @@ Every row is checked once, at the start, so that a bad one does not stop a run d
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ import orjson
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from curriculum_learning.codec import CannotStoreError, encode
 from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.errors import ConfigurationError, DataError
-from curriculum_learning.rows import Record, Rows, open_rows
+from curriculum_learning.rows import JsonlRows, Record, Rows, open_rows
 from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ class Prompts:
             **self._rows.fingerprint,
             "served_rows": len(self),
             "max_prompt_len": config.max_prompt_len,
+            "served_hash": None
+            if self._kept is None
+            else hashlib.blake2b(self._kept.tobytes(), digest_size=16).hexdigest(),
         }
 
     def __len__(self) -> int:
@@ -82,6 +87,7 @@ class Prompts:
         for start in _progress(range(0, len(self._rows), _BATCH), f"{config.name}: reading"):
             rows = range(start, min(start + _BATCH, len(self._rows)))
             prompts = self._read_rows(rows)
+            self._check_storable(prompts, rows)
             tagged += sum(ORIGINAL_KEY in prompt.metadata for prompt in prompts)
             if limit is None:
                 continue
@@ -122,6 +128,20 @@ class Prompts:
         if len(kept) < len(self._rows):
             self._kept = np.array(kept, dtype=np.int64)
 
+    def _check_storable(self, prompts: Sequence[Prompt], rows: Sequence[int]) -> None:
+        """Whether a state file can hold what rows of other formats than JSON may have."""
+        if isinstance(self._rows, JsonlRows):
+            return
+        for prompt, row in zip(prompts, rows, strict=True):
+            problem = _storage_problem(prompt)
+            if problem is not None:
+                raise DataError(
+                    f"source '{self.config.name}', {self._rows.where(row)}: {problem}",
+                    source=self.config.name,
+                    key="prompt_data",
+                    value=self.config.path,
+                )
+
     def _lengths(self, texts: list[str]) -> list[int]:
         if not texts:
             return []
@@ -153,7 +173,7 @@ class Prompts:
                 )
             label = record[config.label_key]
         metadata = record.get(config.metadata_key)
-        if metadata is None:
+        if not metadata:  # null, [] and "" as well, as slime reads them
             metadata = {}
         elif not isinstance(metadata, dict):
             raise error("metadata_key", config.metadata_key, "is not a mapping")
@@ -184,6 +204,14 @@ class Prompts:
                 value=prompt,
             ) from error
         return text
+
+
+def _storage_problem(prompt: Prompt) -> str | None:
+    try:
+        encode(prompt._asdict())
+    except CannotStoreError as error:
+        return str(error)
+    return None
 
 
 def _is_chat(prompt: object) -> bool:

@@ -33,36 +33,42 @@ def save_state(folder: Path, rollout_id: int, state: Mapping[str, Any]) -> None:
     write_state(state_path(folder, rollout_id), {"rollout_id": rollout_id, **state})
 
 
-def find_state(folder: Path, rollout_id: int | None, on_missing: str) -> dict[str, Any] | None:
+def find_state(
+    folder: Path | None, rollout_id: int | None, on_missing: str
+) -> dict[str, Any] | None:
     """The state of ``rollout_id``, or of the newest rollout for None; None is a fresh start.
 
     Args:
-        folder: Where states are saved.
+        folder: Where states are saved; None where neither ``load`` nor ``save`` is set.
         rollout_id: The rollout to resume after; -1 is a fresh start if it has no state.
         on_missing: ``error`` or ``restart``: what a missing state of a rollout >= 0 is.
 
     Raises:
         CheckpointError: The state is missing, damaged or foreign.
     """
-    saved = saved_rollouts(folder)
+    saved = [] if folder is None else saved_rollouts(folder)
     if rollout_id is None:
         rollout_id = max(saved, default=-1)
-    path = state_path(folder, rollout_id)
-    if rollout_id in saved:
+    if folder is not None and rollout_id in saved:
+        path = state_path(folder, rollout_id)
         logger.info("resuming from %s", path)
         return read_state(path)
     if rollout_id < 0:
         return None
-    problem = (
-        f"there is no data source state for rollout {rollout_id}, which is being resumed: {path} "
-        f"does not exist; rollouts with a state there: {saved or 'none'}"
-    )
+    problem = f"there is no data source state for rollout {rollout_id}, which is being resumed: "
+    if folder is None:
+        problem += "neither load nor save is set"
+    else:
+        problem += (
+            f"{state_path(folder, rollout_id)} does not exist; rollouts with a state there: "
+            f"{saved or 'none'}"
+        )
     if on_missing == "error":
         raise CheckpointError(
             f"{problem}. Resume from one of these, or set on_missing_state: restart to serve all "
             f"prompts from the beginning",
             key="load",
-            value=str(path),
+            value=str(folder),
         )
     frame = "!" * 80
     logger.warning(

@@ -73,7 +73,7 @@ class ReturnCheck:
                     f"{what}, was given back already; give each group back once",
                     "group_index", group_index, source,
                 )  # fmt: skip
-            self._check_indices(leaves, served, what, fanned_out=len(leaves) != len(group))
+            self._check_indices(leaves, served, what)
             try:
                 data = encode_group(group)
             except CannotStoreError as error:
@@ -93,7 +93,9 @@ class ReturnCheck:
                 "n_samples_per_prompt", len(group),
             )  # fmt: skip
         leaves = list(flatten(group))
-        if not leaves or not all(isinstance(sample, self._sample_type) for sample in leaves):
+        if any(item == [] for item in group) or not all(
+            isinstance(sample, self._sample_type) for sample in leaves
+        ):
             raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
         return leaves
 
@@ -101,7 +103,7 @@ class ReturnCheck:
         if self._sources is None:
             return ""
         tags = {
-            sample.metadata.get(key) if isinstance(sample.metadata, dict) else None
+            _plain(sample.metadata.get(key)) if isinstance(sample.metadata, dict) else None
             for sample in leaves
             for key in (SOURCE_KEY, SOURCE_NAME_KEY)
         }
@@ -118,7 +120,7 @@ class ReturnCheck:
     def _served(self, group_index: int, leaves: list[Any], source: str, what: str) -> Served:
         if group_index not in self._buffers:
             self._groups.check_return(group_index, what)
-        served = self._groups.in_flight.get(group_index) or _served_from_tags(leaves, source)
+        served = self._groups.served(group_index) or _served_from_tags(leaves, source, what)
         if served.source != source:
             raise _error(
                 f"{what}, is tagged as source '{source}' but was served from '{served.source}'",
@@ -126,12 +128,10 @@ class ReturnCheck:
             )  # fmt: skip
         return served
 
-    def _check_indices(
-        self, leaves: list[Any], served: Served, what: str, *, fanned_out: bool
-    ) -> None:
+    def _check_indices(self, leaves: list[Any], served: Served, what: str) -> None:
         expected = set(range(served.first_index, served.first_index + self._groups.size))
-        found = {sample.index for sample in leaves}
-        if found == expected or (fanned_out and found <= expected):
+        found = {_plain(sample.index) for sample in leaves}
+        if found == expected:  # of a fan-out group several samples share an index
             return
         raise _error(
             f"{what} of source '{served.source}', has samples with index "
@@ -141,7 +141,7 @@ class ReturnCheck:
 
 
 def _group_index(leaves: list[Any], what: str) -> int:
-    ids = {sample.group_index for sample in leaves}
+    ids = {_plain(sample.group_index) for sample in leaves}
     if len(ids) == 1 and isinstance(group_index := next(iter(ids)), int):
         return group_index
     names = sorted(map(str, ids))
@@ -152,17 +152,25 @@ def _group_index(leaves: list[Any], what: str) -> int:
     )  # fmt: skip
 
 
-def _served_from_tags(leaves: list[Any], source: str) -> Served:
+def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
     """How a group was handed out, told by itself where the ledger no longer knows."""
-    metadata = leaves[0].metadata if isinstance(leaves[0].metadata, dict) else {}
     indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
-    return Served(
-        source,
-        min(indices, default=-1),
-        metadata.get(ROW_KEY, 0),
-        metadata.get(EPOCH_KEY, 0),
-        metadata.get(STEP_KEY, 0),
-    )
+    if not source:
+        return Served(source, min(indices, default=-1), 0, 0, 0)
+    metadata = leaves[0].metadata
+    tags = [metadata.get(key) for key in (ROW_KEY, EPOCH_KEY, STEP_KEY)]
+    if not all(isinstance(tag, int) for tag in tags):
+        raise _error(
+            f"{what} of source '{source}', has lost metadata['{ROW_KEY}'], ['{EPOCH_KEY}'] or "
+            f"['{STEP_KEY}'], without which its prompt is not known; keep them",
+            ROW_KEY, tags, source,
+        )  # fmt: skip
+    return Served(source, min(indices, default=-1), *tags)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` where it is a name or an id, else its text, which no id is equal to."""
+    return value if value is None or isinstance(value, (int, str)) else repr(value)
 
 
 def _error(problem: str, key: str, value: object, source: str | None = None) -> GroupError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from array import array
@@ -11,14 +12,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
+from curriculum_learning.codec import CannotStoreError, encode
 from curriculum_learning.errors import DataError
 
 Record = dict[str, Any]
 
-_SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>-?\d*):(?P<stop>-?\d*)\]$")
+_SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>(?:-?\d+)?):(?P<stop>(?:-?\d+)?)\]$")
 _BOM = b"\xef\xbb\xbf"
-_HASHED_BLOCKS = 16
-_HASHED_BYTES = 4096
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_CHUNK = 1 << 20
 
 
 @runtime_checkable
@@ -62,7 +64,7 @@ def open_rows(path: str, source: str) -> Rows:
         )
 
     match = _SLICE.match(path)
-    file = file_of(path)
+    file = os.path.abspath(file_of(path))  # engines change the working directory of their workers
     bounds = (match["start"], match["stop"]) if match else ("", "")
     span = slice(*(int(bound) if bound else None for bound in bounds))
     kinds: dict[str, type[JsonlRows] | type[ParquetRows]] = {
@@ -76,6 +78,7 @@ def open_rows(path: str, source: str) -> Rows:
         raise error("does not exist" if not os.path.exists(file) else "is not a file")
     rows: Rows = kind(file, source, span)
     if not len(rows):
+        rows.close()
         raise error("has no rows")
     return rows
 
@@ -90,7 +93,8 @@ class JsonlRows:
     """One JSON object per line; blank lines, CRLF and a byte order mark are accepted.
 
     Only the offsets of the lines are held in memory, 8 bytes a row. Reads name their own file
-    position, so threads do not disturb each other; a pickled or forked copy opens the file anew.
+    position, so threads and forked processes do not disturb each other; a pickled copy opens the
+    file anew.
     """
 
     def __init__(self, path: str, source: str, span: slice) -> None:
@@ -98,49 +102,61 @@ class JsonlRows:
         self.source = source
         self._starts = array("q")
         position = 0
+        digest = hashlib.blake2b(digest_size=16)
         with open(path, "rb") as file:
             for line in file:
                 if line.strip(_BOM + b" \t\r\n"):
                     self._starts.append(position)
                 position += len(line)
+                digest.update(line)
         self._starts.append(position)
         # The end of a row is the start of the next one, so a span needs one offset more.
         start, stop, _ = span.indices(len(self._starts) - 1)
         self._starts = self._starts[start : max(stop, start) + 1]
+        self.fingerprint = _fingerprint(len(self), span, position, digest.hexdigest())
         self._open()
-        self.fingerprint = {
-            "rows": len(self),
-            "span": [span.start, span.stop],
-            **_file_fingerprint(self._descriptor),
-        }
 
     def _open(self) -> None:
-        self._descriptor = os.open(self.path, os.O_RDONLY)
-        self._process: int | None = os.getpid()
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open as long as this is
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": None}
+        return {key: value for key, value in self.__dict__.items() if key != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
-        if self._process != os.getpid():
-            self._open()
         return [self._record(index) for index in indices]
 
     def _record(self, index: int) -> Record:
         start, stop = self._starts[index], self._starts[index + 1]
-        line = os.pread(self._descriptor, stop - start, start)
+        line = os.pread(self._file.fileno(), stop - start, start)
+        if start == 0:
+            line = line.removeprefix(_BOM)
         try:
-            record = orjson.loads(line.removeprefix(_BOM) if start == 0 else line)
-        except orjson.JSONDecodeError as error:
-            if len(line) < stop - start:
+            # Numbers beyond 64 bits, and NaN, are read as Python's own parser reads them.
+            record = json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
+        except ValueError as error:
+            if len(line) < stop - start - len(_BOM):
                 raise self._error(index, "ends too early: the file has been cut off") from None
-            raise self._error(index, f"is not valid JSON: {error}") from None
+            record = self._read_leniently(line, index, error)
         if not isinstance(record, dict):
             raise self._error(index, f"is a JSON {type(record).__name__}, not an object")
+        return record
+
+    def _read_leniently(self, line: bytes, index: int, error: ValueError) -> Any:
+        try:
+            record = json.loads(line)
+            encode(record)  # half of a surrogate pair is no text, and no checkpoint could hold it
+        except ValueError as problem:
+            if isinstance(problem, CannotStoreError):
+                error = problem
+            raise self._error(index, f"is not valid JSON: {error}") from None
         return record
 
     def _error(self, index: int, problem: str) -> DataError:
@@ -153,15 +169,16 @@ class JsonlRows:
 
     def where(self, index: int) -> str:
         """See ``Rows``."""
+        number, left = 1, self._starts[index]
         with open(self.path, "rb") as file:
-            line = file.read(self._starts[index]).count(b"\n") + 1
-        return f"{self.path}, line {line}"
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                number += chunk.count(b"\n")
+                left -= len(chunk)
+        return f"{self.path}, line {number}"
 
     def close(self) -> None:
         """See ``Rows``."""
-        if self._process == os.getpid():
-            os.close(self._descriptor)
-            self._process = None
+        self._file.close()
 
 
 class ParquetRows:
@@ -190,23 +207,25 @@ class ParquetRows:
         self.path = path
         start, stop, _ = span.indices(table.num_rows)
         self._first = start
-        self._table = table.slice(start, max(stop - start, 0))
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            self.fingerprint = {
-                "rows": len(self),
-                "span": [span.start, span.stop],
-                **_file_fingerprint(descriptor),
-            }
-        finally:
-            os.close(descriptor)
+        # In one piece: looking a row up in many chunks costs in proportion to their number.
+        self._table = table.slice(start, max(stop - start, 0)).combine_chunks()
+        digest = hashlib.blake2b(digest_size=16)
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        size = os.path.getsize(path)
+        self.fingerprint = _fingerprint(len(self), span, size, digest.hexdigest())
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
-        records: list[Record] = self._table.take(list(indices)).to_pylist()
+        if isinstance(indices, range) and indices.step == 1:
+            table = self._table.slice(indices.start, len(indices))
+        else:
+            table = self._table.take(list(indices))
+        records: list[Record] = table.to_pylist()
         return records
 
     def where(self, index: int) -> str:
@@ -217,11 +236,5 @@ class ParquetRows:
         """See ``Rows``."""
 
 
-def _file_fingerprint(descriptor: int) -> dict[str, Any]:
-    """Size and a hash of blocks spread evenly over the file, both ends included."""
-    size = os.fstat(descriptor).st_size
-    digest = hashlib.blake2b(digest_size=16)
-    last = max(size - _HASHED_BYTES, 0)
-    for block in range(_HASHED_BLOCKS):
-        digest.update(os.pread(descriptor, _HASHED_BYTES, last * block // (_HASHED_BLOCKS - 1)))
-    return {"bytes": size, "hash": digest.hexdigest()}
+def _fingerprint(rows: int, span: slice, size: int, digest: str) -> dict[str, Any]:
+    return {"rows": rows, "span": [span.start, span.stop], "bytes": size, "hash": digest}

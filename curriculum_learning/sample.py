@@ -171,16 +171,21 @@ def make_group(
     ]
 
 
+_CONTAINERS = frozenset((dict, list, tuple))
+
+
 def own_copy(value: Any) -> Any:
-    """A copy of nested dictionaries and lists; anything else in them is shared."""
+    """A copy of nested dictionaries, lists and tuples; anything else in them is shared."""
     kind = type(value)
+    if kind is tuple:
+        return tuple(own_copy(item) for item in value)
     if kind is dict:
         return {
-            key: own_copy(item) if type(item) in (dict, list) else item
+            key: own_copy(item) if type(item) in _CONTAINERS else item
             for key, item in value.items()
         }
     if kind is list:
-        return [own_copy(item) if type(item) in (dict, list) else item for item in value]
+        return [own_copy(item) if type(item) in _CONTAINERS else item for item in value]
     return value
 
 

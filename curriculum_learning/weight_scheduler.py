@@ -11,7 +11,7 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from curriculum_learning.dotted_path import load_callable
+from curriculum_learning.dotted_path import NoModuleError, load_callable
 from curriculum_learning.errors import ScheduleError
 from curriculum_learning.expression import compile_lambda
 
@@ -209,13 +209,14 @@ def _checked(schedule: Callable[[int], Any], source: str, key: str, value: objec
 
         try:
             result = schedule(rollout_step)
-        except Exception as raised:
+            number = float(result) if _is_number(result) else None
+        except (Exception, SystemExit) as raised:
             raise error(f"raises {type(raised).__name__}: {raised}") from raised
-        if not _is_number(result):
+        if number is None:
             raise error(f"gives {result!r}, which is no number,")
-        if not 0 <= result < math.inf:
+        if not 0 <= number < math.inf:
             raise error(f"gives {result!r}")
-        return float(result)
+        return number
 
     return weight
 
@@ -243,9 +244,13 @@ class _Reader:
         """``item``, which is ``what`` of the configured value ``whole``."""
         if not _is_number(item):
             raise self.error(whole, f"{what} must be a number, not {item!r}")
-        if not 0 <= item < math.inf:  # type: ignore[operator]  # a real number, just checked
+        try:
+            number = float(item)  # type: ignore[arg-type]  # a real number, just checked
+        except OverflowError:
+            number = math.inf
+        if not 0 <= number < math.inf:
             raise self.error(whole, f"{what} must be finite and >= 0, not {item!r}")
-        return float(item)  # type: ignore[arg-type]  # likewise
+        return number
 
     def expression(self, text: str) -> Callable[[int], Any]:
         if not text.startswith("lambda"):
@@ -258,14 +263,15 @@ class _Reader:
     def function_at(self, path: str) -> Callable[[int], Any]:
         try:
             return load_callable(path)
-        except Exception as error:
+        except NoModuleError as error:
             # Configurations written for the example's own folder work without that folder.
             module, _, name = path.rpartition(".")
             if module == _DOCUMENTED_MODULE and name in NAMED:
                 return NAMED[name]
-            if type(error) is ValueError:
-                raise self.error(path, str(error)) from None
-            raise self.error(path, f"importing it raises {error!r}") from error
+            raise self.error(path, str(error)) from None
+        except (Exception, SystemExit) as error:
+            problem = str(error) if type(error) is ValueError else f"importing it raises {error!r}"
+            raise self.error(path, problem) from error
 
     def named(self, value: Mapping[Any, Any]) -> Schedule:
         shapes = {
@@ -289,8 +295,9 @@ class _Reader:
         if name == "piecewise":
             return piecewise(self._points(value))
         steps = value["steps"]
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
             raise self.error(value, f"steps must be a whole number >= 1, not {steps!r}")
+        steps = int(steps)
         if name == "levels":
             values = value["values"]
             if not _is_list(values) or not values:

@@ -82,6 +82,8 @@ def test_a_disk_that_is_full_leaves_the_previous_state(
         write_state(path, {"new": 1})
     assert read_state(path) == STATE
     assert os.listdir(tmp_path) == ["a.state"]
+    with pytest.raises(CheckpointError, match="could not be written"):
+        write_state(path / "below a file" / "b.state", {"new": 1})
 
 
 def test_killed_at_any_moment_the_old_or_the_new_state_is_there(tmp_path: Path) -> None:

@@ -30,11 +30,15 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.lists(inner).map(tuple)
-        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner)
+        | st.dictionaries(hashable, inner)
         | st.sets(hashable)
         | st.frozensets(hashable)
     ),
 )
+
+
+endless: list[Any] = []
+endless.append(endless)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -63,6 +67,7 @@ def test_values_come_back_with_their_types(value: Any) -> None:
         torch.arange(6).reshape(2, 3), torch.zeros(0, 4), torch.tensor(1.5),
         torch.rand(3, 2).to(torch.bfloat16), torch.tensor([True, False]),
         torch.arange(10, dtype=torch.int32)[::2], torch.ones(2, requires_grad=True),
+        torch.tensor([1 + 2j]).conj(),
     ],
 )  # fmt: skip
 def test_tensors_come_back(tensor: torch.Tensor) -> None:
@@ -89,14 +94,12 @@ def test_arrays_and_numpy_numbers_come_back(array: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        object(),
-        lambda: 1,
-        {"a": [1, {"b": object()}]},
-        np.array([object()]),
-        "\ud800",
-        {1, "\ud800"},
+        object(), lambda: 1, {"a": [1, {"b": object()}]}, np.array([object()]), "\ud800",
+        {1, "\ud800"}, {(1, 2): object()}, np.ma.masked_array([1, 2], [False, True]),
+        np.zeros(2, dtype=[("a", "i4")]), [endless],
     ],
-)
+    ids=range(10),
+)  # fmt: skip
 def test_what_cannot_be_stored_is_refused(value: Any) -> None:
     """Objects, functions and broken text are refused rather than changed."""
     with pytest.raises(CannotStoreError):

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -80,6 +81,9 @@ def test_names_come_from_files_or_from_the_configuration(tmp_path: Path) -> None
         ({"buffer_filter_path": 5}, "buffer_filter_path", "dotted path"),
         ({"on_missing_state": "ignore"}, "on_missing_state", "'error' or 'restart'"),
         ({"save": 5}, "save", "folder"),
+        ({"save": ""}, "save", "folder"),
+        ({"max_in_flight_rollouts": 0}, "max_in_flight_rollouts", "at least 1"),
+        ({"prompt_data_source_names": ["a", "b\ud800"]}, "prompt_data_source_names", "unprintable"),
     ],
 )
 def test_a_bad_value_is_named(
@@ -98,6 +102,11 @@ def test_schedules_are_tried_over_the_whole_run(tmp_path: Path) -> None:
     """With num_rollout known a schedule need only hold for these steps, and must for all."""
     weights = [1, "lambda step: 2 - step / 50"]
     DataSource(arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=weights, num_rollout=100))
+    # An asynchronous engine draws ahead for one rollout more.
+    with pytest.raises(ScheduleError, match="step 101"):
+        DataSource(
+            arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=weights, num_rollout=101)
+        )
     with pytest.raises(ScheduleError, match="step 101"):
         DataSource(
             arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=weights, num_rollout=102)
@@ -107,3 +116,33 @@ def test_schedules_are_tried_over_the_whole_run(tmp_path: Path) -> None:
         DataSource(
             arguments(tmp_path, {"a": 5, "b": 5}, data_source_weights=late, num_rollout=6000)
         )
+
+
+def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
+    """Counts and weights may come out of numpy."""
+    ramp = {"schedule": "linear", "start": np.float64(0), "end": 1, "steps": np.int64(5)}
+    args = arguments(
+        tmp_path,
+        {"a": 5, "b": 5},
+        n_samples_per_prompt=np.int64(3),
+        rollout_seed=np.int32(1),
+        data_source_weights=[np.float32(0.5), ramp],
+    )
+    source = DataSource(args)
+    source.set_rollout_step(np.int64(5))
+    assert [len(group) for group in source.get_samples(np.int64(2))] == [3, 3]
+    source.observe([], rollout_id=np.int64(7), fate="trained")
+    assert source.rollout_step == 8
+    assert type(source.rollout_step) is int
+
+
+def test_the_working_directory_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths mean what they meant when the data source was made."""
+    prompt_files(tmp_path, {"math": 50})
+    monkeypatch.chdir(tmp_path)
+    source = DataSource({"prompt_data": "math.jsonl", "save": "states"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    source.get_samples(3)
+    source.save(0)
+    assert (tmp_path / "states" / "rollout").exists()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curriculum_learning import ConfigurationError, custom_log
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning import custom_log
 from curriculum_learning.custom_log import custom_rollout_log_function, per_source_metrics
 from curriculum_learning.sample import Sample
 from tests.harness import arguments, interrupt, name_of
@@ -121,6 +121,22 @@ def test_a_callback_gets_the_metrics(tmp_path: Path) -> None:
     assert "rollout/math/weight" in got[2][0]
 
 
+def test_odd_values_do_not_stop_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Metrics that are no JSON, masks and samples that are no good: logged as well as can be."""
+    args = arguments(tmp_path, SIZES)
+    source = DataSource(args)
+    broken = sample("math", 0, reward=1.0, loss_mask=[1, None])
+    del broken.group_index
+    extra: Any = {"set": {1}, 5: 2, "long": 10**30}
+    with caplog.at_level(logging.INFO):
+        custom_rollout_log_function(3, args, [broken, object()], extra, 1.0)
+    assert '"long": 1000000000000000000000000000000' in caplog.text
+    assert source.rollout_step == 4
+    with pytest.raises(ConfigurationError, match=r"rollout_id is 1\.5"):
+        custom_rollout_log_function(1.5, args, [], {}, 1.0)  # type: ignore[arg-type]  # that is the test
+    assert source.rollout_step == 4
+
+
 def test_the_data_source_is_found_by_its_args(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +148,9 @@ def test_the_data_source_is_found_by_its_args(
     custom_rollout_log_function(5, args, [], None, 1.0)
     assert [source.rollout_step for source in (*sources, other)] == [0, 6, 0]
     assert not caplog.records
+    assert len(DataSource(args)) == 60  # made in passing, and gone again
+    custom_rollout_log_function(6, args, [], None, 1.0)
+    assert sources[1].rollout_step == 7
     for _ in range(2):
         stranger = arguments(tmp_path, SIZES)
         with caplog.at_level(logging.INFO):

@@ -247,8 +247,10 @@ def test_the_rest_of_the_protocol(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="whole number"):
             source.get_samples(bad)  # type: ignore[arg-type]  # that is the test
     source.close()
-    with pytest.raises(ConfigurationError, match="closed"):
-        source.get_samples(1)
+    source.close()
+    for act in (lambda: source.get_samples(1), lambda: source.load(0)):
+        with pytest.raises(ConfigurationError, match="closed"):
+            act()
 
 
 def test_a_data_source_can_be_let_go(tmp_path: Path) -> None:
@@ -331,6 +333,11 @@ def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
         (other.get_samples(20)[15], "group_index 15, which was never served"),
         (changed(out[1], metadata={**out[1][1].metadata, "bad": object()}), "metadata.bad"),
         (good, "given back already"),
+        ([[out[1][0], out[1][1]], []], "something else than Samples"),
+        ([[out[1][0]], [out[1][0]]], "index"),
+        (changed(out[1], group_index=[1]), "group_index"),
+        (changed(out[1], index=[1]), "index"),
+        (tagged(out[1], data_source=["code"]), "source tags"),
     ]
     for bad, piece in cases:
         with pytest.raises(GroupError) as raised:
@@ -608,6 +615,53 @@ def test_unheard_of_groups_do_not_pile_up(tmp_path: Path) -> None:
     source.observe(out[1][4], fate="trained")
     with pytest.raises(GroupError, match="trained, dropped or given back"):
         source.add_samples([out[1][4]])
+    late = out[4][4]
+    row = row_of(late)
+    for sample in late:  # the ledger still knows the row, though the group does not say it
+        sample.metadata = {"data_source": row[0], "source_name": row[0]}
+    source.add_samples([late])
+    state = source.state_dict()
+    resumed = data_source(tmp_path, THREE)
+    resumed.load_state_dict(state)
+    served = {group[0].group_index: group for group in resumed.get_samples(20)}
+    assert served[late[0].group_index][0].prompt == late[0].prompt
+
+
+def test_a_group_must_say_its_row_where_nobody_else_knows(tmp_path: Path) -> None:
+    """Without reports the ledger forgets; a group that has lost its row is then refused."""
+    source = data_source(tmp_path, THREE, rollout_batch_size=1)
+    (group,) = source.get_samples(1)
+    source.get_samples(60)
+    source.get_samples(1)
+    for sample in group:
+        sample.metadata = {key: sample.metadata[key] for key in ("data_source", "source_name")}
+    with pytest.raises(GroupError, match="data_source_row"):
+        source.add_samples([group])
+
+
+def test_a_group_that_is_trained_while_it_waits_is_not_served_again(tmp_path: Path) -> None:
+    """What an engine gave back and trained all the same is done with."""
+    source = data_source(tmp_path, THREE)
+    out = source.get_samples(3)
+    source.add_samples(out[:2])
+    source.observe(out[0], fate="trained")
+    assert [indices(group)[0] for group in source.get_samples(2)] == [1, 3]
+    assert source.state_dict()["groups"]["counts"]["trained"] == 1
+    with pytest.raises(GroupError, match="trained, dropped or given back"):
+        source.add_samples([out[0]])
+
+
+def test_a_log_function_of_somebody_else_reports_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With another log function configured the schedule moves, and nothing trained comes again."""
+    source = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    source.get_samples(80)
+    assert source.rollout_step == 20
+    assert "has not told which rollout" in caplog.text
+    resumed = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    resumed.load_state_dict(source.state_dict())
+    assert resumed.get_samples(1)[0][0].group_index == 80
 
 
 def test_arguments_are_left_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from curriculum_learning import ConfigurationError, DataError
+from curriculum_learning import CheckpointError, ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from tests.harness import write_rows
 
@@ -197,3 +198,42 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, key: str) -> None:
         DataSource({"prompt_data": path, key: value})
     with pytest.raises(ConfigurationError, match="has no tokenizer"):
         DataSource({"prompt_data": path, key: value, "hf_checkpoint": str(tmp_path)})
+
+
+def test_what_no_state_file_can_hold_is_found_at_the_start(tmp_path: Path) -> None:
+    """A parquet column of a kind that a state could not hold is refused with its row."""
+    path = tmp_path / "math.parquet"
+    table = pa.table({"input": ["a", "b"], "metadata": [{"n": Decimal("1.5")}, {"n": None}]})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=r"'math', .*math\.parquet, row 0: 'metadata\.n'.*Decimal"):
+        serve(str(path))
+
+
+def test_values_in_tuples_are_not_shared(tmp_path: Path) -> None:
+    """A map column arrives as pairs; changing what is in one changes no other sample."""
+    path = tmp_path / "math.parquet"
+    kind = pa.struct([("m", pa.map_(pa.string(), pa.list_(pa.int64())))])
+    column = pa.array([{"m": [("k", [1])]}], type=kind)
+    pq.write_table(pa.table({"input": ["a"], "metadata": column}), path)
+    (group,) = serve(str(path))
+    group[0].metadata["m"][0][1].append(99)
+    assert group[1].metadata["m"] == [("k", [1])]
+
+
+def test_labels_are_not_shared(tmp_path: Path) -> None:
+    """A label that is a list is each sample's own."""
+    path = write_rows(tmp_path / "math.jsonl", [{"input": "a", "label": [1], "metadata": []}])
+    (group,) = serve(path, label_key="label")
+    group[0].label.append(2)
+    assert group[1].label == [1]
+
+
+def test_the_rows_that_are_kept_are_part_of_the_state(tmp_path: Path, checkpoint: str) -> None:
+    """A limit that keeps as many rows, but others, is another source on resume."""
+    rows = [{"input": text} for text in ("long", "long long", "long long long")]
+    path = write_rows(tmp_path / "math.jsonl", rows)
+    args = {"prompt_data": path, "hf_checkpoint": checkpoint, "save": str(tmp_path)}
+    DataSource({**args, "rollout_max_prompt_len": 2}).save(0)
+    other = {**args, "rollout_max_prompt_len": 1, "prompt_data": f"{path}@[:]"}
+    with pytest.raises(CheckpointError, match="max_prompt_len 2 -> 1"):
+        DataSource(other).load(0)

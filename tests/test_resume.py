@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from curriculum_learning import CheckpointError, CurriculumLearningError, GroupError
+from curriculum_learning import (
+    CheckpointError,
+    ConfigurationError,
+    CurriculumLearningError,
+    GroupError,
+)
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.checkpoint import read_state
 from curriculum_learning.custom_log import custom_rollout_log_function
@@ -194,8 +199,12 @@ def test_without_a_folder_saving_says_so_once(
     source.save(0)
     source.save(1)
     assert caplog.text.count("save is not set") == 1
-    source.load(5)
-    assert "starts afresh" in caplog.text
+    source.load(-1)
+    with pytest.raises(CheckpointError, match="neither load nor save is set"):
+        source.load(5)
+    restarted = data_source(tmp_path, THREE, save=None, on_missing_state="restart")
+    restarted.load(5)
+    assert restarted.rollout_step == 6
 
 
 def test_a_missing_state_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -428,6 +437,12 @@ def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> Non
     assert not (Path(args.save) / "rollout").exists()
     with pytest.raises(GroupError):
         source.add_samples([out[0][:1]])
+    with pytest.raises(CurriculumLearningError, match="has 1 samples"):
+        source.save(0)
+    fresh = DataSource(args)
+    for bad in (None, "abc", 1.5, -1, "../x"):
+        with pytest.raises(ConfigurationError, match="rollout_id"):
+            fresh.save(bad)  # type: ignore[arg-type]  # that is the test
     state = source.state_dict()["groups"]
     assert [entry[0] for entry in state["in_flight"]] == [0, 1]
 

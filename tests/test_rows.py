@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import threading
@@ -136,3 +137,44 @@ def test_threads_forks_and_copies_read_undisturbed(tmp_path: Path, kind: str) ->
             os._exit(0 if numbers(rows) == list(range(500)) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert numbers(rows) == list(range(500))
+
+
+def test_numbers_of_any_size_and_nan_are_kept(tmp_path: Path) -> None:
+    """What Python writes as JSON comes back: long integers, NaN; broken text is refused."""
+    path = tmp_path / "odd.jsonl"
+    path.write_text(
+        '{"n": 123456789012345678901234567890, "m": 18446744073709551616}\n{"n": NaN}\n'
+    )
+    first, second = open_rows(str(path), "s").records([0, 1])
+    assert first == {"n": 123456789012345678901234567890, "m": 2**64}
+    assert second["n"] != second["n"]
+    path.write_text('{"n": "\\ud83d"}\n')
+    with pytest.raises(DataError, match=r"line 1 is not valid JSON"):
+        open_rows(str(path), "s").records([0])
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    """Neither sources that are let go nor failed openings keep files open."""
+    path = file_of_numbers(tmp_path, "jsonl", 10)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        with pytest.raises(DataError):
+            open_rows(f"{path}@[20:]", "s")
+        open_rows(path, "s").records([1])
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    rows = open_rows(path, "s")
+    rows.close()
+    with pytest.raises(ValueError, match="closed"):
+        rows.records([1])
+
+
+def test_many_row_groups_are_one_table(tmp_path: Path) -> None:
+    """Rows of a parquet file with many row groups are found, in any order and in a slice."""
+    path = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"n": list(range(1000))}), path, row_group_size=7)
+    rows = open_rows(f"{path}@[10:-10]", "s")
+    assert numbers(rows) == list(range(10, 990))
+    assert [record["n"] for record in rows.records([979, 0, 500])] == [989, 10, 510]
+    assert rows.where(0).endswith("numbers.parquet, row 10")

@@ -67,6 +67,10 @@ def test_levels_last_50_steps_each() -> None:
         ("lambda step: exp(-step / 10) + pi - math.pi", {0: 1.0, 10: math.exp(-1)}),
         ("lambda step: 0.99 ** step", {100: 0.99**100}),
         ("lambda step: 2 ** -step", {10: 2**-10}),
+        ("lambda step: 0.5 ** ((step - 100) / 50)", {0: 4, 100: 1}),
+        ("lambda step: 2 ** (1 if step < 5 else 3)", {0: 2, 5: 8}),
+        ("lambda step: 1.5 ** sin(step)", {0: 1}),
+        ("lambda step: 2 ** max(-step, -3)", {1: 0.5, 9: 0.125}),
         ("lambda step: 2 ** min(step / 10, 3)", {10: 2, 500: 8}),
         ("lambda step: (step / 10) ** 2 + pow(step, 0.5)", {100: 110}),
         ("lambda exp: math.exp(0) + exp ** 2", {3: 10}),
@@ -94,7 +98,9 @@ def test_every_form_of_a_weight(value: object, expected: dict[int, float]) -> No
 @pytest.mark.parametrize(
     ("value", "piece"),
     [
-        (True, "True"), (None, "None"), (-1, ">= 0"), (math.nan, "finite"), (math.inf, "finite"),
+        (True, "True"), (None, "None"), (10**400, "finite"),
+        ({"schedule": "levels", "values": [10**400], "steps": 5}, "finite"), (-1, ">= 0"),
+        (math.nan, "finite"), (math.inf, "finite"),
         ([0.5], "mapping"), ("", "lambda"), ("0.5", "lambda"), ("hard", "lambda"),
         ("lambda step:", "valid Python"), ("lambda: 1", "exactly one"),
         ("lambda a, b: 1", "a, b"), ("lambda a=1: 1", "a=1"), ("lambda *a: 1", "*a"),
@@ -109,6 +115,10 @@ def test_every_form_of_a_weight(value: object, expected: dict[int, float]) -> No
         ("lambda step: step | 1", "step | 1"), ("lambda step: ~step", "~step"),
         ("lambda step: step is 1", "step is 1"), ("lambda step: step in (1,)", "step in"),
         ("lambda step: step ** step", "step ** step"), ("lambda step: 2 ** step", "2 ** step"),
+        ("lambda step: 0.5 ** -step", "0.5 ** -step"), ("lambda step: 2 ** (0 - -step)", "2 **"),
+        ("lambda step: 2 ** abs(-step)", "abs"), ("lambda step: 2 ** (step / -0.5 * -1)", "2 **"),
+        ("lambda step: 2 ** min(step, 1e6)", "1000000"),
+        ("lambda step: math.min(1, 2)", "math.min"),
         ("lambda step: pow(2, step)", "pow(2, step)"), ("lambda step: math.pow(9, step)", "pow"),
         ("lambda step: 9 ** 9 ** 9", "9 ** 9 ** 9"), ("lambda step: step ** 1000", "step ** 1000"),
         ("lambda step: pow(2, 3, 5)", "pow(2, 3, 5)"), ("lambda step: math.comb(9, 2)", "comb"),
@@ -161,6 +171,8 @@ def test_anything_else_is_refused_with_the_piece_shown(value: object, piece: str
         ("lambda step: math.exp(step)", 1000, "OverflowError"),
         ("lambda step: (step + 1e300) ** 2", 1, "OverflowError"),
         ("lambda step: min(step)", 1, "TypeError"),
+        ("lambda step: floor(exp(700)) * floor(exp(700))", 0, "OverflowError"),
+        ("sys.exit", 3, "SystemExit"),
         ("lambda step: (0 - 8) ** 0.5", 0, "not a real number"),
     ],
 )
@@ -199,6 +211,22 @@ def test_a_function_of_the_working_directory(
     assert sys.path == before
     with pytest.raises(ScheduleError, match="a_module_that_is_not_there"):
         parse_weight("broken_schedules.ramp", "math")
+
+
+def test_a_broken_module_of_the_documented_name_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the user has a module at the documented path, that one counts, errors included."""
+    folder = tmp_path / "examples" / "curriculum_learning"
+    folder.mkdir(parents=True)
+    (folder / "weight_scheduler.py").write_text("def other(step: int) -> int:\n    return 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ScheduleError, match="no function easy_to_hard"):
+        parse_weight("examples.curriculum_learning.weight_scheduler.easy_to_hard", "math")
+    assert parse_weight("examples.curriculum_learning.weight_scheduler.other", "math")(3) == 1
 
 
 def test_shares_are_the_weights_made_to_sum_to_one() -> None:
