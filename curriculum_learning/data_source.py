@@ -8,7 +8,6 @@ import logging
 import numbers
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,22 +20,16 @@ from curriculum_learning.errors import (
     ConfigurationError,
     CurriculumLearningError,
 )
-from curriculum_learning.groups import GroupLedger, Served
+from curriculum_learning.group_maker import GroupMaker
+from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
 from curriculum_learning.mixture import Draw, Mixture
 from curriculum_learning.prompts import open_prompts
+from curriculum_learning.registry import Registry
 from curriculum_learning.resume import check_fit, find_state, save_state
 from curriculum_learning.returned import ReturnCheck
 from curriculum_learning.sample import (
-    EPOCH_KEY,
-    ROW_KEY,
-    SOURCE_KEY,
-    SOURCE_NAME_KEY,
-    STEP_KEY,
-    WEIGHT_KEY,
     Group,
-    Prompt,
     flatten,
-    make_group,
     sample_class,
 )
 from curriculum_learning.settlement import Settlement
@@ -47,8 +40,6 @@ logger = logging.getLogger(__name__)
 Fate = Literal["trained", "finished", "dropped"]
 
 _ENDED_KEPT = 3
-_NO_SOURCE = ""
-"""Stands for the engine's own prompts (``rollout_global_dataset: false``)."""
 
 
 class MultipleWeightedRolloutDataSourceWithBuffer:
@@ -71,20 +62,27 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         config = self.config = read_config(args)
         self._sample_type = sample_class()
         self._prompts = open_prompts(config)
-        names = list(self._prompts) or [_NO_SOURCE]
+        names = list(self._prompts) or [NO_SOURCE]
         # An engine with its own prompts still gets ids from us, and buffers what it returns.
-        self._mixture: Mixture | None = None
+        mixture: Mixture | None = None
         if config.sources:
-            self._mixture = Mixture(
+            mixture = Mixture(
                 [
                     Source(name, len(prompts), seed=config.seed, shuffle=config.shuffle)
                     for name, prompts in self._prompts.items()
                 ],
                 {source.name: source.weight for source in config.sources},
             )
+        self._mixture = mixture
         choose = config.buffer_filter
         self._buffers = Buffers(
             names, choose and (lambda groups, room: choose(args, None, groups, room))
+        )
+        self._maker = GroupMaker(
+            self._sample_type,
+            config.n_samples_per_prompt,
+            self._prompts,
+            lambda source, step: mixture.shares(step)[source] if mixture is not None else 1.0,
         )
         self._groups = GroupLedger(config.n_samples_per_prompt, accounting=config.accounting)
         refuses = config.dynamic_filter
@@ -105,7 +103,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._swallowed: Exception | None = None
         self._closed = False
         self._told_no_save = False
-        _register(self)
+        _registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
 
@@ -138,8 +136,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 self._buffers.restore((*taken, *dropped))
                 raise
             for waiting in taken:
-                self._groups.serve(waiting.group_index, waiting.served._replace(step=step))
-                self._tag_again(waiting.group, waiting.served.source, step)
+                served = waiting.served._replace(step=step)
+                self._groups.serve(waiting.group_index, served)
+                self._maker.tag_again(waiting.group, served)
             self._groups.drop_waiting(len(dropped))
             self._groups.presume(step, self.config.max_in_flight_rollouts)
             return [*(waiting.group for waiting in taken), *fresh]
@@ -147,69 +146,24 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def _draw(self, count: int) -> list[Group]:
         """``count`` groups of fresh rows; undoes everything if one of them cannot be made."""
         mixture = self._mixture
-        if mixture is None:
-            return [self._empty_group() for _ in range(count)]
         draws: list[Draw] = []
-        opened: list[int] = []
+        opened: list[tuple[int, Served]] = []
         try:
             for _ in range(count):
-                # Not a comprehension: what was drawn before an error must be undone.
-                draws.append(  # noqa: PERF401
-                    mixture.draw(self._clock.step(mixture.total_drawn))
-                )
-            groups: list[Group] = []
-            for draw, prompt in zip(draws, self._read(draws), strict=True):
-                group_index, served = self._groups.open(
-                    draw.source, draw.row, draw.epoch, draw.step
-                )
-                opened.append(group_index)
-                groups.append(self._make_group(group_index, served, prompt))
+                if mixture is None:
+                    opened.append(self._groups.open(NO_SOURCE, 0, 0, self.rollout_step))
+                    continue
+                draw = mixture.draw(self._clock.step(mixture.total_drawn))
+                draws.append(draw)
+                opened.append(self._groups.open(draw.source, draw.row, draw.epoch, draw.step))
+            return self._maker.make(opened)
         except BaseException:
-            for group_index in reversed(opened):
+            for group_index, _ in reversed(opened):
                 self._groups.unopen(group_index)
             for draw in reversed(draws):
+                assert mixture is not None
                 mixture.undo(draw)
             raise
-        return groups
-
-    def _make_group(self, group_index: int, served: Served, prompt: Prompt) -> Group:
-        return make_group(
-            self._sample_type,
-            self._groups.size,
-            prompt,
-            self._tags(served),
-            group_index=group_index,
-            first_index=served.first_index,
-        )
-
-    def _empty_group(self) -> Group:
-        return self._empty_samples(*self._groups.open(_NO_SOURCE, 0, 0, self.rollout_step))
-
-    def _empty_samples(self, group_index: int, served: Served) -> Group:
-        return [
-            self._sample_type(group_index=group_index, index=served.first_index + position)
-            for position in range(self._groups.size)
-        ]
-
-    def _tags(self, served: Served) -> dict[str, Any]:
-        return {
-            SOURCE_KEY: served.source,
-            SOURCE_NAME_KEY: served.source,
-            WEIGHT_KEY: self._share(served.source, served.step),
-            STEP_KEY: served.step,
-            ROW_KEY: served.row,
-            EPOCH_KEY: served.epoch,
-        }
-
-    def _tag_again(self, group: Group, source: str, step: int) -> None:
-        if source != _NO_SOURCE:
-            for sample in flatten(group):
-                sample.metadata[WEIGHT_KEY] = self._share(source, step)
-                sample.metadata[STEP_KEY] = step
-
-    def _share(self, source: str, step: int) -> float:
-        assert self._mixture is not None
-        return self._mixture.shares(step)[source]
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Give back groups that are not finished; they are served again first.
@@ -307,7 +261,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 )  # fmt: skip
                 group = None
         if group is None:
-            (group,) = self._make_all([(group_index, served)])
+            (group,) = self._maker.make([(group_index, served)])
             data = encode_group(group)
         self._groups.give_back(group_index)
         self._buffers.add(group_index, served, group, data)
@@ -421,12 +375,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        buffers = Buffers(list(self._prompts) or [_NO_SOURCE], self._buffers.choose)
+        buffers = Buffers(list(self._prompts) or [NO_SOURCE], self._buffers.choose)
         groups = GroupLedger(self._groups.size, accounting=self.config.accounting)
         groups.load_state_dict(state["groups"])
         if groups.accounting:
             again = sorted(groups.in_flight.items())
-            for (group_index, served), group in zip(again, self._make_all(again), strict=True):
+            for (group_index, served), group in zip(again, self._maker.make(again), strict=True):
                 buffers.add(group_index, served, group, encode_group(group))
             groups.in_flight.clear()
             if again:
@@ -452,24 +406,6 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._metadata = metadata
         self._logged, self._ended = None, {}
         self._swallowed = None
-
-    def _make_all(self, served: Sequence[tuple[int, Served]]) -> list[Group]:
-        """Groups that were handed out before, made again from their rows."""
-        if self._mixture is None:
-            return [self._empty_samples(*item) for item in served]
-        prompts = self._read([item for _, item in served])
-        return [
-            self._make_group(group_index, item, prompt)
-            for (group_index, item), prompt in zip(served, prompts, strict=True)
-        ]
-
-    def _read(self, items: Sequence[Draw | Served]) -> list[Prompt]:
-        """The prompts of rows, each source's read together."""
-        rows: dict[str, list[int]] = {}
-        for item in items:
-            rows.setdefault(item.source, []).append(item.row)
-        prompts = {name: iter(self._prompts[name].read(at)) for name, at in rows.items()}
-        return [next(prompts[item.source]) for item in items]
 
     def save(self, rollout_id: int) -> None:
         """Write the state at the end of a rollout to ``{save}/rollout/``.
@@ -566,23 +502,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 prompts.close()
 
 
-# By the identity of args; of several the last that is still alive counts.
-_registry: dict[int, list[weakref.ref[MultipleWeightedRolloutDataSourceWithBuffer]]] = {}
+_registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
 
 
 def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
     """The data source made last from this very ``args`` object in this process, or None."""
-    sources = [reference() for reference in _registry.get(id(args), ())]
-    alive = [source for source in sources if source is not None and source.args is args]
-    return alive[-1] if alive else None
-
-
-def _register(source: MultipleWeightedRolloutDataSourceWithBuffer) -> None:
-    for key, references in list(_registry.items()):
-        _registry[key] = [reference for reference in references if reference() is not None]
-        if not _registry[key]:
-            del _registry[key]
-    _registry.setdefault(id(source.args), []).append(weakref.ref(source))
+    return _registry.find(args)
 
 
 def _is_whole(value: object) -> bool:

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
 
+NO_SOURCE = ""
+"""The source of groups whose prompts are the engine's own (``rollout_global_dataset: false``)."""
+
 logger = logging.getLogger(__name__)
 
 

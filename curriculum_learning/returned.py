@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from curriculum_learning.buffer import Buffers
 from curriculum_learning.codec import CannotStoreError, encode_group
 from curriculum_learning.errors import GroupError
-from curriculum_learning.groups import GroupLedger, Served
+from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
 from curriculum_learning.sample import (
     EPOCH_KEY,
     ROW_KEY,
@@ -58,6 +58,8 @@ class ReturnCheck:
         Raises:
             GroupError: One of them cannot be taken in; the message names it.
         """
+        if samples is None:  # as slime takes it
+            return []
         if not isinstance(samples, (list, tuple)):
             raise GroupError(f"add_samples takes a list of groups, not a {type(samples).__name__}")
         accepted: dict[int, Returned] = {}
@@ -101,7 +103,7 @@ class ReturnCheck:
 
     def _source(self, leaves: list[Any], what: str) -> str:
         if self._sources is None:
-            return ""
+            return NO_SOURCE
         tags = {
             _plain(sample.metadata.get(key)) if isinstance(sample.metadata, dict) else None
             for sample in leaves
@@ -155,7 +157,7 @@ def _group_index(leaves: list[Any], what: str) -> int:
 def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
     """How a group was handed out, told by itself where the ledger no longer knows."""
     indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
-    if not source:
+    if source == NO_SOURCE:
         return Served(source, min(indices, default=-1), 0, 0, 0)
     metadata = leaves[0].metadata
     tags = [metadata.get(key) for key in (ROW_KEY, EPOCH_KEY, STEP_KEY)]
