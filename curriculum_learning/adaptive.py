@@ -100,10 +100,13 @@ class AdaptiveWeights:
         """The weights in force, of which the largest is 1, for configured ``weights``."""
         if self._in_force is None:
             return dict(weights)
+        averages = self._in_force
+        positive = {name: weight for name, weight in weights.items() if weight > 0}
+        # Only differences count, and from the smallest they are at worst infinite.
+        least = min(averages.get(name, 0.0) for name in positive)
         logits = {
-            name: math.log(weight) - self._in_force.get(name, 0.0) / self.temperature
-            for name, weight in weights.items()
-            if weight > 0
+            name: math.log(weight) - (averages.get(name, 0.0) - least) / self.temperature
+            for name, weight in positive.items()
         }
         top = max(logits.values())
         lowest = -math.log(self.max_source_ratio)

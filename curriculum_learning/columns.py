@@ -5,7 +5,7 @@ Reading a row of a training data set tokenizes it; reading a column does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,21 +26,27 @@ def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
     """The row numbers of each source, ascending; sources in the order of their first row.
 
     Raises:
-        DataError: Rows lack ``data_source``.
+        DataError: Rows lack ``data_source``, or there are no rows.
     """
-    column = _column(dataset, SOURCE_COLUMN)
-    names = np.asarray(column, dtype=object)
-    missing = np.flatnonzero([not isinstance(name, str) for name in names])
-    if len(missing):
+    names = _read(dataset, [SOURCE_COLUMN])[SOURCE_COLUMN]
+    if not len(names) or len(names) != len(dataset):
         raise DataError(
-            f"{len(missing)} of {len(names)} rows have no '{SOURCE_COLUMN}', such as rows "
-            f"{missing[:_SHOWN].tolist()}; give each row the name of its source",
+            f"the data set has {len(dataset)} rows and {len(names)} entries of '{SOURCE_COLUMN}'",
+            key=SOURCE_COLUMN,
+            value=len(names),
+        )
+    missing = [row for row, name in enumerate(names) if not isinstance(name, str)]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(names)} rows have no '{SOURCE_COLUMN}' that is text, such as "
+            f"rows {missing[:_SHOWN]} (row {missing[0]} has {names[missing[0]]!r}); give each row "
+            f"the name of its source",
             key=SOURCE_COLUMN,
             value=names[missing[0]],
         )
-    unique, first, codes = np.unique(names.astype(str), return_index=True, return_inverse=True)
-    in_order = np.argsort(first, kind="stable")
-    return {str(unique[code]): np.flatnonzero(codes == code) for code in in_order}
+    codes: dict[str, int] = {}
+    coded = np.fromiter((codes.setdefault(str(name), len(codes)) for name in names), np.int64)
+    return {name: np.flatnonzero(coded == code) for name, code in codes.items()}
 
 
 def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[np.float64]:
@@ -52,17 +58,17 @@ def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[n
         DataError: A score is missing, no number, or not finite; the message has the count and the
             first rows.
     """
-    values = _scores(dataset)
-    scores = np.full(len(rows), np.nan)
-    for place, row in enumerate(rows.tolist()):
-        value = values[row]
-        if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-            scores[place] = value
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        shown = {int(rows[place]): values[int(rows[place])] for place in bad[:_SHOWN]}
+    columns = _read(dataset, [EXTRA_COLUMN, SCORE_COLUMN], inner={EXTRA_COLUMN: SCORE_COLUMN})
+    places = rows.tolist()
+    values = [columns[EXTRA_COLUMN][row] for row in places]
+    if all(value is None for value in values):
+        values = [columns[SCORE_COLUMN][row] for row in places]
+    scores = np.array([_as_number(value) for value in values])
+    bad = np.flatnonzero(~np.isfinite(scores)).tolist()
+    if bad:
+        shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
-            f"source '{source}': {len(bad)} of its {len(rows)} rows have no usable "
+            f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
             f"{EXTRA_COLUMN}.{SCORE_COLUMN}, a finite number. The first, by row: {shown}",
             source=source,
             key=SCORE_COLUMN,
@@ -71,28 +77,34 @@ def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[n
     return scores
 
 
-def _scores(dataset: Any) -> Sequence[Any]:
-    names = _column_names(dataset)
-    if names is not None and EXTRA_COLUMN not in names:
-        return _column(dataset, SCORE_COLUMN) if SCORE_COLUMN in names else [None] * len(dataset)
-    extra = _column(dataset, EXTRA_COLUMN, inner=SCORE_COLUMN)
-    if names is not None and SCORE_COLUMN in names and all(value is None for value in extra):
-        return _column(dataset, SCORE_COLUMN)
-    return extra
+def _as_number(value: Any) -> float:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
-def _column(dataset: Any, name: str, inner: str | None = None) -> Sequence[Any]:
-    """A column, or one entry of a column of mappings; None where a row has none."""
+def _read(
+    dataset: Any, names: Sequence[str], inner: dict[str, str] | None = None
+) -> dict[str, Sequence[Any]]:
+    """Columns by name; of those in ``inner`` that entry of each mapping, None where missing."""
+    inner = inner or {}
     table = _table(dataset)
     if table is None:
-        return _row_by_row(dataset, name, inner)
-    if hasattr(table, "with_format"):  # datasets.Dataset
-        if name not in table.column_names:
-            return [None] * len(table)
-        return _arrow(table.select_columns([name]).with_format("arrow")[:][name], inner)
-    if name not in table.columns:  # pandas
-        return [None] * len(table)
-    return [_inner(value, inner) for value in table[name].tolist()]
+        return _row_by_row(dataset, names, inner)
+    is_datasets = hasattr(table, "column_names")
+    present = list(table.column_names if is_datasets else table.columns)
+    columns: dict[str, Sequence[Any]] = {}
+    for name in names:
+        if name not in present:
+            columns[name] = [None] * len(table)
+        elif is_datasets:
+            columns[name] = _of_datasets(table, name, inner.get(name))
+        else:
+            columns[name] = _inner(table[name].tolist(), inner.get(name))
+    return columns
 
 
 def _table(dataset: Any) -> Any:
@@ -103,34 +115,39 @@ def _table(dataset: Any) -> Any:
     return None
 
 
-def _column_names(dataset: Any) -> Sequence[str] | None:
-    table = _table(dataset)
-    if table is None:
-        return None
-    return list(getattr(table, "column_names", None) or table.columns)
-
-
-def _arrow(column: Any, inner: str | None) -> Sequence[Any]:
+def _of_datasets(table: Any, name: str, inner: str | None) -> Sequence[Any]:
+    """A column of a Hugging Face data set, its indices mapping followed."""
+    column = table.select_columns([name]).with_format("arrow")[:][name]
     if inner is not None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if not pa.types.is_struct(column.type):
-            return [_inner(value, inner) for value in column.to_pylist()]
+            return _inner(column.to_pylist(), inner)
         if column.type.get_field_index(inner) < 0:
             return [None] * len(column)
         column = pc.struct_field(column, inner)
     values: Sequence[Any] = column.to_pylist()
+    feature = table.features.get(name)
+    if hasattr(feature, "int2str"):  # class labels are stored as numbers
+        return [None if value is None else feature.int2str(value) for value in values]
     return values
 
 
-def _row_by_row(dataset: Any, name: str, inner: str | None) -> Sequence[Any]:
-    get: Callable[[Any], Any] = lambda row: row.get(name) if isinstance(row, dict) else None  # noqa: E731 - a one-line default
-    rows = tqdm(range(len(dataset)), desc=f"reading {name}", unit=" rows", delay=2, disable=None)
-    return [_inner(get(dataset[index]), inner) for index in rows]
+def _row_by_row(
+    dataset: Any, names: Sequence[str], inner: dict[str, str]
+) -> dict[str, Sequence[Any]]:
+    what = f"reading {' and '.join(names)}"
+    rows = tqdm(range(len(dataset)), desc=what, unit=" rows", delay=2, disable=None)
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for index in rows:
+        row = dataset[index]
+        for name in names:
+            columns[name].append(row.get(name) if hasattr(row, "get") else None)
+    return {name: _inner(column, inner.get(name)) for name, column in columns.items()}
 
 
-def _inner(value: Any, inner: str | None) -> Any:
+def _inner(values: Iterable[Any], inner: str | None) -> list[Any]:
     if inner is None:
-        return value
-    return value.get(inner) if isinstance(value, dict) else None
+        return list(values)
+    return [value.get(inner) if hasattr(value, "get") else None for value in values]

@@ -186,6 +186,8 @@ class RewardCurriculum:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``Curriculum``."""
+        if state["level"] not in range(len(self.counts)):
+            raise ValueError(f"there is no level {state['level']}")
         self.level, self._batches_at_level = state["level"], state["batches_at_level"]
         self.ema.value = state["ema"]
 

@@ -20,4 +20,4 @@ class Ema:
         if self.value is None:
             self.value = value
         else:
-            self.value += self.alpha * (value - self.value)
+            self.value = (1 - self.alpha) * self.value + self.alpha * value

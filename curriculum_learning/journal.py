@@ -11,10 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from curriculum_learning.errors import ConfigurationError
+
 
 class Entry(msgspec.Struct):
-    """One update: its number (1, 2, ...) and the mean reward of each source in it."""
+    """One update: its run, its number (1, 2, ...), and the mean reward of each source in it."""
 
+    run: str
     update: int
     rewards: dict[str, float]
 
@@ -23,18 +26,30 @@ class Journal:
     """Appends entries to a file, each on the disk before the call returns.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; it and its folder are made.
+
+    Raises:
+        ConfigurationError: It cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.absolute()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch()
+            open(self._path, "ab").close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"sampler.journal: {path} cannot be written: {error}",
+                key="sampler.journal",
+                value=str(path),
+            ) from error
 
     def append(self, entry: Entry) -> None:
         """Write an entry; one of the same number that is there already is superseded.
 
         Update 1 begins a new run, and the file anew.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "wb+" if entry.update == 1 else "ab+") as file:
             # A line that a kill cut short must not swallow the new one.
             if file.tell():
@@ -45,11 +60,11 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def find(self, update: int) -> Entry | None:
-        """The entry of an update in the latest run; None where there is none.
+    def find(self, run: str, update: int) -> Entry | None:
+        """The entry of an update of a run; None where there is none.
 
-        A run that was resumed begins again at a lower number: what an earlier one had written
-        from there on does not count.
+        A run that was resumed begins again at a lower number: what it had written from there on
+        before does not count.
         """
         found = None
         if self._path.exists():
@@ -59,6 +74,6 @@ class Journal:
                         entry = msgspec.json.decode(line, type=Entry)
                     except msgspec.DecodeError:
                         continue  # cut short by a kill
-                    if entry.update <= update:
+                    if entry.run == run and entry.update <= update:
                         found = entry if entry.update == update else None
         return found

@@ -9,6 +9,7 @@ wherever it leaves the range (cycle walking: Black and Rogaway, 2002).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,35 @@ class Permutation:
             return np.arange(start, stop, dtype=np.int64)
         if self._sorted is not None:
             return self._sorted[start:stop]
+        return self._walk(_feistel, np.arange(start, stop, dtype=np.uint64), self._key)
+
+    def positions(self, rows: Rows) -> Rows:
+        """Where rows stand: the inverse of ``rows``; int64 of the same shape."""
+        if self._key is None:
+            return rows
+        if self._sorted is not None:
+            return np.argsort(self._sorted)[rows]
+        return self._walk(_inverse_feistel, rows.astype(np.uint64), self._key)
+
+    def _walk(self, step: Callable[..., _Words], words: _Words, key: int) -> Rows:
+        """Apply ``step`` to each word, again wherever it leaves the range."""
         half = np.uint64(((self.size - 1).bit_length() + 1) // 2)
-        values = _feistel(np.arange(start, stop, dtype=np.uint64), self._key, half)
+        values = step(words, key, half)
         outside = np.flatnonzero(values >= self.size)
         while len(outside):
-            values[outside] = _feistel(values[outside], self._key, half)
+            values[outside] = step(values[outside], key, half)
             outside = outside[values[outside] >= self.size]
         return values.astype(np.int64)
+
+
+def _inverse_feistel(values: _Words, key: int, half: np.uint64) -> _Words:
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = values >> half, values & mask
+    for number in reversed(range(_ROUNDS)):
+        round_key = np.uint64((key + (number + 1) * _GOLDEN) % 2**64)
+        left, right = right ^ (_mix(left ^ round_key) & mask), left
+    result: _Words = (left << half) | right
+    return result
 
 
 def _feistel(values: _Words, key: int, half: np.uint64) -> _Words:

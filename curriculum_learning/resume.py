@@ -90,8 +90,8 @@ def check_fit(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     try:
         sources = dict(saved["sources"])
-        settings = {key: (saved[key], value) for key, value in now.items() if key != "sources"}
-    except (KeyError, TypeError, ValueError) as error:
+        settings = {key: (saved.get(key), value) for key, value in now.items() if key != "sources"}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"this is no state of a data source: {error!r}") from error
     if set(sources) != set(now["sources"]):
         raise CheckpointError(

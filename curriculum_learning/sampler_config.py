@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import logging
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ def _key(default: Any, check: Callable[[Any], bool], meaning: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[Any], bool]:
@@ -40,7 +41,9 @@ def _number(low: float, high: float = math.inf, *, above: bool = False) -> Calla
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return lambda value: (
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+    )
 
 
 def _is_flag(value: Any) -> bool:
@@ -48,7 +51,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _are_weights(value: Any) -> bool:
-    return isinstance(value, dict) and all(
+    return isinstance(value, Mapping) and all(
         isinstance(name, str) and _is_number(weight) and weight >= 0
         for name, weight in value.items()
     )
@@ -137,14 +140,14 @@ def read_sampler_config(data_config: Any, config_type: type[_Config]) -> _Config
     data = plain(data_config)
     if not isinstance(data, Mapping):
         raise _error("data_config", data, "must be a mapping")
-    node = data.get("sampler") or {}
+    node = plain(data.get("sampler")) or {}
     if not isinstance(node, Mapping):
         raise _error("sampler", node, "must be a mapping")
     fields = {field.name: field for field in dataclasses.fields(config_type)}
-    values: dict[str, Any] = {
-        "batch_size": data.get("gen_batch_size") or data.get("train_batch_size")
-    }
-    seed = node.get("seed", data.get("seed"))
+    batch_key = "train_batch_size" if data.get("gen_batch_size") is None else "gen_batch_size"
+    seed_key = "data.seed" if node.get("seed") is None else "sampler.seed"
+    values: dict[str, Any] = {"batch_size": data.get(batch_key)}
+    seed = data.get("seed") if node.get("seed") is None else node["seed"]
     if seed is not None:
         values["seed"] = seed
     for key, value in node.items():
@@ -153,7 +156,7 @@ def read_sampler_config(data_config: Any, config_type: type[_Config]) -> _Config
         if key not in fields or key == "batch_size":
             _refuse(key, value, config_type)
             continue
-        values[key] = value
+        values[key] = plain(value)
     missing = [
         name
         for name, field in fields.items()
@@ -165,7 +168,7 @@ def read_sampler_config(data_config: Any, config_type: type[_Config]) -> _Config
         raise _error(f"sampler.{name}", None, f"is required: {fields[name].metadata['meaning']}")
     for name, value in values.items():
         if not fields[name].metadata["check"](value):
-            key = "train_batch_size" if name == "batch_size" else f"sampler.{name}"
+            key = {"batch_size": batch_key, "seed": seed_key}.get(name, f"sampler.{name}")
             raise _error(key, value, f"must be {fields[name].metadata['meaning']}")
     return config_type(**values)
 

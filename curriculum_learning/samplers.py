@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import operator
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -30,6 +32,7 @@ from curriculum_learning.sampler_config import (
 )
 from curriculum_learning.sampler_log import Lines
 from curriculum_learning.source import FocusedSource, RowSource, Source
+from curriculum_learning.weight_scheduler import Constant
 
 if TYPE_CHECKING:
     Base = object
@@ -87,8 +90,11 @@ class MultiSourceSampler(Base):
                 temperature=config.temperature,
                 max_source_ratio=config.max_source_ratio,
             )
-            adaptive.check(weights, "source_weights")
-        self._mixture = Mixture(sources, {n: _constant(w) for n, w in weights.items()}, adaptive)
+            adaptive.check(
+                weights,
+                "source_weights" if config.source_weights else "sampling_strategy: proportional",
+            )
+        self._mixture = Mixture(sources, {n: Constant(w) for n, w in weights.items()}, adaptive)
         self._length = sum(len(self._rows[name]) for name in weights if weights[name] > 0)
         self._length -= self._length % config.batch_size
         if not self._length:
@@ -99,6 +105,8 @@ class MultiSourceSampler(Base):
                 value=config.batch_size,
             )
         self._journal = None if config.journal is None else Journal(Path(config.journal))
+        self._run = secrets.token_hex(8)
+        """Tells this run's entries in a journal from those of others."""
         self._updates = 0
         self._batches = 0
         self._pending: list[int] = []
@@ -106,6 +114,7 @@ class MultiSourceSampler(Base):
         self._yielded = 0
         """Rows given in the present pass."""
         self._resumed = False
+        self._to_warn = True
         _log(self._start_lines())
 
     def _make_source(self, data_source: Any, name: str) -> RowSource:
@@ -166,9 +175,11 @@ class MultiSourceSampler(Base):
                 key="batch",
                 value=type(batch).__name__,
             ) from error
-        if hasattr(scores, "detach"):
-            scores = scores.detach().float().cpu().numpy()
-        self.observe(sources, np.asarray(scores, dtype=np.float64).sum(axis=-1))
+        if getattr(scores, "is_nested", False):  # rows of different lengths
+            rewards = np.array([_as_array(row).sum() for row in scores.unbind()])
+        else:
+            rewards = _as_array(scores).sum(axis=-1)
+        self.observe(sources, rewards)
 
     def observe(self, sources: Sequence[str], rewards: Any) -> None:
         """Take in the rewards of one update.
@@ -177,8 +188,9 @@ class MultiSourceSampler(Base):
             sources: The source of each row.
             rewards: The reward of each row. What is not a finite number is skipped, and counted.
         """
-        values = np.asarray(rewards, dtype=np.float64)
-        names = np.asarray(sources, dtype=object)
+        values = _as_array(rewards)
+        names = np.empty(len(sources), dtype=object)
+        names[:] = list(sources)
         if values.shape != names.shape or values.ndim != 1:
             raise DataError(
                 f"[{self._name}] observe got {names.shape} sources and {values.shape} rewards; "
@@ -186,7 +198,7 @@ class MultiSourceSampler(Base):
                 key="rewards",
                 value=values.shape,
             )
-        unknown = sorted({str(name) for name in names.tolist()} - set(self._rows))
+        unknown = sorted(map(repr, set(names.tolist()) - set(self._rows)))
         if unknown:
             raise DataError(
                 f"[{self._name}] observe got rewards of {unknown}; the sources are "
@@ -206,10 +218,20 @@ class MultiSourceSampler(Base):
             own = values[finite & (names == name)]
             if len(own):
                 # An exact sum: trainers report the same rows in any order.
-                means[name] = math.fsum(own.tolist()) / len(own)
+                means[name] = math.fsum((own / len(own)).tolist())
+        self._warn_of_prefetching()
         if self._journal is not None:
-            self._journal.append(Entry(self._updates + 1, means))
+            self._journal.append(Entry(self._run, self._updates + 1, means))
         self._apply(means)
+
+    def _warn_of_prefetching(self) -> None:
+        if self._batches - self._updates > 1 and self._to_warn and self._uses_feedback():
+            self._to_warn = False
+            logger.warning(
+                "[%s] %d batches were drawn before the rewards of the first of them: they have "
+                "no influence on these, and a resume is not exact. Load with num_workers=0",
+                self._name, self._batches - self._updates,
+            )  # fmt: skip
 
     def _apply(self, means: Mapping[str, float]) -> None:
         self._updates += 1
@@ -232,6 +254,7 @@ class MultiSourceSampler(Base):
             "batches": self._batches,
             "pending": list(self._pending),
             "yielded": self._yielded,
+            "run": self._run,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -242,14 +265,18 @@ class MultiSourceSampler(Base):
         """
         try:
             check_fit(state_dict["identity"], self._identity())
+            updates, batches, yielded = (
+                operator.index(state_dict[key]) for key in ("updates", "batches", "yielded")
+            )
+            pending = list(state_dict["pending"])
+            run = str(state_dict["run"])
             self._mixture.load_state_dict(state_dict["mixture"])
-            self._updates, self._batches = state_dict["updates"], state_dict["batches"]
-            self._pending = list(state_dict["pending"])
-            self._yielded = state_dict["yielded"]
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"[{self._name}] this is no state of it: {error!r}") from error
+        self._updates, self._batches, self._yielded = updates, batches, yielded
+        self._pending, self._run = pending, run
         self._resumed = True
         self._catch_up()
 
@@ -261,7 +288,7 @@ class MultiSourceSampler(Base):
         if missing < 1 or not (self._journal is not None if late is None else late):
             return
         update = self._updates + 1
-        entry = None if self._journal is None else self._journal.find(update)
+        entry = None if self._journal is None else self._journal.find(self._run, update)
         if entry is None and self._uses_rewards():
             logger.warning(
                 "[%s] the state was saved before update %d, whose rewards are lost: %s",
@@ -277,6 +304,9 @@ class MultiSourceSampler(Base):
             # Counted without its rewards; where more are missing nobody reports after each batch.
             self._apply({})
 
+    def _uses_feedback(self) -> bool:
+        return self._uses_rewards() or any(s.curriculum is not None for s in self._mixture.sources)
+
     def _uses_rewards(self) -> bool:
         return self._mixture.adaptive is not None or any(
             isinstance(source.curriculum, RewardCurriculum) for source in self._mixture.sources
@@ -289,6 +319,7 @@ class MultiSourceSampler(Base):
             },
             "sampler.class_name": self._name,
             "sampler.seed": self.config.seed,
+            "sampler.adaptive_weights": self.config.adaptive_weights,
             "train_batch_size": self.config.batch_size,
         }
 
@@ -410,6 +441,15 @@ class RewardCurriculumSampler(_ComplexitySampler):
             interval_decay=config.interval_decay,
         )
 
+    def _identity(self) -> dict[str, Any]:
+        return {
+            **super()._identity(),
+            "sampler.initial_complexity_percentile": self._curriculum.percentiles[0],
+            "sampler.final_complexity_percentile": self._curriculum.percentiles[-1],
+            "sampler.num_intervals": self.config.num_intervals,
+            "sampler.focus_new_intervals": self.config.focus_new_intervals,
+        }
+
     def get_stats(self) -> dict[str, float]:
         """See ``MultiSourceSampler``; adds the level and what it depends on."""
         curriculum = self._curriculum
@@ -454,8 +494,10 @@ def _weights(config: SamplerConfig, rows: Mapping[str, NDArray[np.int64]]) -> di
     return dict(config.source_weights)
 
 
-def _constant(weight: float) -> Any:
-    return lambda rollout_step: weight
+def _as_array(values: Any) -> NDArray[np.float64]:
+    if hasattr(values, "detach"):  # a tensor of any type, on any device
+        values = values.detach().float().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
 
 
 def _hash(array: NDArray[np.int64]) -> str:
@@ -473,6 +515,8 @@ def _make_visible() -> None:
     if not ours.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
+        # If somebody sets up logging later, that is enough.
+        handler.addFilter(lambda record: not logging.getLogger().handlers)
         ours.addHandler(handler)
     if ours.level == logging.NOTSET:
         # verl sets the root logger to WARNING, which would hide them.

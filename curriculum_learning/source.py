@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curriculum_learning.apportionment import Apportionment, units_of
 from curriculum_learning.curriculum import Curriculum, RewardCurriculum
@@ -13,6 +14,9 @@ from curriculum_learning.order import Permutation, epoch_key
 
 _BLOCK = 1024
 """Rows of the order wanted at once."""
+
+_FEW = 64
+"""Where fewer than one row in so many is open, epochs are walked by the open rows."""
 
 _LARGEST_BLOCK = 64 * _BLOCK
 """Rows of the order looked at at once, where few of them are open."""
@@ -86,6 +90,8 @@ class Source:
         self._seed = seed
         self._shuffle = shuffle
         self._open = size
+        self._few: NDArray[np.int64] | None = None
+        """The open rows, where they are few."""
         self._rows: list[int] = []
         """Rows found open ahead of the walk, and where each stands in the order."""
         self._offsets: list[int] = []
@@ -116,6 +122,7 @@ class Source:
             open_rows = self.curriculum.open_rows(step)
             if open_rows != self._open:
                 self._open = open_rows
+                self._few = None
                 self._forget_rows()
         while self._next == len(self._rows):
             self._look_ahead()
@@ -136,6 +143,9 @@ class Source:
         if self._seen == self.size:  # none was open in the rest of the epoch
             self._epoch, self._offset = self._epoch + 1, 0
             self._start_epoch()
+        if self.curriculum is not None and self._open * _FEW < self.size:
+            self._look_at_open_rows(self.curriculum)
+            return
         start = self._seen
         block = min(_BLOCK * self.size // self._open, _LARGEST_BLOCK)
         self._seen = min(start + block, self.size)
@@ -145,6 +155,17 @@ class Source:
             is_open = self.curriculum.rank[rows] < self._open
             rows, offsets = rows[is_open], offsets[is_open]
         self._rows, self._offsets, self._next = rows.tolist(), offsets.tolist(), 0
+
+    def _look_at_open_rows(self, curriculum: Curriculum) -> None:
+        """Find the rest of the epoch by its few open rows instead of by all positions."""
+        if self._few is None:
+            self._few = np.flatnonzero(curriculum.rank < self._open)
+        offsets = self._permutation.positions(self._few)
+        in_order = np.argsort(offsets)
+        in_order = in_order[offsets[in_order] >= self._seen]
+        self._seen = self.size
+        self._rows, self._next = self._few[in_order].tolist(), 0
+        self._offsets = offsets[in_order].tolist()
 
     def _start_epoch(self) -> None:
         key = epoch_key(self._seed, self.name, self._epoch) if self._shuffle else None
@@ -219,12 +240,12 @@ class FocusedSource:
         level = self.curriculum.level
         if level != self._units_level:
             self._units_level = level
-            self._units = units_of(
-                [
-                    self._decay ** (level - number) if number <= level and len(rows) else 0.0
-                    for number, rows in enumerate(self._rows)
-                ]
-            )
+            weights = [0.0] * len(self._rows)
+            # An empty interval has no age: the newest with rows has weight 1.
+            opened = [number for number in range(level + 1) if len(self._rows[number])]
+            for age, number in enumerate(reversed(opened)):
+                weights[number] = self._decay**age
+            self._units = units_of(weights)
         number = self._ledger.draw(self._units)
         place, epoch, before = self._intervals[number].take()
         return int(self._rows[number][place]), epoch, (number, before, self._units)

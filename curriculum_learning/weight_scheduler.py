@@ -20,6 +20,17 @@ Schedule = Callable[[int], float]
 KEY = "data_source_weights"
 
 
+class Constant:
+    """The same weight at every step."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, rollout_step: int) -> float:
+        """The weight."""
+        return self.weight
+
+
 def linear(start: float, end: float, steps: int) -> Schedule:
     """From ``start`` at step 0 to ``end`` at step ``steps`` in a straight line, then flat."""
     return lambda rollout_step: _between(start, end, _progress(rollout_step, steps))
@@ -165,8 +176,7 @@ def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule
     else:
         if not _is_number(value):
             raise reader.error(value, f"it is a {type(value).__name__}; a weight is {_FORMS}")
-        weight = reader.number(value, value, "a weight")
-        return lambda rollout_step: weight
+        return Constant(reader.number(value, value, "a weight"))
     return _checked(schedule, source_name, key, value)
 
 

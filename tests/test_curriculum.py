@@ -292,3 +292,56 @@ def test_adaptive_weights_go_on_from_any_update(tmp_path: Path) -> None:
         return adaptive.adapt(weights)
 
     check_resume(lambda: AdaptiveWeights(["a", "b"], update_frequency=3), advance, 14, tmp_path)
+
+
+def test_few_open_rows_are_walked_in_the_same_order() -> None:
+    """Where hardly a row is open an epoch is walked by the open rows, in the order of all."""
+    size = 20_000
+    curriculum = TimeCurriculum(scores_of(size), 0.5, 100, 10)
+    source = Source("s", size, seed=4, shuffle=True, curriculum=curriculum)
+    everything = Source("s", size, seed=4, shuffle=True)
+    order = [everything.take()[0] for _ in range(size)]
+    expected = [row for row in order if curriculum.rank[row] < 100]
+    first = [source.take(0)[0] for _ in range(60)]
+    resumed = Source("s", size, seed=4, shuffle=True, curriculum=curriculum)
+    resumed.load_state_dict(source.state_dict())
+    assert first + [resumed.take(0)[0] for _ in range(40)] == expected
+    assert resumed.take(0)[1] == 1
+    passed = order.index(first[-1])
+    rest = [row for row in order[passed + 1 :] if curriculum.rank[row] < curriculum.open_rows(5)]
+    assert [source.take(5)[0] for _ in rest] == rest
+
+
+def test_with_decay_0_only_the_newest_interval_with_rows_is_drawn() -> None:
+    """Empty intervals have no age, so that somebody always has weight 1."""
+    curriculum = reward_curriculum(8, num_intervals=20)
+    source = FocusedSource("s", 8, seed=1, shuffle=True, curriculum=curriculum, interval_decay=0)
+    for _ in range(20):
+        newest = max(
+            number
+            for number, rows in enumerate(curriculum.intervals()[: curriculum.level + 1])
+            if len(rows)
+        )
+        assert source.take()[0] in curriculum.intervals()[newest]
+        curriculum.observe(1.0)
+
+
+def test_extreme_rewards_and_temperatures_do_no_harm() -> None:
+    """Rewards at the ends of the range of numbers, and a tiny temperature, stay within bounds."""
+    weights = {"a": 1.0, "b": 1.0}
+    for temperature in (1e-300, 1.0, 1e300):
+        adaptive = AdaptiveWeights(
+            ["a", "b"], alpha=0.5, update_frequency=1, temperature=temperature
+        )
+        for update, sign in enumerate((1, -1, 1, -1), 1):
+            adaptive.observe({"a": sign * 1e308, "b": -sign * 1e308}, update, weights)
+            adapted = adaptive.adapt(weights)
+            assert max(adapted.values()) / min(adapted.values()) <= 3 * (1 + 1e-9)
+
+
+def test_a_level_that_does_not_exist_is_refused() -> None:
+    """A state of another curriculum is not taken in."""
+    curriculum = reward_curriculum(10)
+    state = {**curriculum.state_dict(), "level": 5}
+    with pytest.raises(ValueError, match="no level 5"):
+        curriculum.load_state_dict(state)

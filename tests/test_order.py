@@ -110,3 +110,11 @@ def test_each_epoch_has_every_row_once_in_its_own_order() -> None:
     assert first != second
     plain = Source("s", 5, seed=5, shuffle=False)
     assert [plain.take()[0] for _ in range(10)] == [0, 1, 2, 3, 4] * 2
+
+
+@given(st.integers(1, 3 * SORTED_UP_TO), st.integers(0, 2**64 - 1), st.booleans())
+def test_positions_are_the_inverse_of_rows(size: int, key: int, shuffled: bool) -> None:
+    """Every row stands where the order says."""
+    permutation = Permutation(size, key if shuffled else None)
+    rows = permutation.rows(0, size)
+    assert permutation.positions(rows).tolist() == list(range(size))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import pickle
 import types
 from collections import Counter
 from pathlib import Path
@@ -277,7 +278,7 @@ def test_update_reads_verls_batches(caplog: pytest.LogCaptureFixture) -> None:
     del batch.batch["token_level_scores"]
     with pytest.raises(DataError, match="token_level_scores"):
         sampler.update(batch)
-    with pytest.raises(DataError, match=r"rewards of \['c'\]"):
+    with pytest.raises(DataError, match=r"""rewards of \["'c'"\]"""):
         sampler.observe(["a", "c"], [1, 2])
     with pytest.raises(DataError, match="one reward per row"):
         sampler.observe(["a"], [1, 2])
@@ -371,7 +372,7 @@ def test_a_journal_survives_a_torn_line_and_a_new_run(tmp_path: Path) -> None:
     list(itertools.islice(sampler, 8))
     state = sampler.state_dict()
     sampler.observe(["a", "b"], [0, 5])
-    path.write_text(path.read_text() + '{"update":2,"rewards":{"a":9')
+    path.write_text(path.read_text() + '{"run":"x","update":2,"rewards":{"a":9')
     sampler.load_state_dict(state)
     sampler.observe(["a", "b"], [1, 1])
     assert path.read_text().count("\n") == 4  # update 1, 2, a torn line, 3
@@ -386,9 +387,10 @@ def test_the_journal_of_an_abandoned_run_does_not_count(tmp_path: Path) -> None:
     """After a resume at 6 what the earlier run had written beyond that is not found any more."""
     journal = Journal(tmp_path / "journal.jsonl")
     for update in (*range(1, 12), *range(6, 10)):
-        journal.append(Entry(update, {"a": float(update)}))
-    found = [update for update in range(1, 13) if journal.find(update) is not None]
+        journal.append(Entry("run", update, {"a": float(update)}))
+    found = [update for update in range(1, 13) if journal.find("run", update) is not None]
     assert found == list(range(1, 10))
+    assert journal.find("other", 3) is None
 
 
 def test_a_state_of_something_else_is_refused() -> None:
@@ -605,3 +607,95 @@ def test_the_file_that_runs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records[0].getMessage() == (
         f"[MultiSourceSampler] running from {samplers.__file__}"
     )
+
+
+# What a review found
+
+
+def test_a_state_of_another_curriculum_is_refused() -> None:
+    """Other intervals, focus or adaptive weights are named, and a bad state changes nothing."""
+    dataset = Rows({"logicif": 40, "iftrain": 30})
+    sampler = RewardCurriculumSampler(dataset, config(8, **REWARD))
+    list(itertools.islice(sampler, 20))
+    state = sampler.state_dict()
+    for changes, piece in (
+        ({"num_intervals": 3}, "num_intervals=10"),
+        ({"focus_new_intervals": True}, "focus_new_intervals=False"),
+        ({"initial_complexity_percentile": 20}, "initial_complexity_percentile=30"),
+        ({"adaptive_weights": True}, "adaptive_weights=False"),
+    ):
+        other = RewardCurriculumSampler(dataset, config(8, **{**REWARD, **changes}))
+        with pytest.raises(CheckpointError, match=piece):
+            other.load_state_dict(state)
+    same = RewardCurriculumSampler(dataset, config(8, **REWARD))
+    before = same.state_dict()
+    for broken in (
+        {key: value for key, value in state.items() if key != "updates"},
+        {**state, "updates": None},
+        {**state, "mixture": {**state["mixture"], "sources": {}}},
+    ):
+        with pytest.raises(CheckpointError):
+            same.load_state_dict(broken)
+        assert same.state_dict() == before
+
+
+def test_the_seed_may_be_left_open() -> None:
+    """A seed of null in the sampler's node is data.seed."""
+    dataset = Rows({"a": 100, "b": 100})
+    passes = [
+        list(MultiSourceSampler(dataset, {**config(20, **keys), "seed": 42}))
+        for keys in ({"seed": None}, {"seed": 42})
+    ]
+    assert passes[0] == passes[1]
+
+
+def test_a_journal_that_cannot_be_written_is_an_early_error(tmp_path: Path) -> None:
+    """The file is tried at the start, not after the first step."""
+    with pytest.raises(ConfigurationError, match=r"sampler\.journal"):
+        MultiSourceSampler(Rows({"a": 20}), config(8, journal=str(tmp_path)))
+
+
+def test_drawing_ahead_of_rewards_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Where workers draw batches before rewards are known, one warning says what that means."""
+    dataset = Rows({"logicif": 40, "iftrain": 40})
+    sampler = TimeCurriculumSampler(dataset, config(8))
+    list(itertools.islice(sampler, 24))
+    for _ in range(2):
+        sampler.observe(["logicif"], [1.0])
+    assert caplog.text.count("Load with num_workers=0") == 1
+
+
+def test_scores_of_rows_without_columns_may_stand_alone() -> None:
+    """A top-level complexity_score will do, in rows as well as in columns."""
+    dataset = Rows({"logicif": 40, "iftrain": 30})
+    expected = list(TimeCurriculumSampler(dataset, config(8)))
+    for row in dataset.rows:
+        if row["data_source"] == "logicif":
+            row["complexity_score"] = row.pop("extra_info")["complexity_score"]
+    assert list(TimeCurriculumSampler(dataset, config(8))) == expected
+
+
+def test_samplers_can_be_pickled() -> None:
+    """A copy in another process goes on as the original."""
+    dataset = Rows({"logicif": 40, "iftrain": 40})
+    sampler = RewardCurriculumSampler(dataset, config(8, **REWARD))
+    list(itertools.islice(sampler, 16))
+    copied = pickle.loads(pickle.dumps(sampler))
+    assert list(itertools.islice(copied, 16)) == list(itertools.islice(sampler, 16))
+
+
+def test_odd_batches_of_rewards() -> None:
+    """Tensors of any type, nested ones, and huge rewards are taken in."""
+    sampler = MultiSourceSampler(Rows({"a": 50, "b": 50}), config(adaptive_weights=True))
+    sampler.observe(["a", "a", "b"], torch.tensor([1, 2, 3], dtype=torch.bfloat16))
+    sampler.observe(["a", "a"], [1e308, 1e308])
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    sampler.update(
+        types.SimpleNamespace(
+            batch={"token_level_scores": nested},
+            non_tensor_batch={"data_source": np.array(["b", "b"], dtype=object)},
+        )
+    )
+    assert sampler.get_stats()["reward_ema/b"] == pytest.approx(0.9 * 3 + 0.1 * 2.5)
+    with pytest.raises(DataError, match="rewards of"):
+        sampler.observe([1], [1.0])  # type: ignore[list-item]  # that is the test
