@@ -6,6 +6,7 @@ python benchmarks/samplers.py
 from __future__ import annotations
 
 import itertools
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,5 @@ def _measure(name: str, make: Callable[[], Any]) -> None:
 
 
 if __name__ == "__main__":
-    import logging
-
-    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("curriculum_learning").setLevel(logging.WARNING)
     main()
