@@ -219,17 +219,21 @@ class MultiSourceSampler(Base):
             if len(own):
                 # An exact sum: trainers report the same rows in any order.
                 means[name] = math.fsum((own / len(own)).tolist())
-        self._warn_of_prefetching()
+        if self._uses_feedback():
+            self._warn_of_prefetching()
         if self._journal is not None:
             self._journal.append(Entry(self._run, self._updates + 1, means))
         self._apply(means)
 
     def _warn_of_prefetching(self) -> None:
-        if self._batches - self._updates > 1 and self._to_warn and self._uses_feedback():
+        # verl takes several batches for a step where it fills one up; that is no accident.
+        known = self.reports_after_save is not None
+        if self._batches - self._updates > 1 and not known and self._to_warn:
             self._to_warn = False
             logger.warning(
-                "[%s] %d batches were drawn before the rewards of the first of them: they have "
-                "no influence on these, and a resume is not exact. Load with num_workers=0",
+                "[%s] %d batches were drawn before the rewards of the first of them were reported, "
+                "so these had no influence on the others. If a loader draws ahead, use "
+                "num_workers=0: a resume is not exact otherwise",
                 self._name, self._batches - self._updates,
             )  # fmt: skip
 

@@ -662,7 +662,7 @@ def test_drawing_ahead_of_rewards_is_pointed_out(caplog: pytest.LogCaptureFixtur
     list(itertools.islice(sampler, 24))
     for _ in range(2):
         sampler.observe(["logicif"], [1.0])
-    assert caplog.text.count("Load with num_workers=0") == 1
+    assert caplog.text.count("num_workers=0") == 1
 
 
 def test_scores_of_rows_without_columns_may_stand_alone() -> None:
