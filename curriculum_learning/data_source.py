@@ -378,20 +378,21 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         buffers = Buffers(list(self._prompts) or [NO_SOURCE], self._buffers.choose)
         groups = GroupLedger(self._groups.size, accounting=self.config.accounting)
         groups.load_state_dict(state["groups"])
-        if groups.accounting:
-            again = sorted(groups.in_flight.items())
-            for (group_index, served), group in zip(again, self._maker.make(again), strict=True):
+        in_flight = sorted(groups.in_flight.items())
+        groups.in_flight.clear()
+        if state["groups"]["accounting"]:
+            made = self._maker.make(in_flight)
+            for (group_index, served), group in zip(in_flight, made, strict=True):
                 buffers.add(group_index, served, group, encode_group(group))
-            groups.in_flight.clear()
-            if again:
-                logger.info("%d groups were in flight and will be served again", len(again))
-        elif groups.in_flight:
+            if in_flight:
+                logger.info("%d groups were in flight and will be served again", len(in_flight))
+        elif in_flight:
             logger.warning(
                 "%d groups were in flight when the state was saved. They are not served again, "
                 "because the engine never reported which groups it trained: set "
                 "custom_rollout_log_function_path to "
                 "curriculum_learning.custom_log.custom_rollout_log_function",
-                len(groups.in_flight),
+                len(in_flight),
             )
         for _, group_index, served, data in sorted(state["waiting"], key=lambda item: item[0]):
             group = decode_group(data, self._sample_type)
@@ -404,6 +405,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._mixture.load_state_dict(state["mixture"])
         self._buffers, self._groups, self._clock = buffers, groups, clock
         self._metadata = metadata
+        self._settlement.settle(())  # what it knew is of another time
         self._logged, self._ended = None, {}
         self._swallowed = None
 
@@ -441,8 +443,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def load(self, rollout_id: int | None = None) -> None:
         """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).
 
-        None is the newest state there is, or a fresh start; -1 is a fresh start, unless a state
-        was saved under it.
+        None is the newest state there is, or a fresh start; -1 is a fresh start.
 
         Raises:
             CheckpointError: There is no such state, it is damaged or foreign, or it does not fit

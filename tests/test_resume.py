@@ -115,6 +115,23 @@ def test_without_reports_groups_in_flight_are_not_served_again(
     assert "custom_rollout_log_function_path" in caplog.text
 
 
+def test_reports_that_begin_with_a_resume_do_not_reach_back(tmp_path: Path) -> None:
+    """Of a state without reports nothing is served again, though reports are configured now."""
+    args = arguments(tmp_path, THREE)
+    source = DataSource(args)
+    source.get_samples(5)
+    source.save(0)
+    args.custom_rollout_log_function_path = (
+        "curriculum_learning.custom_log.custom_rollout_log_function"
+    )
+    for rollout_id in (0, 1):  # the second time from a state with reports
+        resumed = DataSource(args)
+        resumed.load(rollout_id)
+        assert resumed.get_samples(1)[0][0].group_index == 5
+        resumed.load(rollout_id)
+        resumed.save(1)
+
+
 def test_returned_samples_survive_whole(tmp_path: Path) -> None:
     """Tokens, log-probabilities, tensors, metadata, NaN and status come back as they were."""
     args = arguments(tmp_path, THREE)
