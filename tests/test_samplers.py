@@ -19,7 +19,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import verl_extensions
 import verl_extensions.multi_source_sampler
-from curriculum_learning import CheckpointError, ConfigurationError, DataError, samplers
+from curriculum_learning import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    multi_source_sampler,
+)
 from curriculum_learning.journal import Entry, Journal
 from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
 from curriculum_learning.samplers import (
@@ -605,7 +610,7 @@ def test_the_file_that_runs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         MultiSourceSampler(Rows({"a": 20}), config(8))
     assert caplog.records[0].getMessage() == (
-        f"[MultiSourceSampler] running from {samplers.__file__}"
+        f"[MultiSourceSampler] running from {multi_source_sampler.__file__}"
     )
 
 
