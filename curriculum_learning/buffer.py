@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from curriculum_learning.errors import GroupError
@@ -23,8 +23,8 @@ class Waiting(NamedTuple):
     group_index: int
     served: Served
     group: Group
-    data: bytes
-    """The group, encoded when it came back."""
+    data: bytes | None
+    """The group, encoded when it came back; None if it is to be generated from the start."""
 
 
 class Buffers:
@@ -50,14 +50,16 @@ class Buffers:
     def __contains__(self, group_index: int) -> bool:
         return group_index in self._ids
 
-    def __iter__(self) -> itertools.chain[Waiting]:
-        return itertools.chain.from_iterable(self._buffers.values())
+    def __iter__(self) -> Iterator[Waiting]:
+        """All of them, oldest first."""
+        by_source = itertools.chain.from_iterable(self._buffers.values())
+        return iter(sorted(by_source, key=lambda waiting: waiting.arrival))
 
     def length(self, name: str) -> int:
         """Groups waiting in the buffer of source ``name``."""
         return len(self._buffers[name])
 
-    def add(self, group_index: int, served: Served, group: Group, data: bytes) -> None:
+    def add(self, group_index: int, served: Served, group: Group, data: bytes | None) -> None:
         """Put a group at the end of its source's buffer."""
         waiting = Waiting(next(self._arrivals), group_index, served, group, data)
         self._buffers[served.source].append(waiting)

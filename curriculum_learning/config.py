@@ -73,6 +73,12 @@ class Config:
     load: Path | None
     on_missing_state: str
     """``error`` or ``restart``."""
+    autosave: bool
+    """Also write the state at the end of each rollout, where ``save`` is set."""
+    on_source_change: str
+    """Which changes of the mix a resume accepts: ``error``, ``adopt`` or ``restart``."""
+    renamed_from: Mapping[str, str]
+    """The former names of sources."""
     surplus: str
     """What becomes of finished groups without room: ``keep``, ``again`` or ``drop``."""
     dynamic_filter: Callable[..., Any] | None
@@ -100,14 +106,7 @@ def read_config(args: Any) -> Config:
     sources: tuple[SourceConfig, ...] = ()
     if reader.flag("rollout_global_dataset", True):
         sources = _read_sources(reader)
-    on_missing_state = reader.get("on_missing_state", "error")
-    if on_missing_state not in ("error", "restart"):
-        raise reader.error("on_missing_state", "must be 'error' or 'restart'")
-    surplus = reader.get("surplus", None)
-    if surplus is None:
-        surplus = "keep" if reader.flag("partial_rollout", False) else "again"
-    if surplus not in ("keep", "again", "drop"):
-        raise reader.error("surplus", "must be 'keep', 'again' or 'drop'")
+    surplus = "keep" if reader.flag("partial_rollout", False) else "again"
     varying = _check_schedules(sources, reader.whole_number("num_rollout", None, least=0))
     return Config(
         sources=sources,
@@ -121,8 +120,11 @@ def read_config(args: Any) -> Config:
         metrics_callback=reader.function("data_source_metrics_callback"),
         save=reader.path("save"),
         load=reader.path("load") or reader.path("save"),
-        on_missing_state=on_missing_state,
-        surplus=surplus,
+        on_missing_state=reader.choice("on_missing_state", "error", "restart"),
+        autosave=reader.flag("autosave", True),
+        on_source_change=reader.choice("on_source_change", "error", "adopt", "restart"),
+        renamed_from=_read_renamed(reader, [source.name for source in sources]),
+        surplus=reader.choice("surplus", "keep", "again", "drop", default=surplus),
         # Loaded only where it will be asked: importing a filter can be expensive.
         dynamic_filter=reader.function("dynamic_sampling_filter_path")
         if reader.get("rollout_all_samples_process_path", None) is not None
@@ -205,6 +207,23 @@ def _read_names(reader: _Reader, paths: list[str]) -> list[str]:
     return list(names)
 
 
+def _read_renamed(reader: _Reader, names: Sequence[str]) -> dict[str, str]:
+    key = "renamed_from"
+    renamed = reader.get(key, None) or {}
+    if not isinstance(renamed, Mapping):
+        raise reader.error(key, "must be a mapping from the name of a source to its former name")
+    for name, former in renamed.items():
+        if name not in names:
+            raise reader.error(key, f"names '{name}', which is no source; the sources are {names}")
+        if not isinstance(former, str) or former in names:
+            raise reader.error(
+                key, f"says that '{name}' was {former!r}; that must be a name no source has now"
+            )
+    if len({*renamed.values()}) < len(renamed):
+        raise reader.error(key, "gives two sources the same former name")
+    return dict(renamed)
+
+
 def _read_weights(reader: _Reader, names: list[str]) -> list[Schedule]:
     weights = reader.get(WEIGHTS_KEY, None)
     if weights is None and len(names) == 1:
@@ -284,6 +303,16 @@ class _Reader:
         if not isinstance(value, bool):
             raise self.error(key, "must be true or false")
         return value
+
+    def choice(self, key: str, *values: str, default: str | None = None) -> str:
+        """One of ``values``; the first is the default if no other is given."""
+        value = self.get(key, None)
+        if value is None:
+            return default or values[0]
+        if value not in values:
+            known = f"{', '.join(map(repr, values[:-1]))} or {values[-1]!r}"
+            raise self.error(key, f"must be {known}")
+        return str(value)
 
     def whole_number(self, key: str, default: int | None, least: int | None = None) -> int | None:
         value = self.get(key, default)

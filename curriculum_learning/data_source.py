@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from curriculum_learning.buffer import Buffers
+from curriculum_learning.circulation import Circulation
 from curriculum_learning.clock import RolloutClock
-from curriculum_learning.codec import CannotStoreError, decode, decode_group, encode, encode_group
+from curriculum_learning.codec import CannotStoreError, decode, encode
 from curriculum_learning.config import read_config
 from curriculum_learning.errors import (
     CheckpointError,
@@ -21,25 +21,23 @@ from curriculum_learning.errors import (
     CurriculumLearningError,
 )
 from curriculum_learning.group_maker import GroupMaker
-from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
+from curriculum_learning.groups import NO_SOURCE, Served
 from curriculum_learning.mixture import Draw, Mixture
 from curriculum_learning.prompts import open_prompts
 from curriculum_learning.registry import Registry
-from curriculum_learning.resume import check_fit, find_state, save_state
-from curriculum_learning.returned import ReturnCheck
+from curriculum_learning.resume import apply, compare, refuse, table
 from curriculum_learning.sample import (
     Group,
     flatten,
     sample_class,
 )
-from curriculum_learning.settlement import Settlement
+from curriculum_learning.snapshots import Snapshots
 from curriculum_learning.source import Source
+from curriculum_learning.state_files import Autosave, find_state, save_state
 
 logger = logging.getLogger(__name__)
 
 Fate = Literal["trained", "finished", "dropped"]
-
-_ENDED_KEPT = 3
 
 
 class MultipleWeightedRolloutDataSourceWithBuffer:
@@ -60,8 +58,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = read_config(args)
-        self._sample_type = sample_class()
         self._prompts = open_prompts(config)
+        sample_type = sample_class()
         names = list(self._prompts) or [NO_SOURCE]
         # An engine with its own prompts still gets ids from us, and buffers what it returns.
         mixture: Mixture | None = None
@@ -74,19 +72,23 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 {source.name: source.weight for source in config.sources},
             )
         self._mixture = mixture
-        choose = config.buffer_filter
-        self._buffers = Buffers(
-            names, choose and (lambda groups, room: choose(args, None, groups, room))
+        choose, refuses = config.buffer_filter, config.dynamic_filter
+        self._groups = Circulation(
+            names,
+            GroupMaker(
+                sample_type,
+                config.n_samples_per_prompt,
+                self._prompts,
+                lambda source, step: mixture.shares(step)[source] if mixture is not None else 1.0,
+            ),
+            size=config.n_samples_per_prompt,
+            sample_type=sample_type,
+            tagged=bool(self._prompts),
+            accounting=config.accounting,
+            choose=choose and (lambda groups, room: choose(args, None, groups, room)),
+            refuses=refuses and (lambda group: _refuses(refuses, args, group)),
+            surplus=config.surplus,
         )
-        self._maker = GroupMaker(
-            self._sample_type,
-            config.n_samples_per_prompt,
-            self._prompts,
-            lambda source, step: mixture.shares(step)[source] if mixture is not None else 1.0,
-        )
-        self._groups = GroupLedger(config.n_samples_per_prompt, accounting=config.accounting)
-        refuses = config.dynamic_filter
-        self._settlement = Settlement(refuses and (lambda group: _refuses(refuses, args, group)))
         self._clock = RolloutClock(
             config.rollout_batch_size,
             _slime_rollout,
@@ -94,15 +96,13 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             weights_vary=config.weights_vary,
         )
         self._metadata: dict[str, Any] = {}
-        self._logged: int | None = None
-        """The rollout that was logged, as long as the next one has not begun."""
-        self._ended: dict[int, dict[str, Any]] = {}
-        """The states at the end of the latest rollouts: engines may save them later than that."""
+        autosaves = config.autosave and mixture is not None
+        self._snapshots = Snapshots(Autosave(config.save) if config.save and autosaves else None)
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._swallowed: Exception | None = None
         self._closed = False
-        self._told_no_save = False
+        self._told: set[str] = set()
         _registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
@@ -127,39 +127,30 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=num_samples,
             )
         with self._serving():
-            self._end_rollout()
+            self._groups.begin_rollout()
+            self._snapshots.begin_rollout(self.state_dict)
             step = self.rollout_step
-            taken, dropped = self._buffers.take(num_samples)
-            try:
-                fresh = self._draw(num_samples - len(taken))
-            except BaseException:
-                self._buffers.restore((*taken, *dropped))
-                raise
-            for waiting in taken:
-                served = waiting.served._replace(step=step)
-                self._groups.serve(waiting.group_index, served)
-                self._maker.tag_again(waiting.group, served)
-            self._groups.drop_waiting(len(dropped))
-            self._groups.presume(step, self.config.max_in_flight_rollouts)
-            return [*(waiting.group for waiting in taken), *fresh]
+            groups = self._groups.serve_waiting(int(num_samples), step, self._draw)
+            self._groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+            return groups
 
     def _draw(self, count: int) -> list[Group]:
         """``count`` groups of fresh rows; undoes everything if one of them cannot be made."""
-        mixture = self._mixture
+        mixture, ledger = self._mixture, self._groups.ledger
         draws: list[Draw] = []
         opened: list[tuple[int, Served]] = []
         try:
             for _ in range(count):
                 if mixture is None:
-                    opened.append(self._groups.open(NO_SOURCE, 0, 0, self.rollout_step))
+                    opened.append(ledger.open(NO_SOURCE, 0, 0, self.rollout_step))
                     continue
                 draw = mixture.draw(self._clock.step(mixture.total_drawn))
                 draws.append(draw)
-                opened.append(self._groups.open(draw.source, draw.row, draw.epoch, draw.step))
-            return self._maker.make(opened)
+                opened.append(ledger.open(draw.source, draw.row, draw.epoch, draw.step))
+            return self._groups.make(opened)
         except BaseException:
             for group_index, _ in reversed(opened):
-                self._groups.unopen(group_index)
+                ledger.unopen(group_index)
             for draw in reversed(draws):
                 assert mixture is not None
                 mixture.undo(draw)
@@ -176,12 +167,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 lacks source tags, or holds what a checkpoint cannot.
         """
         with self._serving():
-            check = ReturnCheck(
-                self._sample_type, self._groups, self._buffers, self._prompts or None
-            )
-            for returned in check.accept(samples):
-                self._groups.give_back(returned.group_index)
-                self._buffers.add(*returned)
+            self._groups.give_back(samples)
+            self._snapshots.changed()
 
     # Feedback
 
@@ -210,18 +197,16 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 )
             rollout_id = int(rollout_id)
         with self._lock:
-            self._end_rollout(but=rollout_id)
+            self._snapshots.begin_rollout(self.state_dict, but=rollout_id)
             ids = {getattr(sample, "group_index", None) for sample in flatten(samples)}
             groups = {group_index for group_index in ids if isinstance(group_index, int)}
             if fate != "finished":
-                # Whatever has been settled need not be served again.
-                for waiting in self._buffers.remove(groups):
-                    self._groups.in_flight[waiting.group_index] = waiting.served
                 self._groups.settle(groups, fate)
+                self._snapshots.changed()
             if fate == "trained" and rollout_id is not None:
-                self._settle_the_rest()
+                self._groups.rollout_logged()
                 self._clock.rollout_logged(rollout_id)
-                self._logged = rollout_id
+                self._snapshots.logged(rollout_id, self.state_dict)
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Show all groups that were finished in a rollout, before it is logged.
@@ -229,50 +214,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         With it every group of the rollout is accounted for when the rollout is logged: a finished
         one that was not trained is dropped if the engine's filter refuses it, else it is surplus;
         one that was neither finished nor given back was discarded, and its prompt is served again.
-        Synchronous rollouts only: in others, groups may rightly be in flight when one ends.
+        If rollouts are never logged, a finished group counts as done with. Synchronous rollouts
+        only: in others, groups may rightly be in flight when one ends.
         """
         with self._lock:
-            self._end_rollout()
-            self._settlement.finished(list(groups), self._groups.in_flight)
-
-    def _settle_the_rest(self) -> None:
-        """Decide on the groups of the rollout that were neither trained nor given back."""
-        outcome = self._settlement.settle(self._groups.in_flight)
-        self._groups.settle(outcome.dropped, "dropped")
-        self._groups.counts["surplus"] += len(outcome.surplus)
-        if self.config.surplus == "drop":
-            self._groups.settle(outcome.surplus, "dropped")
-        else:
-            for group_index, group in outcome.surplus.items():
-                self._serve_again(group_index, group if self.config.surplus == "keep" else None)
-        for group_index in outcome.discarded:
-            self._serve_again(group_index, None)
-
-    def _serve_again(self, group_index: int, group: Group | None) -> None:
-        """Put a group in flight into its buffer: as it is, or None for afresh."""
-        served = self._groups.in_flight[group_index]
-        if group is not None:
-            try:
-                data = encode_group(group)
-            except CannotStoreError as error:
-                logger.warning(
-                    "group %d of source '%s' is generated again: %s",
-                    group_index, served.source, error,
-                )  # fmt: skip
-                group = None
-        if group is None:
-            (group,) = self._maker.make([(group_index, served)])
-            data = encode_group(group)
-        self._groups.give_back(group_index)
-        self._buffers.add(group_index, served, group, data)
-
-    def _end_rollout(self, but: int | None = None) -> None:
-        """Another rollout than ``but`` begins: keep the state at the end of the logged one."""
-        if self._logged is not None and self._logged != but:
-            self._ended[self._logged] = self.state_dict()
-            self._logged = None
-            for old in list(self._ended)[:-_ENDED_KEPT]:
-                del self._ended[old]
+            self._snapshots.begin_rollout(self.state_dict)
+            self._groups.finished(list(groups))
 
     @property
     def rollout_step(self) -> int:
@@ -302,7 +249,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 source.name: {
                     "weight": shares[source.name],
                     "configured_weight": weights[source.name],
-                    "buffer_length": self._buffers.length(source.name),
+                    "buffer_length": self._groups.buffers.length(source.name),
                     "epoch": source.epoch,
                 }
                 for source in self._mixture.sources
@@ -338,11 +285,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 "identity": self._identity(),
                 "mixture": self._mixture.state_dict() if self._mixture else {},
                 "clock": self._clock.state_dict(),
-                "groups": self._groups.state_dict(),
-                "waiting": [
-                    [waiting.arrival, waiting.group_index, [*waiting.served], waiting.data]
-                    for waiting in self._buffers
-                ],
+                **self._groups.state_dict(),
                 "metadata": encode(self._metadata),
             }
 
@@ -357,13 +300,28 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 state; nothing has changed then.
         """
         with self._lock:
+            now = self._identity()
+            fit = compare(
+                state.get("identity") if isinstance(state, Mapping) else None,
+                now,
+                self.config.renamed_from,
+                lambda name, saved: self._prompts[name].grown_from(saved),
+            )
+            refuse(fit.changes, self.config.on_source_change)
             try:
-                check_fit(state["identity"], self._identity())
-                self._restore(state)
+                adapted = apply(state, fit, now) if fit.notes or fit.resized else state
+                self._restore(adapted)
             except CurriculumLearningError:
                 raise
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 raise CheckpointError(f"this is no state of a data source: {error!r}") from error
+            if adapted is not state:
+                logger.warning(
+                    "the configuration has changed since the state was saved "
+                    "(n_samples_per_prompt %d -> %d):\n%s",
+                    state["groups"]["size"], self.config.n_samples_per_prompt,
+                    table(state, adapted, fit),
+                )  # fmt: skip
 
     def _identity(self) -> dict[str, Any]:
         """What decides which prompt a position means."""
@@ -371,42 +329,19 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             "sources": {name: prompts.fingerprint for name, prompts in self._prompts.items()},
             "rollout_seed": self.config.seed,
             "rollout_shuffle": self.config.shuffle,
-            "n_samples_per_prompt": self._groups.size,
+            "n_samples_per_prompt": self.config.n_samples_per_prompt,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        buffers = Buffers(list(self._prompts) or [NO_SOURCE], self._buffers.choose)
-        groups = GroupLedger(self._groups.size, accounting=self.config.accounting)
-        groups.load_state_dict(state["groups"])
-        in_flight = sorted(groups.in_flight.items())
-        groups.in_flight.clear()
-        if state["groups"]["accounting"]:
-            made = self._maker.make(in_flight)
-            for (group_index, served), group in zip(in_flight, made, strict=True):
-                buffers.add(group_index, served, group, encode_group(group))
-            if in_flight:
-                logger.info("%d groups were in flight and will be served again", len(in_flight))
-        elif in_flight:
-            logger.warning(
-                "%d groups were in flight when the state was saved. They are not served again, "
-                "because the engine never reported which groups it trained: set "
-                "custom_rollout_log_function_path to "
-                "curriculum_learning.custom_log.custom_rollout_log_function",
-                len(in_flight),
-            )
-        for _, group_index, served, data in sorted(state["waiting"], key=lambda item: item[0]):
-            group = decode_group(data, self._sample_type)
-            buffers.add(group_index, Served(*served), group, data)
+        groups = self._groups.restored(state)
         metadata = decode(state["metadata"])
         clock = copy.copy(self._clock)
         clock.load_state_dict(state["clock"])
         # The last thing that can fail, and it changes nothing then; so does all before it.
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])
-        self._buffers, self._groups, self._clock = buffers, groups, clock
-        self._metadata = metadata
-        self._settlement.settle(())  # what it knew is of another time
-        self._logged, self._ended = None, {}
+        self._groups, self._clock, self._metadata = groups, clock, metadata
+        self._snapshots.forget()
         self._swallowed = None
 
     def save(self, rollout_id: int) -> None:
@@ -430,15 +365,26 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=rollout_id,
             )
         if self.config.save is None:
-            if not self._told_no_save:
-                self._told_no_save = True
-                logger.warning("save is not set: the state of the data source is not saved")
+            self._tell_once("save is not set: the state of the data source is not saved")
             return
         with self._writing:
+            self._snapshots.finish_writing()  # of a state written twice the last one counts
             with self._lock:
-                ended = self._ended.get(rollout_id) or self.state_dict()
+                ended = self._snapshots.at_end_of(int(rollout_id), self.state_dict)
                 state = {**ended, "metadata": encode(self._metadata)}
-            save_state(self.config.save, rollout_id, state)
+                if not self._groups.ledger.accounting:
+                    self._tell_once(
+                        "nothing has told which groups were trained: on a resume, those that were "
+                        "in flight are not served again. Set custom_rollout_log_function_path and "
+                        "rollout_all_samples_process_path as in docs/slime.md to have every group "
+                        "accounted for"
+                    )
+            save_state(self.config.save, int(rollout_id), state)
+
+    def _tell_once(self, warning: str) -> None:
+        if warning not in self._told:
+            self._told.add(warning)
+            logger.warning(warning)
 
     def load(self, rollout_id: int | None = None) -> None:
         """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).
@@ -453,6 +399,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             return
         if self._closed:
             raise ConfigurationError("the data source is closed")
+        self._snapshots.finish_writing()  # so that it can be found
         resumes = rollout_id is not None and rollout_id >= 0
         if self.config.load is None and not resumes:
             return
@@ -478,7 +425,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def get_buffer_length(self) -> int:
         """Groups waiting in all buffers."""
         with self._lock:
-            return len(self._buffers)
+            return len(self._groups.buffers)
 
     def get_metadata(self) -> dict[str, Any]:
         """A copy of what ``update_metadata`` has stored."""
@@ -496,7 +443,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._metadata.update(metadata)
 
     def close(self) -> None:
-        """Release the prompt files; asking for samples after it is an error."""
+        """Release the prompt files and finish autosaves; asking for samples is an error then."""
+        self._snapshots.finish_writing()
         with self._lock:
             self._closed = True
             for prompts in self._prompts.values():

@@ -69,6 +69,14 @@ class GroupMaker:
             sample.metadata[WEIGHT_KEY] = share
             sample.metadata[STEP_KEY] = served.step
 
+    def name_source(self, group: Group, source: str) -> bool:
+        """Tag a group with its source, in place; False if it is tagged so already."""
+        if source == NO_SOURCE or all(s.metadata[SOURCE_KEY] == source for s in flatten(group)):
+            return False
+        for sample in flatten(group):
+            sample.metadata[SOURCE_KEY] = sample.metadata[SOURCE_NAME_KEY] = source
+        return True
+
     def _make(self, group_index: int, served: Served, prompt: Prompt) -> Group:
         tags = {
             SOURCE_KEY: served.source,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
 
 NO_SOURCE = ""
 """The source of groups whose prompts are the engine's own (``rollout_global_dataset: false``)."""
+
+FATES = ("trained", "dropped", "surplus", "finished")
+
+_PRESUMED_KEPT = 65_536
+"""Groups no longer waited for of which is remembered how they were served."""
+
+_ENTRY = struct.Struct("<I4q")
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +51,17 @@ class GroupLedger:
         self.accounting = accounting
         self.next_group = 0
         self.next_index = 0
-        self.in_flight: dict[int, Served] = {}
-        self.presumed: dict[int, Served] = {}
-        """Groups no longer waited for; one may still come back or be trained."""
-        self.counts = {"served": 0, "returned": 0, "trained": 0, "dropped": 0, "surplus": 0}
+        self.counts = dict.fromkeys(("served", "returned", *FATES, "presumed"), 0)
         """Groups, by what became of them; a group served twice counts twice as served."""
+        # Thousands of groups are in flight for long: an entry is 36 packed bytes, not a tuple.
+        self._in_flight: dict[int, bytes] = {}
+        self._presumed: dict[int, bytes] = {}
+        """Groups no longer waited for; one may still come back or be trained."""
+        self._partial: dict[int, bytes] = {}
+        """Of groups in flight that had come back before: encoded, as they came back."""
+        self._presumed_at = 0
+        self._sources: list[str] = []
+        self._numbers: dict[str, int] = {}
 
     def open(self, source: str, row: int, epoch: int, step: int) -> tuple[int, Served]:
         """Give a new group its id and its samples theirs; it is in flight."""
@@ -58,16 +72,39 @@ class GroupLedger:
         self.serve(group_index, served)
         return group_index, served
 
-    def serve(self, group_index: int, served: Served) -> None:
-        """A group goes out, for the first time or again."""
-        self.in_flight[group_index] = served
+    def serve(self, group_index: int, served: Served, partial: bytes | None = None) -> None:
+        """A group goes out, for the first time or again; ``partial`` is what it has become."""
+        self._in_flight[group_index] = self._pack(served)
+        if partial is not None:
+            self._partial[group_index] = partial
         self.counts["served"] += 1
 
     def unopen(self, group_index: int) -> None:
         """Take back the latest ``open``, as if it had not been called."""
-        served = self.in_flight.pop(group_index)
+        served = self._unpack(self._in_flight.pop(group_index))
         self.next_group, self.next_index = group_index, served.first_index
         self.counts["served"] -= 1
+
+    def in_flight(self) -> Iterator[int]:
+        """The ids of the groups in flight, in the order in which they went out."""
+        return iter(self._in_flight)
+
+    def is_in_flight(self, group_index: int) -> bool:
+        """Whether a group went out and nothing has been heard of it yet."""
+        return group_index in self._in_flight
+
+    def served(self, group_index: int) -> Served | None:
+        """How a group that may come back was handed out; None where that is not known."""
+        entry = self._in_flight.get(group_index) or self._presumed.get(group_index)
+        return None if entry is None else self._unpack(entry)
+
+    def partials(self) -> dict[int, bytes]:
+        """The encoded groups in flight that had come back before."""
+        return dict(self._partial)
+
+    def partial(self, group_index: int) -> bytes | None:
+        """The encoded group in flight, if it had come back before."""
+        return self._partial.get(group_index)
 
     def check_return(self, group_index: int, what: str) -> None:
         """Whether a group may be given back.
@@ -75,7 +112,7 @@ class GroupLedger:
         Raises:
             GroupError: It was never served, or its fate is known already.
         """
-        if group_index in self.in_flight or group_index in self.presumed:
+        if group_index in self._in_flight or group_index in self._presumed:
             return
         if not 0 <= group_index < self.next_group:
             raise GroupError(
@@ -102,48 +139,86 @@ class GroupLedger:
         self.accounting = True
         self.counts[fate] += sum(map(self._forget, group_indices))
 
-    def drop_waiting(self, count: int) -> None:
-        """The buffer filter threw ``count`` waiting groups away."""
-        self.counts["dropped"] += count
+    def settle_waiting(self, count: int, fate: str) -> None:
+        """As many groups that waited are done with."""
+        self.counts[fate] += count
 
     def _forget(self, group_index: int) -> bool:
-        known = self.in_flight.pop(group_index, None) or self.presumed.pop(group_index, None)
-        return known is not None
-
-    def served(self, group_index: int) -> Served | None:
-        """How a group that may come back was handed out; None where that is not known."""
-        return self.in_flight.get(group_index) or self.presumed.get(group_index)
+        self._partial.pop(group_index, None)
+        if self._in_flight.pop(group_index, None) is not None:
+            return True
+        if self._presumed.pop(group_index, None) is not None:
+            self.counts["presumed"] -= 1
+            return True
+        return False
 
     def presume(self, step: int, patience: int) -> None:
         """Stop waiting for groups last served more than ``patience`` rollouts before ``step``."""
+        if step == self._presumed_at:
+            return
+        self._presumed_at = step
         oldest = step - patience
         # Groups go out in the order of steps, so the old ones come first.
-        old = list(itertools.takewhile(lambda g: self.in_flight[g].step < oldest, self.in_flight))
-        gone = {group_index: self.in_flight.pop(group_index) for group_index in old}
-        if gone and self.accounting:  # without it these are the trained groups too
-            self.presumed |= gone
-            logger.info(
-                "%d groups of which nothing was heard for %d rollouts are no longer waited for; "
-                "a resume will not serve them again (%d so far)",
-                len(gone), patience, len(self.presumed),
-            )  # fmt: skip
+        entries = self._in_flight.items()
+        old = [g for g, entry in itertools.takewhile(lambda e: _step(e[1]) < oldest, entries)]
+        if not old:
+            return
+        gone = {group_index: self._in_flight.pop(group_index) for group_index in old}
+        for group_index in old:
+            self._partial.pop(group_index, None)
+        if not self.accounting:  # these are the trained groups too
+            return
+        self._presumed |= gone
+        self.counts["presumed"] += len(gone)
+        excess = max(0, len(self._presumed) - _PRESUMED_KEPT)
+        for group_index in list(itertools.islice(self._presumed, excess)):
+            del self._presumed[group_index]
+        logger.info(
+            "%d groups of which nothing was heard for %d rollouts are no longer waited for; "
+            "a resume will not serve them again (%d so far)",
+            len(gone), patience, self.counts["presumed"],
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Plain data; without the partial groups."""
         return {
             "next_group": self.next_group,
             "next_index": self.next_index,
             "size": self.size,
             "accounting": self.accounting,
             "counts": dict(self.counts),
-            "presumed": [[group, *served] for group, served in self.presumed.items()],
-            "in_flight": [[group, *served] for group, served in self.in_flight.items()],
+            "presumed": self._listed(self._presumed),
+            "in_flight": self._listed(self._in_flight),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave."""
+        """Go to the state that ``state_dict`` gave, with nothing in flight."""
         self.next_group, self.next_index = state["next_group"], state["next_index"]
         self.accounting = state["accounting"] or self.accounting
         self.counts = dict(state["counts"])
-        self.presumed = {group: Served(*served) for group, *served in state["presumed"]}
-        self.in_flight = {group: Served(*served) for group, *served in state["in_flight"]}
+        self._presumed = {g: self._pack(Served(*served)) for g, *served in state["presumed"]}
+        self._in_flight, self._partial = {}, {}
+
+    def _listed(self, entries: Mapping[int, bytes]) -> list[list[Any]]:
+        """Each group's id and the fields of ``Served``."""
+        unpacked = _ENTRY.iter_unpack(b"".join(entries.values()))
+        return [
+            [group_index, self._sources[number], *rest]
+            for group_index, (number, *rest) in zip(entries, unpacked, strict=True)
+        ]
+
+    def _pack(self, served: Served) -> bytes:
+        number = self._numbers.get(served.source)
+        if number is None:
+            number = self._numbers[served.source] = len(self._sources)
+            self._sources.append(served.source)
+        return _ENTRY.pack(number, *served[1:])
+
+    def _unpack(self, entry: bytes) -> Served:
+        number, *rest = _ENTRY.unpack(entry)
+        return Served(self._sources[number], *rest)
+
+
+def _step(entry: bytes) -> int:
+    step: int = _ENTRY.unpack(entry)[-1]
+    return step

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,7 @@ class Prompts:
             **self._rows.fingerprint,
             "served_rows": len(self),
             "max_prompt_len": config.max_prompt_len,
-            "served_hash": None
-            if self._kept is None
-            else hashlib.blake2b(self._kept.tobytes(), digest_size=16).hexdigest(),
+            "served_hash": None if self._kept is None else _hash(self._kept),
         }
 
     def __len__(self) -> int:
@@ -69,6 +67,20 @@ class Prompts:
         if self._kept is not None:
             indices = self._kept[list(indices)].tolist()
         return self._read_rows(indices)
+
+    def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
+        """Why these prompts do not begin with those of ``fingerprint``; None if they do."""
+        if fingerprint["max_prompt_len"] != self.config.max_prompt_len:
+            return "prompts are left out by another length"
+        problem = self._rows.grown_from(fingerprint)
+        if problem is not None:
+            return problem
+        old = np.arange(fingerprint["rows"]) if self._kept is None else self._kept
+        old = old[old < fingerprint["rows"]]
+        all_kept = len(old) == fingerprint["rows"]
+        if fingerprint["served_hash"] != (None if all_kept else _hash(old)):
+            return "other prompts than then are too long"
+        return None
 
     def close(self) -> None:
         """Release the file."""
@@ -204,6 +216,10 @@ class Prompts:
                 value=prompt,
             ) from error
         return text
+
+
+def _hash(kept: NDArray[np.int64]) -> str:
+    return hashlib.blake2b(kept.tobytes(), digest_size=16).hexdigest()
 
 
 def _storage_problem(prompt: Prompt) -> str | None:

@@ -1,84 +1,53 @@
-"""Where the states of a run lie, and whether one of them fits the configuration of now."""
+"""Whether a state can be resumed under another configuration, and what becomes of it then.
+
+Sources are matched by name. What follows from each change is in ``docs/slime.md``.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from curriculum_learning.checkpoint import read_state, write_state
 from curriculum_learning.errors import CheckpointError
 
-logger = logging.getLogger(__name__)
+Fingerprint = Mapping[str, Any]
+"""What tells whether the rows of a source are the same: plain data, compared entry by entry."""
 
-_FILE = "curriculum_learning_{}.state"
+Grown = Callable[[str, Fingerprint], str | None]
+"""Why the rows of a source do not begin with those of a fingerprint; None if they do."""
 
-
-def saved_rollouts(folder: Path) -> list[int]:
-    """The rollouts of which ``folder`` holds a state, ascending."""
-    before, after = _FILE.split("{}")
-    names = [path.name for path in (folder / "rollout").glob(_FILE.format("*"))]
-    ids = [name.removeprefix(before).removesuffix(after) for name in names]
-    return sorted(int(number) for number in ids if number.lstrip("-").isdigit())
+_SIZE = "n_samples_per_prompt"
+_NAMES = "prompt_data_source_names"
 
 
-def state_path(folder: Path, rollout_id: int) -> Path:
-    """The file of the state of ``rollout_id``."""
-    return folder / "rollout" / _FILE.format(rollout_id)
+class Change(NamedTuple):
+    """One difference between a saved state and the configuration."""
+
+    what: str
+    """For a person."""
+    key: str
+    """The configuration key concerned."""
+    source: str | None
+    needs: str
+    """The least ``on_source_change`` that accepts it."""
 
 
-def save_state(folder: Path, rollout_id: int, state: Mapping[str, Any]) -> None:
-    """Write the state of ``rollout_id``; raises as ``checkpoint.write_state``."""
-    write_state(state_path(folder, rollout_id), {"rollout_id": rollout_id, **state})
+class Fit(NamedTuple):
+    """What becomes of each source."""
+
+    kept: dict[str, str]
+    """The sources that go on where they were: their name now, and in the state."""
+    restarted: dict[str, str]
+    """The sources whose rows or order are others: they begin a new epoch."""
+    notes: dict[str, str]
+    """How a source has changed; those that have not are left out."""
+    resized: bool
+    """Groups have another number of samples."""
+    changes: list[Change]
 
 
-def find_state(
-    folder: Path | None, rollout_id: int | None, on_missing: str
-) -> dict[str, Any] | None:
-    """The state of ``rollout_id``, or of the newest rollout for None; None is a fresh start.
-
-    Args:
-        folder: Where states are saved; None where neither ``load`` nor ``save`` is set.
-        rollout_id: The rollout to resume after; -1 is a fresh start if it has no state.
-        on_missing: ``error`` or ``restart``: what a missing state of a rollout >= 0 is.
-
-    Raises:
-        CheckpointError: The state is missing, damaged or foreign.
-    """
-    saved = [] if folder is None else saved_rollouts(folder)
-    if rollout_id is None:
-        rollout_id = max(saved, default=-1)
-    if folder is not None and rollout_id in saved:
-        path = state_path(folder, rollout_id)
-        logger.info("resuming from %s", path)
-        return read_state(path)
-    if rollout_id < 0:
-        return None
-    problem = f"there is no data source state for rollout {rollout_id}, which is being resumed: "
-    if folder is None:
-        problem += "neither load nor save is set"
-    else:
-        problem += (
-            f"{state_path(folder, rollout_id)} does not exist; rollouts with a state there: "
-            f"{saved or 'none'}"
-        )
-    if on_missing == "error":
-        raise CheckpointError(
-            f"{problem}. Resume from one of these, or set on_missing_state: restart to serve all "
-            f"prompts from the beginning",
-            key="load",
-            value=str(folder),
-        )
-    frame = "!" * 80
-    logger.warning(
-        "\n%s\n%s.\nALL PROMPTS ARE SERVED FROM THE BEGINNING.\n%s", frame, problem, frame
-    )
-    return None
-
-
-def check_fit(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Whether a state can be resumed under a configuration.
+def check_fit(saved: Any, now: Mapping[str, Any]) -> None:
+    """Whether a state is of this very configuration.
 
     Args:
         saved: The identity in the state: ``sources`` (fingerprints by name) and the settings that
@@ -88,35 +57,208 @@ def check_fit(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: They differ; the message says what to set.
     """
+    for change in compare(saved, now, {}, None).changes:
+        raise CheckpointError(
+            f"{change.what}; resume with what the state was saved with",
+            source=change.source,
+            key=change.key,
+        )
+
+
+def compare(
+    saved: Any, now: Mapping[str, Any], renamed_from: Mapping[str, str], grown: Grown | None
+) -> Fit:
+    """What has changed between the identity of a state and that of the configuration.
+
+    Args:
+        saved: As for ``check_fit``.
+        now: As for ``check_fit``.
+        renamed_from: The former names of sources.
+        grown: Whether a source with another fingerprint has only got more rows; None: never.
+
+    Raises:
+        CheckpointError: ``saved`` is no identity.
+    """
     try:
-        sources = dict(saved["sources"])
+        before: dict[str, dict[str, Any]] = {k: dict(v) for k, v in saved["sources"].items()}
         settings = {key: (saved.get(key), value) for key, value in now.items() if key != "sources"}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"this is no state of a data source: {error!r}") from error
-    if set(sources) != set(now["sources"]):
-        raise CheckpointError(
-            f"the state was saved with the sources {sorted(sources)}, the configuration has "
-            f"{sorted(now['sources'])}; resume with the sources it was saved with",
-            key="prompt_data_source_names",
-            value=sorted(now["sources"]),
+    fit = Fit({}, {}, {}, False, [])
+    reordered: list[str] = []
+    other: list[Change] = []
+    for key, (old, new) in settings.items():
+        if old == new:
+            continue
+        what = f"the state was saved with {key}={old}, the configuration has {new}"
+        if key == _SIZE:
+            fit = fit._replace(resized=True)
+            other.append(Change(what, key, None, "adopt"))
+        else:
+            reordered.append(f"{key} {old} -> {new}")
+            other.append(Change(what, key, None, "restart"))
+    for name, fingerprint in now["sources"].items():
+        old_name = name if name in before else renamed_from.get(name, name)
+        if old_name not in before:
+            fit.notes[name] = "added"
+            what = f"source '{name}' is not among the sources of the state, {sorted(before)}"
+            fit.changes.append(Change(what, _NAMES, name, "adopt"))
+            continue
+        notes = [f"renamed from {old_name}"] if old_name != name else []
+        problem = _changed(name, before[old_name], fingerprint, grown)
+        if problem is not None:
+            what = f"source '{name}' is not what it was when the state was saved: {problem}"
+            fit.changes.append(Change(what, "prompt_data", name, "restart"))
+        elif before[old_name] != fingerprint:
+            rows = [fp.get("served_rows", fp.get("rows")) for fp in (before[old_name], fingerprint)]
+            notes.append(f"{rows[0]} -> {rows[1]} rows, from the next epoch on")
+        if problem is not None or reordered:
+            fit.restarted[name] = old_name
+            notes.append(f"restarted: {problem or ', '.join(reordered)}")
+        else:
+            fit.kept[name] = old_name
+        if notes:
+            fit.notes[name] = "; ".join(notes)
+    for old_name in before.keys() - {*fit.kept.values(), *fit.restarted.values()}:
+        fit.notes[old_name] = "removed"
+        what = f"source '{old_name}' of the state is not in the configuration"
+        fit.changes.append(Change(what, _NAMES, old_name, "adopt"))
+    fit.changes.extend(other)
+    return fit
+
+
+def _changed(name: str, old: Fingerprint, new: Fingerprint, grown: Grown | None) -> str | None:
+    """Why the rows that a position means are not the same any more."""
+    different = [key for key in new if old.get(key) != new[key]]
+    if not different:
+        return None
+    facts = ", ".join(f"{key} {old.get(key)!r} -> {new[key]!r}" for key in different)
+    if grown is None:
+        return facts
+    problem = grown(name, old)
+    return problem and f"{facts} ({problem})"
+
+
+def refuse(changes: Sequence[Change], on_source_change: str) -> None:
+    """Raise for the changes that ``on_source_change`` does not accept.
+
+    Args:
+        changes: What has changed.
+        on_source_change: ``error``, ``adopt`` or ``restart``.
+    """
+    ranks = ("error", "adopt", "restart")
+    refused = [c for c in changes if ranks.index(c.needs) > ranks.index(on_source_change)]
+    if not refused:
+        return
+    needed = max((change.needs for change in refused), key=ranks.index)
+    remedy = (
+        "on_source_change: adopt (added sources begin, groups of removed ones are dropped, groups "
+        "of another size are generated anew)"
+        if needed == "adopt"
+        else "on_source_change: restart (sources whose rows or order are others begin a new epoch)"
+    )
+    if any(change.key == _NAMES for change in refused):
+        remedy += ", or renamed_from: {new: old} for a source that has only another name"
+    raise CheckpointError(
+        f"{'; '.join(change.what for change in refused)}. Resume with what the state was saved "
+        f"with, or set {remedy}",
+        source=refused[0].source,
+        key=refused[0].key,
+    )
+
+
+def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[str, Any]:
+    """The state that the configuration of now goes on with.
+
+    Kept sources go on where they were, restarted ones begin their next epoch, added ones their
+    first. Groups of sources that are not kept are dropped. Where groups have another size, all
+    that are out are to be generated anew: the same ``group_index``, new sample ids.
+
+    Args:
+        state: What ``state_dict`` gave; it is not changed.
+        fit: What ``compare`` gave.
+        now: The identity of the configuration.
+    """
+    names = {old: new for new, old in fit.kept.items()}
+    groups = dict(state["groups"])
+    waiting, in_flight, presumed = (
+        [[entry[0], names[entry[1]], *entry[2:]] for entry in entries if entry[1] in names]
+        for entries in (state["waiting"], groups["in_flight"], groups["presumed"])
+    )
+    gone = len(state["waiting"]) + len(groups["in_flight"]) - len(waiting) - len(in_flight)
+    groups["counts"] = {**groups["counts"], "dropped": groups["counts"]["dropped"] + gone}
+    generated = dict(zip(state["generated"], state["generated_data"], strict=True))
+    if fit.resized:
+        generated, presumed = {}, []
+        groups["size"] = now[_SIZE]
+        for entry in (*in_flight, *waiting):
+            entry[2] = groups["next_index"]
+            groups["next_index"] += groups["size"]
+    out = {entry[0] for entry in (*in_flight, *waiting)}
+    generated = {group: data for group, data in generated.items() if group in out}
+    return {
+        **state,
+        "identity": now,
+        "mixture": {**state["mixture"], "sources": _positions(state, fit, now)},
+        "groups": {**groups, "in_flight": in_flight, "presumed": presumed},
+        "waiting": waiting,
+        "generated": list(generated),
+        "generated_data": list(generated.values()),
+    }
+
+
+def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[str, Any]:
+    saved = state["mixture"]["sources"]
+    positions: dict[str, dict[str, Any]] = {}
+    for name, fingerprint in now["sources"].items():
+        start = {"offset": 0, "rows": fingerprint["served_rows"], "order_name": name}
+        if name in fit.kept:
+            positions[name] = dict(saved[fit.kept[name]])
+        elif name in fit.restarted:
+            old = saved[fit.restarted[name]]
+            positions[name] = {**old, **start, "epoch": old["epoch"] + 1}
+        else:
+            positions[name] = {"credit": 0, "drawn": 0, "epoch": 0, "curriculum": None, **start}
+    # The credits sum to 0; what removed sources were owed, or owed, is shared by those there are.
+    missing = -sum(position["credit"] for position in positions.values())
+    share, rest = divmod(missing, len(positions))
+    for number, position in enumerate(positions.values()):
+        position["credit"] += share + (number < rest)
+    return positions
+
+
+def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
+    """What is kept, dropped and restarted, a line for each source.
+
+    Args:
+        before: The state as it was saved.
+        after: What ``apply`` made of it.
+        fit: What ``compare`` gave.
+    """
+    positions = after["mixture"]["sources"]
+    lines = [("source", "change", "goes on at", "waiting", "in flight")]
+    for name in [*positions, *(name for name in fit.notes if name not in positions)]:
+        old_name = fit.kept.get(name) or fit.restarted.get(name) or name
+        place = positions.get(name)
+        kept = "generated anew" if fit.resized else "kept"
+        again = kept if before["groups"]["accounting"] else "not served again"
+        outs = ((before["waiting"], kept), (before["groups"]["in_flight"], again))
+        counts = [(sum(entry[1] == old_name for entry in out), fate) for out, fate in outs]
+        lines.append(
+            (
+                name,
+                fit.notes.get(name, "none"),
+                "-"
+                if place is None
+                else f"epoch {place['epoch']}, {place['offset']} of {place['rows']} rows",
+                *(
+                    f"{n} {fate if name in fit.kept else 'dropped'}" if n else "0"
+                    for n, fate in counts
+                ),
+            )
         )
-    for name, present in now["sources"].items():
-        before = sources[name]
-        changed = [key for key in present if before.get(key) != present[key]]
-        if changed:
-            facts = ", ".join(f"{key} {before.get(key)!r} -> {present[key]!r}" for key in changed)
-            raise CheckpointError(
-                f"source '{name}' is not what it was when the state was saved: {facts}; resume "
-                f"with the prompts it was saved with",
-                source=name,
-                key="prompt_data",
-                value=present,
-            )
-    for key, (before, value) in settings.items():
-        if before != value:
-            raise CheckpointError(
-                f"the state was saved with {key}={before}, the configuration has {value}; resume "
-                f"with {key}={before}",
-                key=key,
-                value=value,
-            )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

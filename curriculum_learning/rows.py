@@ -7,7 +7,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import orjson
@@ -38,6 +38,9 @@ class Rows(Protocol):
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """The rows at ``indices``, each a fresh dictionary of its columns."""
+
+    def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
+        """Why these rows do not begin with those of ``fingerprint``; None if they do."""
 
     def where(self, index: int) -> str:
         """Where a person finds the row, for error messages."""
@@ -159,6 +162,29 @@ class JsonlRows:
             raise self._error(index, f"is not valid JSON: {error}") from None
         return record
 
+    def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
+        """See ``Rows``; reads the old part of the file."""
+        size, (start, stop) = fingerprint["bytes"], fingerprint["span"]
+        now_start, now_stop = self.fingerprint["span"]
+        if any(bound is not None and bound < 0 for bound in (start, stop, now_start, now_stop)):
+            return "a slice with a negative bound means other rows in a file that has changed"
+        if (start or 0) != (now_start or 0):
+            return "its slice begins elsewhere"
+        if len(self) < fingerprint["rows"]:
+            return "there are fewer rows"
+        digest = hashlib.blake2b(digest_size=16)
+        left, last = size, b""
+        with open(self.path, "rb") as file:
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                digest.update(chunk)
+                left, last = left - len(chunk), chunk[-1:]
+            following = file.read(1)
+        if left or digest.hexdigest() != fingerprint["hash"]:
+            return "the part of the file that was there has changed"
+        if following not in b"\r\n" and last != b"\n":
+            return "the last line that was there has become longer"
+        return None
+
     def _error(self, index: int, problem: str) -> DataError:
         return DataError(
             f"source '{self.source}', {self.where(index)} {problem}; mend or remove the line",
@@ -227,6 +253,10 @@ class ParquetRows:
             table = self._table.take(list(indices))
         records: list[Record] = table.to_pylist()
         return records
+
+    def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
+        """See ``Rows``."""
+        return "only files of lines can be seen to have grown; this one was written anew"
 
     def where(self, index: int) -> str:
         """See ``Rows``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from curriculum_learning.sample import Group, flatten
@@ -33,19 +33,23 @@ class Settlement:
         self._finished: dict[int, Group] = {}
         self._in_flight: set[int] = set()
 
-    def finished(self, groups: list[Group], in_flight: Mapping[int, object]) -> None:
+    def finished(self, groups: list[Group], in_flight: Iterable[int]) -> None:
         """The engine shows what it has finished; what is in flight then is of this rollout."""
         for group in groups:
             for group_index in {sample.group_index for sample in flatten(group)}:
                 self._finished[group_index] = group
         self._in_flight.update(in_flight)
 
-    def settle(self, in_flight: Container[int]) -> Outcome:
+    def forget(self) -> list[int]:
+        """The groups that were finished; nothing is decided on them."""
+        finished = list(self._finished)
+        self._finished, self._in_flight = {}, set()
+        return finished
+
+    def settle(self, is_in_flight: Callable[[int], bool]) -> Outcome:
         """The rollout is over, and what was trained or given back is not in flight any more."""
         outcome = Outcome([], {}, [])
-        for group_index in sorted(self._in_flight):
-            if group_index not in in_flight:
-                continue
+        for group_index in filter(is_in_flight, sorted(self._in_flight)):
             group = self._finished.get(group_index)
             if group is None:
                 outcome.discarded.append(group_index)
@@ -53,5 +57,5 @@ class Settlement:
                 outcome.dropped.append(group_index)
             else:
                 outcome.surplus[group_index] = group
-        self._finished, self._in_flight = {}, set()
+        self.forget()
         return outcome

@@ -59,16 +59,18 @@ class Position(NamedTuple):
     epoch: int
     offset: int
     """0 to the number of rows - 1."""
+    rows: int
+    """Rows of this epoch: fewer than the source has, if its file grew since the epoch began."""
 
 
 class Source:
     """The walk over the rows of one source, epoch by epoch, each open row once per epoch.
 
     An epoch walks one order of all rows and skips the closed ones; a row that opens behind the
-    walk waits for the next epoch.
+    walk waits for the next epoch, and so does one that was added to the file while it ran.
 
     Args:
-        name: Its name; part of the key of the order.
+        name: Its name; part of the key of the order, also when it is renamed later.
         size: Number of rows, >= 1.
         seed: Chooses the order, together with name and epoch.
         shuffle: False serves the rows in file order.
@@ -87,6 +89,7 @@ class Source:
         self.name = name
         self.size = size
         self.curriculum = curriculum
+        self._order_name = name
         self._seed = seed
         self._shuffle = shuffle
         self._open = size
@@ -98,7 +101,7 @@ class Source:
         self._next = 0
         self._seen = 0
         """How far into the order rows were looked at."""
-        self.seek(Position(0, 0))
+        self.seek(Position(0, 0, size))
 
     @property
     def epoch(self) -> int:
@@ -108,16 +111,18 @@ class Source:
     @property
     def position(self) -> Position:
         """Where the next row is looked for."""
-        return Position(self._epoch, self._offset)
+        return Position(self._epoch, self._offset, self._epoch_rows)
 
-    def seek(self, position: tuple[int, int]) -> None:
-        """Go to a position: epoch and offset."""
-        self._epoch, self._offset = position
-        self._start_epoch()
+    def seek(self, position: Position) -> None:
+        """Go to a position."""
+        self._epoch, self._offset, self._epoch_rows = position
+        key = epoch_key(self._seed, self._order_name, self._epoch) if self._shuffle else None
+        self._permutation = Permutation(self._epoch_rows, key)
+        self._forget_rows()
 
     def take(self, step: int = 0) -> Taken:
         """Take the next open row and move on behind it."""
-        before = (self._epoch, self._offset)
+        before = self.position
         if self.curriculum is not None:
             open_rows = self.curriculum.open_rows(step)
             if open_rows != self._open:
@@ -129,26 +134,24 @@ class Source:
         row, epoch = self._rows[self._next], self._epoch
         self._offset = self._offsets[self._next] + 1
         self._next += 1
-        if self._offset == self.size:
-            self._epoch, self._offset = self._epoch + 1, 0
-            self._start_epoch()
+        if self._offset == self._epoch_rows:
+            self._start_next_epoch()
         return row, epoch, before
 
-    def put_back(self, before: tuple[int, int]) -> None:
+    def put_back(self, before: Position) -> None:
         """See ``RowSource``."""
         self.seek(before)
 
     def _look_ahead(self) -> None:
         """Find the open rows of the next part of the order."""
-        if self._seen == self.size:  # none was open in the rest of the epoch
-            self._epoch, self._offset = self._epoch + 1, 0
-            self._start_epoch()
+        if self._seen == self._epoch_rows:  # none was open in the rest of the epoch
+            self._start_next_epoch()
         if self.curriculum is not None and self._open * _FEW < self.size:
             self._look_at_open_rows(self.curriculum)
             return
         start = self._seen
         block = min(_BLOCK * self.size // self._open, _LARGEST_BLOCK)
-        self._seen = min(start + block, self.size)
+        self._seen = min(start + block, self._epoch_rows)
         rows = self._permutation.rows(start, self._seen)
         offsets = np.arange(start, self._seen)
         if self.curriculum is not None and self._open < self.size:
@@ -160,17 +163,16 @@ class Source:
         """Find the rest of the epoch by its few open rows instead of by all positions."""
         if self._few is None:
             self._few = np.flatnonzero(curriculum.rank < self._open)
-        offsets = self._permutation.positions(self._few)
+        few = self._few[self._few < self._epoch_rows]
+        offsets = self._permutation.positions(few)
         in_order = np.argsort(offsets)
         in_order = in_order[offsets[in_order] >= self._seen]
-        self._seen = self.size
-        self._rows, self._next = self._few[in_order].tolist(), 0
+        self._seen = self._epoch_rows
+        self._rows, self._next = few[in_order].tolist(), 0
         self._offsets = offsets[in_order].tolist()
 
-    def _start_epoch(self) -> None:
-        key = epoch_key(self._seed, self.name, self._epoch) if self._shuffle else None
-        self._permutation = Permutation(self.size, key)
-        self._forget_rows()
+    def _start_next_epoch(self) -> None:
+        self.seek(Position(self._epoch + 1, 0, self.size))
 
     def _forget_rows(self) -> None:
         self._rows, self._offsets, self._next = [], [], 0
@@ -179,13 +181,19 @@ class Source:
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
         curriculum = None if self.curriculum is None else self.curriculum.state_dict()
-        return {"epoch": self._epoch, "offset": self._offset, "curriculum": curriculum}
+        return {
+            **self.position._asdict(),
+            "order_name": self._order_name,
+            "curriculum": curriculum,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave."""
-        position = Position(state["epoch"], state["offset"])
+        position = Position(state["epoch"], state["offset"], state["rows"])
+        order_name = state["order_name"]
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])
+        self._order_name = order_name
         self.seek(position)
 
 
@@ -250,7 +258,7 @@ class FocusedSource:
         place, epoch, before = self._intervals[number].take()
         return int(self._rows[number][place]), epoch, (number, before, self._units)
 
-    def put_back(self, before: tuple[int, tuple[int, int], list[int]]) -> None:
+    def put_back(self, before: tuple[int, Position, list[int]]) -> None:
         """See ``RowSource``."""
         number, place, units = before
         self._intervals[number].put_back(place)

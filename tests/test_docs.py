@@ -12,8 +12,8 @@ import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.config import read_config
 from curriculum_learning.dotted_path import load_callable
-from curriculum_learning.resume import saved_rollouts
 from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.state_files import saved_rollouts
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent

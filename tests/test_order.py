@@ -95,9 +95,9 @@ def test_a_walk_can_start_anywhere(
     walked = Source("s", size, seed=5, shuffle=shuffle)
     for _ in range(epoch * size + offset):
         walked.take()[0]
-    assert walked.position == Position(epoch, offset)
+    assert walked.position == Position(epoch, offset, size)
     started = Source("s", size, seed=5, shuffle=shuffle)
-    started.seek(Position(epoch, offset))
+    started.seek(Position(epoch, offset, size))
     steps = range(2 * size + 1)
     assert [started.take()[0] for _ in steps] == [walked.take()[0] for _ in steps]
 

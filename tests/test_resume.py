@@ -22,8 +22,8 @@ from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as D
 from curriculum_learning.checkpoint import read_state
 from curriculum_learning.custom_log import custom_rollout_log_function
 from curriculum_learning.mixture import Mixture
-from curriculum_learning.resume import saved_rollouts
 from curriculum_learning.source import Source
+from curriculum_learning.state_files import saved_rollouts
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.engine import FullyAsynchronousEngine, SynchronousEngine
 from tests.harness import (
@@ -385,7 +385,7 @@ def test_states_saved_while_threads_draw_are_consistent(tmp_path: Path) -> None:
         groups = state["groups"]
         assert groups["next_group"] == drawn
         assert groups["next_index"] == 2 * drawn
-        waiting = {entry[1] for entry in state["waiting"]}
+        waiting = {entry[0] for entry in state["waiting"]}
         in_flight = {entry[0] for entry in groups["in_flight"]}
         assert not waiting & in_flight
         assert groups["counts"]["trained"] + len(waiting) + len(in_flight) == drawn
@@ -427,7 +427,8 @@ def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
             source.save(rollout_id - 1)
     source.observe([], rollout_id=6, fate="trained")  # nothing was drawn for it
     source.observe([], rollout_id=7, fate="trained")
-    assert sorted(source._ended) == [4, 5, 6]  # bounded
+    with pytest.raises(CheckpointError, match=r"ended too long ago.*\[5, 6, 7\]"):
+        source.save(4)  # and not silently the state of now
     resumed = DataSource(args)
     resumed.load(2)
     assert resumed.rollout_step == 3

@@ -1,0 +1,153 @@
+"""Where the states of a run lie: those that the engine saved, and those written besides."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.checkpoint import read_state, write_state, written_at
+from curriculum_learning.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+AUTOSAVED_KEPT = 3
+"""States at the end of the latest rollouts that are kept without the engine's asking."""
+
+_FILE = "curriculum_learning_{}.state"
+_AUTOSAVED_FILE = "curriculum_learning_{}.autosave"
+
+
+def saved_rollouts(folder: Path) -> list[int]:
+    """The rollouts that the engine has saved a state of in ``folder``, ascending."""
+    return _rollouts(folder, _FILE)
+
+
+def _rollouts(folder: Path, name: str) -> list[int]:
+    before, after = name.split("{}")
+    names = [path.name for path in (folder / "rollout").glob(name.format("*"))]
+    ids = [name.removeprefix(before).removesuffix(after) for name in names]
+    return sorted(int(number) for number in ids if number.isdigit())
+
+
+def _path(folder: Path, rollout_id: int, name: str) -> Path:
+    return folder / "rollout" / name.format(rollout_id)
+
+
+def save_state(folder: Path, rollout_id: int, state: Mapping[str, Any]) -> None:
+    """Write the state of ``rollout_id``; raises as ``checkpoint.write_state``."""
+    write_state(_path(folder, rollout_id, _FILE), {"rollout_id": rollout_id, **state})
+
+
+def find_state(
+    folder: Path | None, rollout_id: int | None, on_missing: str
+) -> dict[str, Any] | None:
+    """The state of ``rollout_id``, or the one written last for None; None is a fresh start.
+
+    Of a rollout that has been saved and autosaved, the state written last is taken: an earlier one
+    can be of a run that was abandoned.
+
+    Args:
+        folder: Where states are saved; None where neither ``load`` nor ``save`` is set.
+        rollout_id: The rollout to resume after; -1 is a fresh start if it has no state.
+        on_missing: ``error`` or ``restart``: what a missing state of a rollout >= 0 is.
+
+    Raises:
+        CheckpointError: The state is missing, damaged or foreign.
+    """
+    paths: dict[Path, int] = {}
+    if folder is not None:
+        for name in (_FILE, _AUTOSAVED_FILE):
+            paths |= {_path(folder, number, name): number for number in _rollouts(folder, name)}
+    there = sorted({*paths.values()})
+    if rollout_id is not None:
+        paths = {path: number for path, number in paths.items() if number == rollout_id}
+    if paths:
+        path = max(paths, key=lambda path: (written_at(path), paths[path]))
+        if path.name == _AUTOSAVED_FILE.format(paths[path]):
+            logger.info(
+                "resuming from %s, which was written when rollout %d ended: the engine has not "
+                "saved that rollout since",
+                path, paths[path],
+            )  # fmt: skip
+        else:
+            logger.info("resuming from %s", path)
+        return read_state(path)
+    if rollout_id is None or rollout_id < 0:
+        return None
+    problem = f"there is no data source state for rollout {rollout_id}, which is being resumed: "
+    if folder is None:
+        problem += "neither load nor save is set"
+    else:
+        problem += (
+            f"{_path(folder, rollout_id, _FILE)} does not exist; rollouts with a state there: "
+            f"{there or 'none'}"
+        )
+    if on_missing == "error":
+        raise CheckpointError(
+            f"{problem}. Resume from one of these, or set on_missing_state: restart to serve all "
+            f"prompts from the beginning",
+            key="load",
+            value=str(folder),
+        )
+    frame = "!" * 80
+    logger.warning(
+        "\n%s\n%s.\nALL PROMPTS ARE SERVED FROM THE BEGINNING.\n%s", frame, problem, frame
+    )
+    return None
+
+
+class Autosave:
+    """Writes the state at the end of each rollout in the background, and keeps the latest few.
+
+    So a resume finds the state of a rollout although a crash came after the engine had saved its
+    model and before it saved the data source.
+
+    Args:
+        folder: Where states are saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._executor: ThreadPoolExecutor | None = None
+        # A disk too slow for every state gets the latest ones.
+        self._waiting: collections.deque[tuple[int, Mapping[str, Any]]] = collections.deque(
+            maxlen=AUTOSAVED_KEPT
+        )
+
+    def submit(self, rollout_id: int, state: Mapping[str, Any]) -> None:
+        """Write the state of ``rollout_id`` soon; ``state`` must not change any more."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="curriculum_learning")
+        self._waiting.append((rollout_id, state))
+        self._executor.submit(self._write)
+
+    def close(self) -> None:
+        """Finish what was submitted, and end the thread."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+    def _write(self) -> None:
+        try:
+            rollout_id, state = self._waiting.popleft()
+        except IndexError:  # a later one has taken its place
+            return
+        try:
+            write_state(
+                _path(self._folder, rollout_id, _AUTOSAVED_FILE),
+                {"rollout_id": rollout_id, **state},
+            )
+            # Those of later rollouts are of a run that was abandoned when this one resumed.
+            there = _rollouts(self._folder, _AUTOSAVED_FILE)
+            kept = [number for number in there if number <= rollout_id][-AUTOSAVED_KEPT:]
+            for number in set(there).difference(kept):
+                with contextlib.suppress(FileNotFoundError):
+                    _path(self._folder, number, _AUTOSAVED_FILE).unlink()
+        except Exception:
+            # The run goes on: it is the engine's own save that must not fail in silence.
+            logger.exception("the state at the end of rollout %d was not autosaved", rollout_id)
