@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,9 @@ demo: $(READY)  ## train a small policy on a curriculum and on uniform mixing, a
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q
+
+test-crash: $(READY)  ## kill training runs with SIGKILL, 1,000 times in each mode; 2 to 4 minutes
+	$(BIN)/python -m tests.crash
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -316,12 +316,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 raise CheckpointError(f"this is no state of a data source: {error!r}") from error
             if adapted is not state:
-                logger.warning(
-                    "the configuration has changed since the state was saved "
-                    "(n_samples_per_prompt %d -> %d):\n%s",
-                    state["groups"]["size"], self.config.n_samples_per_prompt,
-                    table(state, adapted, fit),
-                )  # fmt: skip
+                logger.warning("since the state was saved:\n%s", table(state, adapted, fit))
 
     def _identity(self) -> dict[str, Any]:
         """What decides which prompt a position means."""
@@ -406,10 +401,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
         if state is not None:
             self.load_state_dict(state)
+            rollout_id = int(state["rollout_id"])
             logger.info("the data source goes on at rollout step %d", self.rollout_step)
         elif rollout_id is not None and resumes:
             with self._lock:
                 self._clock.rollout_logged(rollout_id)
+        self._snapshots.resumed_after(-1 if rollout_id is None else rollout_id)
 
     # The rest of slime's protocol
 

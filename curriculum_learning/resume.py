@@ -236,7 +236,7 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
         fit: What ``compare`` gave.
     """
     positions = after["mixture"]["sources"]
-    lines = [("source", "change", "goes on at", "waiting", "in flight")]
+    lines = [("source", "has changed", "goes on at", "waiting", "in flight")]
     for name in [*positions, *(name for name in fit.notes if name not in positions)]:
         old_name = fit.kept.get(name) or fit.restarted.get(name) or name
         place = positions.get(name)
@@ -247,7 +247,7 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
         lines.append(
             (
                 name,
-                fit.notes.get(name, "none"),
+                fit.notes.get(name, "-"),
                 "-"
                 if place is None
                 else f"epoch {place['epoch']}, {place['offset']} of {place['rows']} rows",

@@ -81,6 +81,11 @@ class Snapshots:
         if self._autosave is not None:
             self._autosave.close()
 
+    def resumed_after(self, rollout_id: int) -> None:
+        """The run goes on after ``rollout_id``; files of later rollouts are another run's."""
+        if self._autosave is not None:
+            self._autosave.forget_later(rollout_id)
+
     def forget(self) -> None:
         """Another state has been loaded."""
         self._ended, self._logged, self._changed = {}, None, False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +131,15 @@ class Autosave:
             self._executor.shutdown()
             self._executor = None
 
+    def forget_later(self, rollout_id: int) -> None:
+        """Remove the states of rollouts after this one: they are of a run that was abandoned."""
+        for number in _rollouts(self._folder, _AUTOSAVED_FILE):
+            if number > rollout_id:
+                self._forget(number)
+
+    def _forget(self, rollout_id: int) -> None:
+        _path(self._folder, rollout_id, _AUTOSAVED_FILE).unlink(missing_ok=True)
+
     def _write(self) -> None:
         try:
             rollout_id, state = self._waiting.popleft()
@@ -142,12 +150,9 @@ class Autosave:
                 _path(self._folder, rollout_id, _AUTOSAVED_FILE),
                 {"rollout_id": rollout_id, **state},
             )
-            # Those of later rollouts are of a run that was abandoned when this one resumed.
-            there = _rollouts(self._folder, _AUTOSAVED_FILE)
-            kept = [number for number in there if number <= rollout_id][-AUTOSAVED_KEPT:]
-            for number in set(there).difference(kept):
-                with contextlib.suppress(FileNotFoundError):
-                    _path(self._folder, number, _AUTOSAVED_FILE).unlink()
+            self.forget_later(rollout_id)
+            for number in _rollouts(self._folder, _AUTOSAVED_FILE)[:-AUTOSAVED_KEPT]:
+                self._forget(number)
         except Exception:
             # The run goes on: it is the engine's own save that must not fail in silence.
             logger.exception("the state at the end of rollout %d was not autosaved", rollout_id)

@@ -36,10 +36,11 @@ class SynchronousEngine:
         request: int,
         seed: int,
         drop: float = 0.0,
+        lose: float = 0.0,
         on_served: Served = lambda group: None,
     ) -> None:
         self.source, self.args = source, args
-        self.batch, self.request, self.drop = batch, request, drop
+        self.batch, self.request, self.drop, self.lose = batch, request, drop, lose
         self.random = random.Random(seed)
         self.dropped: list[Group] = []
         self.on_served = on_served
@@ -55,6 +56,9 @@ class SynchronousEngine:
                 for group in get_samples(self.request):
                     self.on_served(group)
                     pending.append(group)
+            if self.lose and self.random.random() < self.lose:
+                pending.pop()  # its task has crashed
+                continue
             # Early groups of a request are likelier to finish early.
             group = pending.pop(min(int(self.random.expovariate(0.2)), len(pending) - 1))
             everything.append(finish(group, self.random))
@@ -82,11 +86,22 @@ class SynchronousEngine:
 class FullyAsynchronousEngine:
     """A worker thread keeps some groups in generation, across rollouts; it swallows errors."""
 
-    def __init__(self, source: DataSource, args: Any, *, concurrency: int, seed: int) -> None:
+    def __init__(
+        self,
+        source: DataSource,
+        args: Any,
+        *,
+        concurrency: int,
+        seed: int,
+        drop: float = 0.0,
+        reports_drops: bool = True,
+    ) -> None:
         self.source, self.args, self.concurrency = source, args, concurrency
+        self.drop, self.reports_drops = drop, reports_drops
         self.random = random.Random(seed)
         self.finished: queue.Queue[Group] = queue.Queue()
         self.served: list[Group] = []
+        self.dropped: list[Group] = []
         self._stop = threading.Event()
         self._worker = threading.Thread(target=self._work, daemon=True)
 
@@ -100,7 +115,15 @@ class FullyAsynchronousEngine:
 
     def rollout(self, rollout_id: int, batch: int) -> list[Group]:
         """Wait for ``batch`` finished groups and log them."""
-        trained = [self.finished.get(timeout=30) for _ in range(batch)]
+        trained: list[Group] = []
+        while len(trained) < batch:
+            group = self.finished.get(timeout=30)
+            if keeps(self.args, group, below=self.drop):
+                trained.append(group)
+                continue
+            self.dropped.append(group)
+            if self.reports_drops:
+                self.source.observe(group, fate="dropped")
         samples = [sample for group in trained for sample in group]
         custom_rollout_log_function(rollout_id, self.args, samples, {}, 1.0)
         return trained

@@ -16,7 +16,13 @@ import pytest
 from curriculum_learning import CheckpointError
 from curriculum_learning.checkpoint import MAGIC, read_state, write_state
 
-STATE: dict[str, Any] = {"numbers": list(range(500)), "text": "é" * 50, "data": bytes(range(256))}
+STATE: dict[str, Any] = {
+    "numbers": list(range(500)),
+    "text": "é" * 50,
+    "data": bytes(range(256)),
+    "groups": [b"one", b"", b"three" * 20],
+    "no groups": [],
+}
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:

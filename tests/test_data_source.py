@@ -627,6 +627,26 @@ def test_unheard_of_groups_do_not_pile_up(tmp_path: Path) -> None:
     assert served[late[0].group_index][0].prompt == late[0].prompt
 
 
+def test_groups_given_up_are_remembered_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that was given up may still be trained or come back, the latest of them at least."""
+    monkeypatch.setattr("curriculum_learning.groups._PRESUMED_KEPT", 3)
+    source = data_source(tmp_path, {"math": 90}, max_in_flight_rollouts=1)
+    groups = source.get_samples(6)
+    source.observe([], rollout_id=4, fate="trained")
+    source.get_samples(1)
+    state = source.state_dict()["groups"]
+    assert [entry[0] for entry in state["presumed"]] == [3, 4, 5]
+    assert state["counts"]["presumed"] == 6
+    source.observe(groups[4], fate="trained")
+    source.add_samples([groups[5]])
+    with pytest.raises(GroupError, match="not in flight"):
+        source.add_samples([groups[0]])
+    counts = source.state_dict()["groups"]["counts"]
+    assert (counts["presumed"], counts["trained"], counts["returned"]) == (4, 1, 1)
+
+
 def test_a_group_must_say_its_row_where_nobody_else_knows(tmp_path: Path) -> None:
     """Without reports the ledger forgets; a group that has lost its row is then refused."""
     source = data_source(tmp_path, THREE, rollout_batch_size=1)

@@ -110,6 +110,26 @@ def test_without_the_first_hook_groups_may_be_in_flight(tmp_path: Path) -> None:
     assert source.get_buffer_length() == 0
 
 
+@pytest.mark.parametrize("own_log", [False, True])
+def test_with_the_all_samples_hook_alone_finished_is_settled(tmp_path: Path, own_log: bool) -> None:
+    """Without a log of ours what was finished is done with; a log that tells is listened to."""
+    hooks = {"rollout_all_samples_process_path": HOOKS["rollout_all_samples_process_path"]}
+    args = arguments(tmp_path, SIZES, **hooks, custom_rollout_log_function_path="my.log")
+    source = DataSource(args)
+    groups = source.get_samples(6)
+    process_all_samples(args, groups[:4], source.get_samples)
+    source.add_samples(groups[4:5])
+    if own_log:
+        source.observe(groups[:3], rollout_id=0, fate="trained")
+    source.save(0)
+    counts = source.state_dict()["groups"]["counts"]
+    assert (counts["finished"], counts["trained"]) == ((0, 3) if own_log else (4, 0))
+    for resumed in (source, DataSource(args)):
+        resumed.load(0)
+        served = [group[0].group_index for group in resumed.get_samples(4)]
+        assert served == ([4, 3, 5, 6] if own_log else [5, 4, 6, 7])
+
+
 def test_a_bad_policy_is_refused(tmp_path: Path) -> None:
     """An unknown value of surplus is an error that names the known ones."""
     with pytest.raises(ConfigurationError, match="'keep', 'again' or 'drop'"):
