@@ -384,7 +384,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def load(self, rollout_id: int | None = None) -> None:
         """Go to the state saved under ``rollout_id`` in ``{load}/rollout/`` (or ``{save}``).
 
-        None is the newest state there is, or a fresh start; -1 is a fresh start.
+        None is the state that was saved last, or a fresh start; -1 is a fresh start.
 
         Raises:
             CheckpointError: There is no such state, it is damaged or foreign, or it does not fit

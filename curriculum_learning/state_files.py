@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,10 +46,11 @@ def save_state(folder: Path, rollout_id: int, state: Mapping[str, Any]) -> None:
 def find_state(
     folder: Path | None, rollout_id: int | None, on_missing: str
 ) -> dict[str, Any] | None:
-    """The state of ``rollout_id``, or the one written last for None; None is a fresh start.
+    """The state of ``rollout_id``, or the one saved last for None; None is a fresh start.
 
-    Of a rollout that has been saved and autosaved, the state written last is taken: an earlier one
-    can be of a run that was abandoned.
+    Of a rollout that has been saved and autosaved, the state written last is taken: the other one
+    can be of a run that was abandoned. None looks at saved ones only, since an engine that does
+    not say which rollout its model is of can have a model no newer than its last save.
 
     Args:
         folder: Where states are saved; None where neither ``load`` nor ``save`` is set.
@@ -58,20 +60,19 @@ def find_state(
     Raises:
         CheckpointError: The state is missing, damaged or foreign.
     """
-    paths: dict[Path, int] = {}
-    if folder is not None:
-        for name in (_FILE, _AUTOSAVED_FILE):
-            paths |= {_path(folder, number, name): number for number in _rollouts(folder, name)}
-    there = sorted({*paths.values()})
-    if rollout_id is not None:
-        paths = {path: number for path, number in paths.items() if number == rollout_id}
+    paths: list[Path] = []
+    if folder is not None and rollout_id is None:
+        paths = [_path(folder, number, _FILE) for number in saved_rollouts(folder)]
+    elif folder is not None and rollout_id is not None:
+        both = (_path(folder, rollout_id, name) for name in (_FILE, _AUTOSAVED_FILE))
+        paths = [path for path in both if path.exists()]
     if paths:
-        path = max(paths, key=lambda path: (written_at(path), paths[path]))
-        if path.name == _AUTOSAVED_FILE.format(paths[path]):
+        path = max(paths, key=written_at)
+        if path.suffix == Path(_AUTOSAVED_FILE).suffix:
             logger.info(
                 "resuming from %s, which was written when rollout %d ended: the engine has not "
                 "saved that rollout since",
-                path, paths[path],
+                path, rollout_id,
             )  # fmt: skip
         else:
             logger.info("resuming from %s", path)
@@ -82,6 +83,7 @@ def find_state(
     if folder is None:
         problem += "neither load nor save is set"
     else:
+        there = sorted({*saved_rollouts(folder), *_rollouts(folder, _AUTOSAVED_FILE)})
         problem += (
             f"{_path(folder, rollout_id, _FILE)} does not exist; rollouts with a state there: "
             f"{there or 'none'}"
@@ -113,6 +115,8 @@ class Autosave:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._executor: ThreadPoolExecutor | None = None
+        self._starting = threading.Lock()
+        self._writing = threading.Lock()
         # A disk too slow for every state gets the latest ones.
         self._waiting: collections.deque[tuple[int, Mapping[str, Any]]] = collections.deque(
             maxlen=AUTOSAVED_KEPT
@@ -120,16 +124,18 @@ class Autosave:
 
     def submit(self, rollout_id: int, state: Mapping[str, Any]) -> None:
         """Write the state of ``rollout_id`` soon; ``state`` must not change any more."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="curriculum_learning")
-        self._waiting.append((rollout_id, state))
-        self._executor.submit(self._write)
+        with self._starting:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="curriculum_learning")
+            self._waiting.append((rollout_id, state))
+            self._executor.submit(self._write)
 
     def close(self) -> None:
         """Finish what was submitted, and end the thread."""
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
+        with self._starting:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown()
 
     def forget_later(self, rollout_id: int) -> None:
         """Remove the states of rollouts after this one: they are of a run that was abandoned."""
@@ -141,18 +147,18 @@ class Autosave:
         _path(self._folder, rollout_id, _AUTOSAVED_FILE).unlink(missing_ok=True)
 
     def _write(self) -> None:
-        try:
+        with self._writing:  # a thread that is being closed may still be at it
+            if not self._waiting:  # a later state has taken its place
+                return
             rollout_id, state = self._waiting.popleft()
-        except IndexError:  # a later one has taken its place
-            return
-        try:
-            write_state(
-                _path(self._folder, rollout_id, _AUTOSAVED_FILE),
-                {"rollout_id": rollout_id, **state},
-            )
-            self.forget_later(rollout_id)
-            for number in _rollouts(self._folder, _AUTOSAVED_FILE)[:-AUTOSAVED_KEPT]:
-                self._forget(number)
-        except Exception:
-            # The run goes on: it is the engine's own save that must not fail in silence.
-            logger.exception("the state at the end of rollout %d was not autosaved", rollout_id)
+            try:
+                write_state(
+                    _path(self._folder, rollout_id, _AUTOSAVED_FILE),
+                    {"rollout_id": rollout_id, **state},
+                )
+                self.forget_later(rollout_id)
+                for number in _rollouts(self._folder, _AUTOSAVED_FILE)[:-AUTOSAVED_KEPT]:
+                    self._forget(number)
+            except Exception:
+                # The run goes on: it is the engine's own save that must not fail in silence.
+                logger.exception("the state at the end of rollout %d was not autosaved", rollout_id)

@@ -46,11 +46,20 @@ def test_a_rollout_that_was_not_saved_is_found(
         resumed.load(4)
     assert "curriculum_learning_4.autosave, which was written when rollout 4 ended" in caplog.text
     assert as_data(resumed.get_samples(6)) == expected
-    newest = DataSource(args)
-    newest.load()
-    assert newest.rollout_step == 5
     with pytest.raises(CheckpointError, match=r"rollout 0,.*\[2, 3, 4\]"):
         DataSource(args).load(0)
+
+
+def test_without_a_number_only_saved_states_count(tmp_path: Path) -> None:
+    """load() goes on after the last save: the engine's model is no newer than that."""
+    args = arguments(tmp_path, SIZES)
+    source = run(args, range(2))
+    source.save(1)
+    source.close()
+    run(args, range(2, 5)).close()
+    resumed = DataSource(args)
+    resumed.load()
+    assert resumed.rollout_step == 2
 
 
 def test_it_can_be_turned_off(tmp_path: Path) -> None:
