@@ -9,8 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 WHOLE = 2**32
 """What one draw costs; the units of the sources sum to it."""
+
+_MANY = 40
+"""Sources; from about so many on arrays are faster than a loop."""
+
+_NEVER = np.iinfo(np.int64).min
 
 
 def units_of(weights: Sequence[float]) -> list[int]:
@@ -87,3 +94,59 @@ class Apportionment:
         for index, unit in enumerate(units):
             self.credits[index] -= unit
         self.credits[drawn] += WHOLE
+
+
+class WideApportionment(Apportionment):
+    """The same ledger, for so many sources that arrays are faster than a loop: the same draws."""
+
+    def __init__(self, size: int) -> None:
+        self._credits = np.zeros(size, dtype=np.int64)
+        self._units = _Units([])
+
+    @property
+    def credits(self) -> list[int]:
+        """The credit of each source."""
+        credits: list[int] = self._credits.tolist()
+        return credits
+
+    @credits.setter
+    def credits(self, credits: Sequence[int]) -> None:
+        self._credits = np.array(credits, dtype=np.int64)
+
+    def draw(self, units: Sequence[int]) -> int:
+        """See ``Apportionment``."""
+        if self._units.listed is not units:  # they are the same for all draws of a step
+            self._units = _Units(units)
+        credits, known = self._credits, self._units
+        credits += known.whole
+        eligible = credits if known.live is None else np.where(known.live, credits, _NEVER)
+        drawn = int(eligible.argmax())
+        if eligible[drawn] < WHOLE:
+            # Exact in floating point: the quotients are of integers below 2 ** 53.
+            due = np.floor((WHOLE - credits) / known.divisors)
+            due[eligible <= 0] = math.inf
+            soonest = int(due.argmin())
+            if due[soonest] < math.inf:
+                drawn = soonest
+        credits[drawn] -= WHOLE
+        return drawn
+
+    def undo(self, drawn: int, units: Sequence[int]) -> None:
+        """See ``Apportionment``."""
+        self._credits -= np.array(units, dtype=np.int64)
+        self._credits[drawn] += WHOLE
+
+
+class _Units:
+    """Units as arrays."""
+
+    def __init__(self, units: Sequence[int]) -> None:
+        self.listed = units
+        self.whole = np.array(units, dtype=np.int64)
+        self.divisors = np.maximum(self.whole, 1).astype(np.float64)
+        self.live = None if self.whole.all() else self.whole > 0
+
+
+def apportionment(size: int) -> Apportionment:
+    """A ledger for ``size`` sources."""
+    return Apportionment(size) if size < _MANY else WideApportionment(size)

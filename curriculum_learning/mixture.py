@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.adaptive import AdaptiveWeights
-from curriculum_learning.apportionment import Apportionment, units_of
+from curriculum_learning.apportionment import apportionment, units_of
 from curriculum_learning.source import RowSource
 from curriculum_learning.weight_scheduler import Schedule, normalise, weights_at
 
@@ -68,7 +68,7 @@ class Mixture:
         """Rows drawn, per source."""
         self.total_drawn = 0
         self._schedules = {source.name: schedules[source.name] for source in self.sources}
-        self._ledger = Apportionment(len(self.sources))
+        self._ledger = apportionment(len(self.sources))
         self.adaptive = adaptive
         self._force = _InForce(-1, 0, {}, {}, [])
 

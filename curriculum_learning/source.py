@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.apportionment import Apportionment, units_of
+from curriculum_learning.apportionment import apportionment, units_of
 from curriculum_learning.curriculum import Curriculum, RewardCurriculum
 from curriculum_learning.order import Permutation, epoch_key
 
@@ -233,7 +233,7 @@ class FocusedSource:
             Source(f"{name}/interval {number}", max(len(rows), 1), seed=seed, shuffle=shuffle)
             for number, rows in enumerate(self._rows)
         ]
-        self._ledger = Apportionment(len(self._intervals))
+        self._ledger = apportionment(len(self._intervals))
         self._units_level = -1
         self._units: list[int] = []
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curriculum_learning.apportionment import WHOLE, Apportionment, units_of
+from curriculum_learning.apportionment import (
+    WHOLE,
+    Apportionment,
+    WideApportionment,
+    apportionment,
+    units_of,
+)
 
 weights = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 some_weights = st.lists(weights, min_size=1, max_size=24).filter(any)
@@ -118,3 +124,32 @@ def test_undo_takes_draws_back(values: list[float], before: int, undone: int) ->
         ledger.undo(index, units)
     assert ledger.credits == credits
     assert [ledger.draw(units) for _ in range(undone)] == drawn
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(some_weights, min_size=1, max_size=4), st.integers(1, 60))
+def test_the_wide_ledger_draws_the_same(changes: list[list[float]], draws: int) -> None:
+    """For any units, changing ones and zeros included, arrays and loop agree draw by draw."""
+    size = max(map(len, changes))
+    narrow, wide = Apportionment(size), WideApportionment(size)
+    for values in changes:
+        units = units_of([*values, *[0.0] * (size - len(values))])
+        for _ in range(draws):
+            drawn = narrow.draw(units)
+            assert wide.draw(units) == drawn
+            assert wide.credits == narrow.credits
+        wide.undo(drawn, units)
+        narrow.undo(drawn, units)
+        wide.credits = list(wide.credits)
+        assert wide.credits == narrow.credits
+
+
+def test_a_thousand_sources() -> None:
+    """With a thousand sources the draws are those of the loop, and stay below one off."""
+    randomness = random.Random(0)
+    units = units_of([randomness.random() ** 6 for _ in range(1000)])
+    narrow, wide = Apportionment(1000), apportionment(1000)
+    assert isinstance(wide, WideApportionment)
+    for _ in range(3000):
+        assert wide.draw(units) == narrow.draw(units)
+    assert max(map(abs, wide.credits)) < WHOLE
