@@ -39,13 +39,15 @@ class RolloutClock:
         self._told = False
         self._override: int | None = None
 
+    def ask(self) -> None:
+        """Ask the engine which rollout it is in."""
+        if self._override is None and (rollout := self._engine_rollout()) is not None:
+            self._tell(rollout)
+
     def step(self, drawn: int) -> int:
-        """The present step; ``drawn`` is the number of groups drawn so far."""
+        """The step, as far as is known; ``drawn`` is the number of groups drawn so far."""
         if self._override is not None:
             return self._override
-        rollout = self._engine_rollout()
-        if rollout is not None:
-            self._tell(rollout)
         if self._told or self._logged:
             return self._step
         if self._rollout_batch_size is None:

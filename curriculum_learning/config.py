@@ -15,7 +15,7 @@ from typing import Any
 
 from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.rows import file_of
+from curriculum_learning.prompt_file import file_of
 from curriculum_learning.weight_scheduler import KEY as WEIGHTS_KEY
 from curriculum_learning.weight_scheduler import Schedule, normalise, parse_weight, weights_at
 
@@ -23,6 +23,7 @@ STEPS_CHECKED = 1000
 """How many steps of a schedule are tried at the start when ``num_rollout`` is not known."""
 
 _OUR_KEYS = (
+    "data_source_cache",
     "data_source_path",
     "data_source_weights",
     "data_source_metrics_callback",
@@ -67,6 +68,8 @@ class Config:
     """In groups."""
     hf_checkpoint: str | None
     dump_details: str | None
+    cache: Path | None
+    """Where what is worked out of prompt files is kept; None keeps nothing."""
     buffer_filter: BufferFilter | None
     metrics_callback: Callable[[dict[str, float], int], Any] | None
     save: Path | None
@@ -116,6 +119,7 @@ def read_config(args: Any) -> Config:
         rollout_batch_size=reader.whole_number("rollout_batch_size", None, least=1),
         hf_checkpoint=reader.get("hf_checkpoint", None),
         dump_details=reader.get("dump_details", None),
+        cache=_read_cache(reader),
         buffer_filter=reader.function("buffer_filter_path"),
         metrics_callback=reader.function("data_source_metrics_callback"),
         save=reader.path("save"),
@@ -205,6 +209,15 @@ def _read_names(reader: _Reader, paths: list[str]) -> list[str]:
             value=list(names),
         )
     return list(names)
+
+
+def _read_cache(reader: _Reader) -> Path | None:
+    if reader.get("data_source_cache", None) is False:
+        return None
+    named = os.environ.get("CURRICULUM_LEARNING_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    default = Path(named) if named else Path(home).expanduser() / "curriculum_learning"
+    return reader.path("data_source_cache") or default.absolute()
 
 
 def _read_renamed(reader: _Reader, names: Sequence[str]) -> dict[str, str]:

@@ -225,6 +225,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def rollout_step(self) -> int:
         """The step at which the weights are evaluated now."""
         with self._lock:
+            self._clock.ask()
             return self._clock.step(self._mixture.total_drawn if self._mixture else 0)
 
     def set_rollout_step(self, step: int) -> None:

@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from curriculum_learning.codec import CannotStoreError, encode
+from curriculum_learning.cache import Cache
 from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.errors import ConfigurationError, DataError
-from curriculum_learning.rows import JsonlRows, Record, Rows, open_rows
+from curriculum_learning.prompt_file import open_rows
+from curriculum_learning.row_check import check_rows
+from curriculum_learning.rows import Record, Rows
 from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
 
 logger = logging.getLogger(__name__)
-
-_BATCH = 1024
-_PATIENCE = 2.0
-"""Seconds of work before a progress bar is shown."""
 
 
 class Prompts:
@@ -35,6 +32,7 @@ class Prompts:
     Args:
         config: What the configuration says of the source.
         tokenizer: A Hugging Face tokenizer; needed for a chat template or a length limit.
+        cache: Keeps what is worked out of the file; None keeps nothing.
 
     Raises:
         DataError: The file cannot be read, or some row lacks what the configuration names; the
@@ -42,13 +40,16 @@ class Prompts:
         ConfigurationError: No row is within ``rollout_max_prompt_len``.
     """
 
-    def __init__(self, config: SourceConfig, tokenizer: Any = None) -> None:
+    def __init__(
+        self, config: SourceConfig, tokenizer: Any = None, cache: Cache | None = None
+    ) -> None:
         self.config = config
         self._tokenizer = tokenizer
-        self._rows: Rows = open_rows(config.path, config.name)
-        self._kept: NDArray[np.int64] | None = None
+        self._rows: Rows = open_rows(config.path, config.name, cache)
         try:
-            self._check()
+            self._kept = check_rows(
+                self._rows, config, tokenizer, self._read_rows, cache or Cache(None)
+            )
         except BaseException:
             self._rows.close()
             raise
@@ -89,75 +90,6 @@ class Prompts:
     def _read_rows(self, indices: Sequence[int]) -> list[Prompt]:
         records = self._rows.records(indices)
         return [self._prompt(record, row) for record, row in zip(records, indices, strict=True)]
-
-    def _check(self) -> None:
-        config = self.config
-        limit = config.max_prompt_len
-        kept: list[int] = []
-        tagged = 0
-        unlimited = 0
-        for start in _progress(range(0, len(self._rows), _BATCH), f"{config.name}: reading"):
-            rows = range(start, min(start + _BATCH, len(self._rows)))
-            prompts = self._read_rows(rows)
-            self._check_storable(prompts, rows)
-            tagged += sum(ORIGINAL_KEY in prompt.metadata for prompt in prompts)
-            if limit is None:
-                continue
-            texts = [prompt.prompt for prompt in prompts if isinstance(prompt.prompt, str)]
-            lengths = iter(self._lengths(texts))
-            for row, prompt in zip(rows, prompts, strict=True):
-                if not isinstance(prompt.prompt, str):
-                    unlimited += 1
-                    kept.append(row)
-                elif next(lengths) <= limit:
-                    kept.append(row)
-        if tagged:
-            logger.warning(
-                "source '%s': %d rows have metadata of the data source's own names (%s); their "
-                "values are kept under '%s'",
-                config.name, tagged, ", ".join(TAGS), ORIGINAL_KEY,
-            )  # fmt: skip
-        if limit is None:
-            return
-        if unlimited:
-            logger.warning(
-                "source '%s': rollout_max_prompt_len does not apply to %d prompts that are chat "
-                "messages; set apply_chat_template to have them measured",
-                config.name, unlimited,
-            )  # fmt: skip
-        if not kept:
-            raise ConfigurationError(
-                f"source '{config.name}': none of its {len(self._rows)} prompts has at most "
-                f"rollout_max_prompt_len={limit} tokens; raise the limit or drop the source",
-                source=config.name,
-                key="rollout_max_prompt_len",
-                value=limit,
-            )
-        logger.info(
-            "source '%s': %d of %d prompts left out, longer than rollout_max_prompt_len=%d tokens",
-            config.name, len(self._rows) - len(kept), len(self._rows), limit,
-        )  # fmt: skip
-        if len(kept) < len(self._rows):
-            self._kept = np.array(kept, dtype=np.int64)
-
-    def _check_storable(self, prompts: Sequence[Prompt], rows: Sequence[int]) -> None:
-        """Whether a state file can hold what rows of other formats than JSON may have."""
-        if isinstance(self._rows, JsonlRows):
-            return
-        for prompt, row in zip(prompts, rows, strict=True):
-            problem = _storage_problem(prompt)
-            if problem is not None:
-                raise DataError(
-                    f"source '{self.config.name}', {self._rows.where(row)}: {problem}",
-                    source=self.config.name,
-                    key="prompt_data",
-                    value=self.config.path,
-                )
-
-    def _lengths(self, texts: list[str]) -> list[int]:
-        if not texts:
-            return []
-        return [len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def _prompt(self, record: Record, row: int) -> Prompt:
         config = self.config
@@ -222,14 +154,6 @@ def _hash(kept: NDArray[np.int64]) -> str:
     return hashlib.blake2b(kept.tobytes(), digest_size=16).hexdigest()
 
 
-def _storage_problem(prompt: Prompt) -> str | None:
-    try:
-        encode(prompt._asdict())
-    except CannotStoreError as error:
-        return str(error)
-    return None
-
-
 def _is_chat(prompt: object) -> bool:
     return (
         isinstance(prompt, list)
@@ -273,9 +197,10 @@ def open_prompts(config: Config) -> dict[str, Prompts]:
     if tokenizer is not None and config.dump_details is not None:
         tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
     opened: dict[str, Prompts] = {}
+    cache = Cache(config.cache)
     try:
         for source in config.sources:
-            opened[source.name] = Prompts(source, tokenizer)
+            opened[source.name] = Prompts(source, tokenizer, cache)
     except BaseException:
         for prompts in opened.values():
             prompts.close()
@@ -311,11 +236,3 @@ def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
             key="hf_checkpoint",
             value=hf_checkpoint,
         ) from error
-
-
-def _progress(items: Sequence[int], what: str) -> Iterable[int]:
-    # disable=None shows the bar on a terminal only
-    bar: Iterable[int] = tqdm(
-        items, desc=what, unit_scale=_BATCH, unit=" rows", delay=_PATIENCE, disable=None
-    )
-    return bar

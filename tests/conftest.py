@@ -9,6 +9,13 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is worked out of prompt files is kept in a folder of the tests."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("CURRICULUM_LEARNING_CACHE", str(folder))
+
+
+@pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     """The samplers make their lines visible for the whole process: put that back after a test."""
     ours = logging.getLogger("curriculum_learning")

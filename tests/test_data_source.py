@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import random
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from curriculum_learning import ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.sample import Sample
+from curriculum_learning.sample import Prompt, Sample, make_group
 from tests.engine import SynchronousEngine
 from tests.harness import (
     Group,
@@ -209,6 +210,37 @@ def test_samples_share_nothing_that_can_change(tmp_path: Path) -> None:
     for sample in (*group[1:], *later):
         assert sample.metadata["deep"] == {"list": [1]}
         assert "new" not in sample.metadata
+
+
+def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
+    """Whatever kind of class samples are, a new one is equal to one that its constructor made."""
+
+    @dataclasses.dataclass
+    class Counted(Sample):
+        made: int = 0
+
+        def __post_init__(self) -> None:
+            self.made = len(self.prompt)
+
+    class Slotted:
+        __slots__ = ("group_index", "index", "label", "metadata", "prompt")
+
+        def __init__(self, **values: Any) -> None:
+            for name, value in values.items():
+                setattr(self, name, value)
+
+    prompt = Prompt("ab", "c", {"id": [1]})
+    for kind in (Sample, Counted, Slotted):
+        first, second = make_group(kind, 2, prompt, {"t": 1}, group_index=3, first_index=6)
+        assert (first.group_index, first.index, second.index) == (3, 6, 7)
+        assert first.metadata == second.metadata == {"id": [1], "t": 1}
+        assert first.metadata["id"] is not second.metadata["id"]
+        if kind is not Slotted:
+            assert first == kind(group_index=3, index=6, prompt="ab", label="c", metadata={"id": [1], "t": 1})  # fmt: skip  # noqa: E501 - one object
+            for field in dataclasses.fields(kind):
+                value = getattr(first, field.name)
+                if isinstance(value, (list, dict, Sample.SpecInfo, Sample.PrefixCacheInfo)):
+                    assert value is not getattr(second, field.name), field.name
 
 
 def test_the_contract_of_a_bare_object() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
-from curriculum_learning.rows import Rows, open_rows
+from curriculum_learning.prompt_file import open_rows
+from curriculum_learning.rows import Rows
 from tests.harness import write_rows
 
 

@@ -1,0 +1,93 @@
+"""What is worked out of prompt files once and used again: a folder of entries, keyed by content.
+
+Any entry may be removed at any time; it is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+_SAMPLES = 64
+_SAMPLE_SIZE = 4096
+
+Key = dict[str, object]
+"""All that an entry depends on, as plain data."""
+
+
+class Cache:
+    """Entries in a folder; each is a folder of files of its own.
+
+    Args:
+        folder: Where they are kept; None keeps none.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._told = False
+
+    def entry(self, key: Key, write: Callable[[Path], None]) -> Path | None:
+        """The folder of an entry, written by ``write`` if it is not there yet.
+
+        Returns:
+            None if it cannot be kept: without a cache, or on a full or read-only disk. The log
+            says so once.
+        """
+        if self._folder is None:
+            return None
+        name = hashlib.blake2b(orjson.dumps([_FORMAT, key]), digest_size=16).hexdigest()
+        path = self._folder / name
+        if path.is_dir():
+            return path
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Two processes may be at it: each writes its own, and the first to finish counts.
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self._folder))
+            try:
+                write(unfinished)
+                with contextlib.suppress(FileExistsError):
+                    os.rename(unfinished, path)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except OSError as error:
+            if not path.is_dir():
+                self._tell(error)
+                return None
+        return path
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "nothing can be kept in the cache folder %s (%s): what is worked out of the prompt "
+                "files is held in memory and lost at the end; set data_source_cache to another one",
+                self._folder, error,
+            )  # fmt: skip
+
+
+def file_key(path: str) -> Key:
+    """What tells one content of a file from another: its path, size, time, and a sampled hash."""
+    status = os.stat(path)
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        last = max(status.st_size - _SAMPLE_SIZE, 0)
+        for number in range(_SAMPLES):
+            offset = last * number // (_SAMPLES - 1)
+            digest.update(os.pread(file.fileno(), _SAMPLE_SIZE, offset))
+    return {
+        "path": os.path.realpath(path),
+        "bytes": status.st_size,
+        "time": status.st_mtime_ns,
+        "sample": digest.hexdigest(),
+    }
