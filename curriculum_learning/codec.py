@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-_PLAIN = frozenset((type(None), bool, float, str, bytes))
+_PLAIN: frozenset[type] = frozenset((type(None), bool, float, str, bytes))
 _TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR, _MAPPING = range(1, 9)
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _INT_RANGE = range(-(2**63), 2**64)
@@ -42,7 +42,10 @@ def decode_group(data: bytes, sample_type: type[Any]) -> list[Any]:
 def encode(value: Any) -> bytes:
     """Plain data, tuples, sets, arrays and tensors as bytes; raises CannotStoreError."""
     try:
-        return _encoder.encode(_pack(value, ""))
+        try:
+            return _encoder.encode(_pack(value, "", _PLAIN | {int}))
+        except OverflowError:  # a whole number of more than 64 bits, which is rare
+            return _encoder.encode(_pack(value, "", _PLAIN))
     except UnicodeEncodeError as error:
         raise CannotStoreError(f"text that is not valid Unicode: {error}") from None
     except RecursionError:
@@ -64,9 +67,10 @@ def _to_samples(item: Any, sample_type: type[Any]) -> Any:
     return sample_type.from_dict(item)
 
 
-def _pack(value: Any, where: str) -> Any:
+def _pack(value: Any, where: str, plain: frozenset[type]) -> Any:
+    """``value`` as msgpack can hold it; what is of a type in ``plain`` is taken as it is."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in plain:
         return value
     if kind is int:
         if value in _INT_RANGE:
@@ -75,21 +79,22 @@ def _pack(value: Any, where: str) -> Any:
     if kind is list:
         # Long lists of tokens and log-probabilities are common: one look at their types is
         # much cheaper than a visit to each element.
-        kinds = set(map(type, value))
-        if kinds <= _PLAIN or (kinds <= _PLAIN | {int} and _fits(value)):
+        if plain.issuperset(map(type, value)):
             return value
-        return [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [_pack(item, f"{where}[{i}]", plain) for i, item in enumerate(value)]
     if kind is dict or isinstance(value, dict):
         if not _PLAIN.issuperset(map(type, value)):
             pairs = [
-                [_pack(k, f"{where} (a key)"), _pack(v, f"{where}.{k}")] for k, v in value.items()
+                [_pack(k, f"{where} (a key)", plain), _pack(v, f"{where}.{k}", plain)]
+                for k, v in value.items()
             ]
             return msgspec.msgpack.Ext(_MAPPING, _encoder.encode(pairs))
         return {
-            key: _pack(item, f"{where}.{key}" if where else str(key)) for key, item in value.items()
+            key: _pack(item, f"{where}.{key}" if where else str(key), plain)
+            for key, item in value.items()
         }
     if kind in _COLLECTIONS:
-        items = [_pack(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        items = [_pack(item, f"{where}[{i}]", plain) for i, item in enumerate(value)]
         return msgspec.msgpack.Ext(_COLLECTIONS[kind], _encoder.encode(items))
     if kind is np.ndarray and _is_simple(value.dtype):
         return msgspec.msgpack.Ext(_ARRAY, _pack_array(value))
@@ -106,11 +111,6 @@ def _pack(value: Any, where: str) -> Any:
 
 def _is_simple(dtype: np.dtype[Any]) -> bool:
     return not dtype.hasobject and dtype.names is None
-
-
-def _fits(value: list[Any]) -> bool:
-    integers = [item for item in value if type(item) is int]
-    return min(integers) >= _INT_RANGE.start and max(integers) < _INT_RANGE.stop
 
 
 def _pack_array(array: np.ndarray[Any, Any]) -> bytes:

@@ -1,27 +1,27 @@
-"""Per-source metrics, and the log function that engines call by dotted path."""
+"""The functions that engines call by dotted path: the log of a rollout, and all its samples."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import orjson
 
 from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
 )
-from curriculum_learning.sample import SOURCE_KEY, SOURCE_NAME_KEY, flatten
+from curriculum_learning.metrics import per_source_metrics
+from curriculum_learning.sample import flatten
+
+__all__ = ["custom_rollout_log_function", "per_source_metrics", "process_all_samples"]
 
 logger = logging.getLogger(__name__)
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-_UNTAGGED = ""
 _told_not_found = False
 
 
@@ -101,104 +101,6 @@ def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> 
         _tell_not_found()
     else:
         source.rollout_finished(all_samples)
-
-
-def per_source_metrics(
-    samples: Iterable[Any],
-    *,
-    status: Mapping[str, Mapping[str, float]] | None = None,
-    reward_key: str | None = None,
-) -> dict[str, float]:
-    """Metrics of each source over the samples of one rollout.
-
-    Args:
-        samples: Samples, flat or in groups, with their source in ``metadata``.
-        status: What ``source_status`` of a data source gives. Its sources are reported also
-            where they have no sample, and its values as they are.
-        reward_key: The entry to report where rewards are mappings.
-
-    Returns:
-        For each source, under ``rollout/{source}/``: what ``status`` has; ``sample_count``;
-        ``trained_share``, its part of the groups (0 to 1); and where it has samples
-        ``response_len/{mean,median,max,min}`` in trained tokens and
-        ``raw_reward/{mean,median,max,min}``. Samples without a usable reward are counted in
-        ``missing_reward_count``, those without a source in ``rollout/untagged_sample_count``;
-        both are absent where there are none.
-    """
-    status = status or {}
-    by_source: defaultdict[str, list[Any]] = defaultdict(list)
-    for sample in flatten(samples):
-        by_source[_source_of(sample)].append(sample)
-    untagged = by_source.pop(_UNTAGGED, [])
-    metrics: dict[str, float] = {}
-    if untagged:
-        metrics["rollout/untagged_sample_count"] = len(untagged)
-    group_counts = {name: _count_groups(items) for name, items in by_source.items()}
-    groups = sum(group_counts.values()) + _count_groups(untagged)
-    for name in [*status, *(name for name in by_source if name not in status)]:
-        prefix = f"rollout/{name}/"
-        items = by_source.get(name, [])
-        for key, value in status.get(name, {}).items():
-            metrics[prefix + key] = value
-        metrics[f"{prefix}trained_share"] = group_counts.get(name, 0) / groups if groups else 0.0
-        metrics[f"{prefix}sample_count"] = len(items)
-        if not items:
-            continue
-        metrics |= _statistics(f"{prefix}response_len", [_response_length(item) for item in items])
-        rewards = [reward for item in items if (reward := _reward(item, reward_key)) is not None]
-        metrics |= _statistics(f"{prefix}raw_reward", rewards)
-        if len(rewards) < len(items):
-            metrics[f"{prefix}missing_reward_count"] = len(items) - len(rewards)
-    return metrics
-
-
-def _source_of(sample: Any) -> str:
-    metadata = getattr(sample, "metadata", None)
-    if not isinstance(metadata, dict):
-        return _UNTAGGED
-    source = metadata.get(SOURCE_KEY) or metadata.get(SOURCE_NAME_KEY)
-    return source if isinstance(source, str) else _UNTAGGED
-
-
-def _count_groups(samples: list[Any]) -> int:
-    """Distinct groups; a sample that does not say its group is one of its own."""
-    ids = [getattr(sample, "group_index", None) for sample in samples]
-    return len(set(ids) - {None}) + ids.count(None)
-
-
-def _response_length(sample: Any) -> float:
-    mask = getattr(sample, "loss_mask", None)
-    try:
-        length = getattr(sample, "response_length", 0) if mask is None else sum(mask)
-        return float(length)
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def _reward(sample: Any, reward_key: str | None) -> float | None:
-    """The reward before any shaping, as slime reads it; None where there is no number."""
-    metadata = getattr(sample, "metadata", None)
-    reward = getattr(sample, "reward", None)
-    if isinstance(metadata, dict) and "raw_reward" in metadata:
-        reward = metadata["raw_reward"]
-    elif isinstance(reward, Mapping):
-        reward = reward.get(reward_key)
-    try:
-        return None if reward is None else float(reward)
-    except (TypeError, ValueError):
-        return None
-
-
-def _statistics(prefix: str, values: list[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    array = np.asarray(values)
-    return {
-        f"{prefix}/mean": float(array.mean()),
-        f"{prefix}/median": float(np.median(array)),
-        f"{prefix}/max": float(array.max()),
-        f"{prefix}/min": float(array.min()),
-    }
 
 
 def _reward_key(args: Any) -> str | None:

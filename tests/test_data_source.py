@@ -237,7 +237,7 @@ def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
         assert first.metadata["id"] is not second.metadata["id"]
         if kind is not Slotted:
             assert first == kind(group_index=3, index=6, prompt="ab", label="c", metadata={"id": [1], "t": 1})  # fmt: skip  # noqa: E501 - one object
-            for field in dataclasses.fields(kind):
+            for field in dataclasses.fields(Sample):
                 value = getattr(first, field.name)
                 if isinstance(value, (list, dict, Sample.SpecInfo, Sample.PrefixCacheInfo)):
                     assert value is not getattr(second, field.name), field.name

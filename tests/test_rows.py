@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
@@ -36,6 +36,7 @@ bounds = st.none() | st.integers(-15, 15)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@settings(deadline=None)
 @given(start=bounds, stop=bounds)
 def test_slices_are_pythons(
     tmp_path_factory: pytest.TempPathFactory, kind: str, start: int | None, stop: int | None
