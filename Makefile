@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,9 @@ test: $(READY)  ## all tests
 
 test-crash: $(READY)  ## kill training runs with SIGKILL, 1,000 times in each mode; 2 to 4 minutes
 	$(BIN)/python -m tests.crash
+
+bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

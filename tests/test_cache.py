@@ -214,7 +214,7 @@ values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),  # fmt: skip  # noqa: E501
+    ),
     max_leaves=6,
 )
 texts = st.text(max_size=8)
@@ -240,7 +240,7 @@ damage = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=2)), max_s
         st.builds(lambda text, rest: {"input": text, **rest}, texts, records),
         min_size=1,
         max_size=4,
-    ),  # fmt: skip  # noqa: E501
+    ),
     ascii=st.booleans(),
     end=st.sampled_from(["\n", "\r\n", "\n\n", "\n \t\n"]),
     harm=damage,
