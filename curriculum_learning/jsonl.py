@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from curriculum_learning.cache import Cache
 from curriculum_learning.codec import CannotStoreError, encode
@@ -55,10 +54,11 @@ class JsonlRows:
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
-        rows = np.asarray(indices, dtype=np.int64)
-        starts, stops = self._starts[rows].tolist(), self._starts[rows + 1].tolist()
+        offset = self._starts.item  # for a few rows faster than an index array
+        starts = [offset(index) for index in indices]
+        stops = [offset(index + 1) for index in indices]
         file = self._file.fileno()
-        if len(rows) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
+        if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
             # All at once: rows that are not in memory are then read side by side.
             for start, stop in zip(starts, stops, strict=True):
                 os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)

@@ -48,7 +48,8 @@ def line_index(path: str, cache: Cache) -> LineIndex:
     if made or folder is None:
         return made[0] if made else _look_through(path)
     size, digest = orjson.loads((folder / "facts.json").read_bytes())
-    return LineIndex(np.load(folder / "starts.npy", mmap_mode="r"), size, digest)
+    starts = np.load(folder / "starts.npy", mmap_mode="r")
+    return LineIndex(np.asarray(starts), size, digest)  # numpy's memmap class is slow to index
 
 
 def _look_through(path: str) -> LineIndex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -159,79 +159,32 @@ def make_group(
         group_index: The id of the group.
         first_index: The id of its first sample; the others follow.
     """
-    metadata = {**prompt.metadata, **tags}
-    own_metadata = own_copy if _holds_containers(metadata) else dict.copy
-    new = _maker(sample_type, group_index=group_index)
-    shared = type(prompt.prompt) is str
+    text, label, metadata = prompt.prompt, prompt.label, {**prompt.metadata, **tags}
+    if _CONTAINERS.isdisjoint(map(type, (text, label, *metadata.values()))):
+        # Most rows are flat: then only the dictionary itself can change in place.
+        return [
+            sample_type(
+                group_index=group_index,
+                index=index,
+                prompt=text,
+                label=label,
+                metadata=metadata.copy(),
+            )
+            for index in range(first_index, first_index + size)
+        ]
     return [
-        new(
-            index=first_index + position,
-            prompt=prompt.prompt if shared else own_copy(prompt.prompt),
-            label=own_copy(prompt.label),
-            metadata=own_metadata(metadata),
+        sample_type(
+            group_index=group_index,
+            index=index,
+            prompt=own_copy(text),
+            label=own_copy(label),
+            metadata=own_copy(metadata),
         )
-        for position in range(size)
+        for index in range(first_index, first_index + size)
     ]
-
-
-def _maker(kind: Any, **shared: Any) -> Callable[..., Any]:
-    """What makes a ``kind`` with some values and those it is given."""
-    template = _template(kind)
-    if template is None:
-        return functools.partial(kind, **shared)
-    attributes = {**template.attributes, **shared}
-    fresh = template.fresh
-
-    def make(**values: Any) -> Any:
-        made = object.__new__(kind)
-        own = made.__dict__ = attributes.copy()
-        for name, factory in fresh:
-            own[name] = factory()
-        own.update(values)
-        return made
-
-    return make
-
-
-class _Template(NamedTuple):
-    """What the constructor of a plain data class gives each instance."""
-
-    attributes: dict[str, Any]
-    fresh: list[tuple[str, Callable[[], Any]]]
-    """Attributes with a value of their own in each instance, and what makes it."""
-
-
-@functools.cache
-def _template(kind: Any) -> _Template | None:
-    """Of a data class that does nothing but take in its fields; None of any other class.
-
-    Most of the cost of a group is its constructor's walk over some thirty fields; a copy of the
-    attributes of another instance is several times faster.
-    """
-    parameters = vars(kind).get("__dataclass_params__")
-    if parameters is None or not parameters.init:
-        return None
-    if any(hasattr(kind, name) for name in ("__post_init__", "__slots__")):
-        return None
-    if kind.__new__ is not object.__new__ or kind.__setattr__ is not object.__setattr__:
-        return None
-    made = {
-        field.name: field.default_factory
-        for field in dataclasses.fields(kind)
-        if field.default_factory is not dataclasses.MISSING
-    }
-    fresh = [
-        (name, _maker(factory) if dataclasses.is_dataclass(factory) else factory)
-        for name, factory in made.items()
-    ]
-    return _Template(dict(vars(kind())), fresh)
 
 
 _CONTAINERS = frozenset((dict, list, tuple))
-
-
-def _holds_containers(values: dict[str, Any]) -> bool:
-    return not _CONTAINERS.isdisjoint(map(type, values.values()))
 
 
 def own_copy(value: Any) -> Any:
