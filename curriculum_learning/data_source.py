@@ -103,6 +103,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._swallowed: Exception | None = None
         self._closed = False
         self._told: set[str] = set()
+        self._fresh = self.state_dict()
         _registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
@@ -400,14 +401,14 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if self.config.load is None and not resumes:
             return
         state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
-        if state is not None:
-            self.load_state_dict(state)
-            rollout_id = int(state["rollout_id"])
-            logger.info("the data source goes on at rollout step %d", self.rollout_step)
-        elif rollout_id is not None and resumes:
-            with self._lock:
+        with self._lock:
+            self.load_state_dict(self._fresh if state is None else state)
+            if state is not None:
+                rollout_id = int(state["rollout_id"])
+                logger.info("the data source goes on at rollout step %d", self.rollout_step)
+            elif rollout_id is not None and resumes:
                 self._clock.rollout_logged(rollout_id)
-        self._snapshots.resumed_after(-1 if rollout_id is None else rollout_id)
+            self._snapshots.resumed_after(-1 if rollout_id is None else rollout_id, self.state_dict)
 
     # The rest of slime's protocol
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from curriculum_learning.groups import NO_SOURCE, Served
@@ -19,6 +21,25 @@ from curriculum_learning.sample import (
     flatten,
     make_group,
 )
+
+_FEW = 8
+"""Groups; for so few nothing is gained."""
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection for some milliseconds.
+
+    Each of thousands of samples is a dozen objects that all stay. The collector would walk them
+    again and again while they are made, which takes as long as making them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class GroupMaker:
@@ -54,11 +75,12 @@ class GroupMaker:
         rows: dict[str, list[int]] = {}
         for _, served in groups:
             rows.setdefault(served.source, []).append(served.row)
-        prompts = {name: iter(self._prompts[name].read(at)) for name, at in rows.items()}
-        return [
-            self._make(group_index, served, next(prompts[served.source]))
-            for group_index, served in groups
-        ]
+        with _collector_paused() if len(groups) > _FEW else contextlib.nullcontext():
+            prompts = {name: iter(self._prompts[name].read(at)) for name, at in rows.items()}
+            return [
+                self._make(group_index, served, next(prompts[served.source]))
+                for group_index, served in groups
+            ]
 
     def tag_again(self, group: Group, served: Served) -> None:
         """Bring the tags of a group that is served again up to date, in place."""

@@ -86,7 +86,7 @@ class GroupLedger:
         self.counts["served"] -= 1
 
     def in_flight(self) -> Iterator[int]:
-        """The ids of the groups in flight, in the order in which they went out."""
+        """The ids of the groups in flight, those of earlier requests first."""
         return iter(self._in_flight)
 
     def is_in_flight(self, group_index: int) -> bool:

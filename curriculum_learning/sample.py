@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import marshal
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
@@ -159,29 +160,100 @@ def make_group(
         group_index: The id of the group.
         first_index: The id of its first sample; the others follow.
     """
-    text, label, metadata = prompt.prompt, prompt.label, {**prompt.metadata, **tags}
-    if _CONTAINERS.isdisjoint(map(type, (text, label, *metadata.values()))):
-        # Most rows are flat: then only the dictionary itself can change in place.
+    values = {"prompt": prompt.prompt, "label": prompt.label}
+    metadata = {**prompt.metadata, **tags}
+    if not _CONTAINERS.isdisjoint(map(type, values.values())):
         return [
             sample_type(
                 group_index=group_index,
                 index=index,
-                prompt=text,
-                label=label,
-                metadata=metadata.copy(),
+                metadata=own_copy(metadata),
+                **own_copy(values),
             )
             for index in range(first_index, first_index + size)
         ]
-    return [
-        sample_type(
-            group_index=group_index,
-            index=index,
-            prompt=own_copy(text),
-            label=own_copy(label),
-            metadata=own_copy(metadata),
-        )
-        for index in range(first_index, first_index + size)
-    ]
+    copies = _copies(metadata, size)
+    kind: Any = sample_type
+    template = _template(kind)
+    if template is None:
+        return [
+            sample_type(group_index=group_index, index=first_index + i, metadata=copy, **values)
+            for i, copy in enumerate(copies)
+        ]
+    shared = {**template.attributes, **values, "group_index": group_index}
+    group = []
+    for index, copy in enumerate(copies, first_index):
+        sample = _new(sample_type)
+        own = sample.__dict__ = shared.copy()
+        for name in template.lists:
+            own[name] = []
+        for name in template.dicts:
+            own[name] = {}
+        for name, kind, attributes in template.parts:
+            part = own[name] = _new(kind)
+            part.__dict__ = attributes.copy()
+        own["index"] = index
+        own["metadata"] = copy
+        group.append(sample)
+    return group
+
+
+def _is_data_class(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind)
+
+
+def _copies(metadata: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """As many dictionaries that share nothing that can change."""
+    if _CONTAINERS.isdisjoint(map(type, metadata.values())):
+        return [metadata.copy() for _ in range(count)]
+    try:
+        data = marshal.dumps(metadata)  # it gives exactly these types back, or refuses
+    except ValueError:
+        return [own_copy(metadata) for _ in range(count)]
+    return [marshal.loads(data) for _ in range(count)]
+
+
+_new = object.__new__
+
+
+class _Template(NamedTuple):
+    """What the constructor of a plain data class gives each instance."""
+
+    attributes: dict[str, Any]
+    lists: list[str]
+    """Attributes that are an empty list of its own in each instance."""
+    dicts: list[str]
+    parts: list[tuple[str, type[Any], dict[str, Any]]]
+    """Attributes that are an instance of another data class, with its attributes."""
+
+
+@functools.cache
+def _template(kind: Any) -> _Template | None:
+    """Of a data class that does nothing but take in its fields; None of any other class.
+
+    Most of the cost of a group is the constructor's walk over some thirty fields and its keyword
+    arguments; copying the attributes of another instance takes two thirds of the time.
+    """
+    parameters = vars(kind).get("__dataclass_params__")
+    if parameters is None or not parameters.init:
+        return None
+    if any(hasattr(kind, name) for name in ("__post_init__", "__slots__")):
+        return None
+    if kind.__new__ is not _new or kind.__setattr__ is not object.__setattr__:
+        return None
+    template = _Template(dict(vars(kind())), [], [], [])
+    for field in dataclasses.fields(kind):
+        factory: Any = field.default_factory
+        if factory is list:
+            template.lists.append(field.name)
+        elif factory is dict:
+            template.dicts.append(field.name)
+        elif factory is not dataclasses.MISSING:
+            part = _template(factory) if _is_data_class(factory) else None
+            if part is None or part.lists or part.dicts or part.parts:
+                return None
+            template.parts.append((field.name, factory, part.attributes))
+    return template
 
 
 _CONTAINERS = frozenset((dict, list, tuple))

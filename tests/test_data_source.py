@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import gc
 import random
 import sys
@@ -230,6 +231,14 @@ def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
                 setattr(self, name, value)
 
     prompt = Prompt("ab", "c", {"id": [1]})
+    chat = [{"role": "user", "content": "x"}]
+    (talk, _) = make_group(Sample, 2, Prompt(chat, [1], {}), {}, group_index=0, first_index=0)
+    assert talk == Sample(group_index=0, index=0, prompt=chat, label=None) or talk.label == [1]
+    assert talk.prompt is not chat
+    odd: dict[str, Any] = {"day": datetime.date(2026, 1, 1), "both": (1, [2]), "big": 2**70}
+    (dated,) = make_group(Sample, 1, Prompt("", "", odd), {}, group_index=0, first_index=0)
+    assert dated.metadata == odd
+    assert dated.metadata["both"][1] is not odd["both"][1]
     for kind in (Sample, Counted, Slotted):
         first, second = make_group(kind, 2, prompt, {"t": 1}, group_index=3, first_index=6)
         assert (first.group_index, first.index, second.index) == (3, 6, 7)

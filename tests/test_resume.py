@@ -246,9 +246,10 @@ def test_fresh_starts(tmp_path: Path) -> None:
     resumed = DataSource(args)
     resumed.load()
     assert resumed.get_samples(1)[0][0].group_index == 5
-    again = DataSource(args)
-    again.load(-1)
-    assert again.get_samples(1)[0][0].group_index == 0
+    for again in (DataSource(args), source):  # also one that has served already
+        again.load(-1)
+        assert again.get_samples(1)[0][0].group_index == 0
+        assert again.source_status()["math"]["epoch"] == 0
 
 
 def test_load_and_save_may_be_different_folders(tmp_path: Path) -> None:
@@ -491,6 +492,25 @@ def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
     assert resumed.rollout_step == 3
     assert as_data(resumed.get_samples(5)) == expected
     assert resumed.get_metadata() == {"logged": 3}
+
+
+def test_a_resumed_rollout_is_saved_as_it_was(tmp_path: Path) -> None:
+    """Saved again after a resume, a rollout keeps its state; an older one is an error."""
+    args = arguments(tmp_path, THREE)
+    source = DataSource(args)
+    for rollout_id in range(3):
+        source.observe(source.get_samples(2), rollout_id=rollout_id, fate="trained")
+        source.save(rollout_id)
+    expected = as_data(source.get_samples(5))
+    resumed = DataSource(args)
+    resumed.load(2)
+    resumed.get_samples(5)
+    resumed.save(2)
+    with pytest.raises(CheckpointError, match=r"rollout 0 ended too long ago"):
+        resumed.save(0)
+    again = DataSource(args)
+    again.load(2)
+    assert as_data(again.get_samples(5)) == expected
 
 
 def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> None:
