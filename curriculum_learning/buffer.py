@@ -45,7 +45,7 @@ class Buffers:
         self._ids: set[int] = set()
 
     def __len__(self) -> int:
-        return sum(map(len, self._buffers.values()))
+        return len(self._ids)
 
     def __contains__(self, group_index: int) -> bool:
         return group_index in self._ids
