@@ -1,6 +1,6 @@
 """State files: atomic, checksummed, versioned, and plain data only.
 
-A file is MAGIC, the format version, when it was written, a zstd stream of records, and at the end
+A file is MAGIC, the format version, when it was written, zstd frames of records, and at the end
 the BLAKE2b digest of all before it, so that a file cut short has none. A record is its length and
 its bytes: first the msgpack of the state, then one for each item of those top-level values that
 are lists of bytes. These can be large: they are not copied as a whole, and no step of writing them
@@ -32,6 +32,8 @@ _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = 32
 _LEVEL = 3
 _CHUNK = 1 << 20
+_PIECE = 1 << 22
+"""Bytes that are compressed at once."""
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -55,11 +57,9 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
                 file.write(data)
 
             put(MAGIC + _HEADER.pack(VERSION, time.time_ns()))
-            stream = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-            for record in (head, *(item for items in lists.values() for item in items)):
-                put(stream.compress(_LENGTH.pack(len(record))))
-                put(stream.compress(record))
-            put(stream.flush())
+            compressor = zstandard.ZstdCompressor(level=_LEVEL)
+            for piece in _pieces(head, *(item for items in lists.values() for item in items)):
+                put(compressor.compress(piece))
             file.write(digest.digest())
             file.flush()
             os.fsync(file.fileno())
@@ -134,8 +134,28 @@ def _is_list_of_bytes(value: object) -> bool:
     return isinstance(value, list) and set(map(type, value)) == {bytes}
 
 
+def _pieces(*records: bytes) -> Iterator[bytes]:
+    """The records with their lengths, many at a time.
+
+    What is done for each piece lets other threads run, and then waits for its turn again; done for
+    each record that would take longer than all the writing.
+    """
+    piece: list[bytes] = []
+    size = 0
+    for record in records:
+        piece += (_LENGTH.pack(len(record)), record)
+        size += len(record)
+        if size >= _PIECE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
+
+
 def _records(compressed: memoryview) -> Iterator[bytes]:
-    reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(compressed))
+    reader = zstandard.ZstdDecompressor().stream_reader(
+        io.BytesIO(compressed), read_across_frames=True
+    )
     while length := reader.read(_LENGTH.size):
         left = _LENGTH.unpack(length)[0]
         chunks = []

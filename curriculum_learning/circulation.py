@@ -10,7 +10,7 @@ from typing import Any
 from curriculum_learning.buffer import Buffers, Filter, Waiting
 from curriculum_learning.codec import CannotStoreError, decode_group, encode_group
 from curriculum_learning.group_maker import GroupMaker
-from curriculum_learning.groups import GroupLedger, Served
+from curriculum_learning.groups import GroupLedger, Served, listed
 from curriculum_learning.returned import ReturnCheck
 from curriculum_learning.sample import Group
 from curriculum_learning.settlement import Settlement
@@ -100,11 +100,15 @@ class Circulation:
 
     # Coming back
 
-    def give_back(self, samples: Any) -> None:
-        """Take groups in again; raises GroupError, and then nothing has been taken in."""
+    def give_back(self, samples: Any, encoded: Sequence[bytes | Exception]) -> None:
+        """Take groups in again, with what ``encode_groups`` gave for them.
+
+        Raises:
+            GroupError: One of them cannot be taken in; then none of them has been.
+        """
         names = self._names if self._tagged else None
         check = ReturnCheck(self._sample_type, self.ledger, self.buffers, names)
-        for returned in check.accept(samples):
+        for returned in check.accept(samples, encoded):
             self.ledger.give_back(returned.group_index)
             self.buffers.add(*returned)
 
@@ -187,7 +191,7 @@ class Circulation:
         new = copy.copy(self)
         new._start()
         new.ledger.load_state_dict(state["groups"])
-        in_flight = sorted(state["groups"]["in_flight"])
+        in_flight = sorted(listed(state["groups"]["in_flight"]))
         if not state["groups"]["accounting"] and in_flight:
             logger.warning(
                 "%d groups were in flight when the state was saved. They are not served again, "

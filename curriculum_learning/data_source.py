@@ -26,6 +26,7 @@ from curriculum_learning.mixture import Draw, Mixture
 from curriculum_learning.prompts import open_prompts
 from curriculum_learning.registry import Registry
 from curriculum_learning.resume import apply, compare, refuse, table
+from curriculum_learning.returned import encode_groups
 from curriculum_learning.sample import (
     Group,
     flatten,
@@ -167,8 +168,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             GroupError: A group was never served, is not in flight, has another length, mixes or
                 lacks source tags, or holds what a checkpoint cannot.
         """
+        encoded = encode_groups(samples)
         with self._serving():
-            self._groups.give_back(samples)
+            self._groups.give_back(samples, encoded)
             self._snapshots.changed()
 
     # Feedback

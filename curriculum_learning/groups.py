@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
@@ -180,15 +181,15 @@ class GroupLedger:
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data; without the partial groups."""
+        """Plain data; without the partial groups. ``listed`` reads the groups that went out."""
         return {
             "next_group": self.next_group,
             "next_index": self.next_index,
             "size": self.size,
             "accounting": self.accounting,
             "counts": dict(self.counts),
-            "presumed": self._listed(self._presumed),
-            "in_flight": self._listed(self._in_flight),
+            "presumed": self._packed(self._presumed),
+            "in_flight": self._packed(self._in_flight),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,16 +197,16 @@ class GroupLedger:
         self.next_group, self.next_index = state["next_group"], state["next_index"]
         self.accounting = state["accounting"] or self.accounting
         self.counts = dict(state["counts"])
-        self._presumed = {g: self._pack(Served(*served)) for g, *served in state["presumed"]}
+        self._presumed = {g: self._pack(Served(*out)) for g, *out in listed(state["presumed"])}
         self._in_flight, self._partial = {}, {}
 
-    def _listed(self, entries: Mapping[int, bytes]) -> list[list[Any]]:
-        """Each group's id and the fields of ``Served``."""
-        unpacked = _ENTRY.iter_unpack(b"".join(entries.values()))
-        return [
-            [group_index, self._sources[number], *rest]
-            for group_index, (number, *rest) in zip(entries, unpacked, strict=True)
-        ]
+    def _packed(self, entries: Mapping[int, bytes]) -> dict[str, Any]:
+        """See ``listed``; made quickly, since the engine waits meanwhile."""
+        return {
+            "sources": list(self._sources),
+            "ids": array("q", entries).tobytes(),
+            "served": b"".join(entries.values()),
+        }
 
     def _pack(self, served: Served) -> bytes:
         number = self._numbers.get(served.source)
@@ -217,6 +218,31 @@ class GroupLedger:
     def _unpack(self, entry: bytes) -> Served:
         number, *rest = _ENTRY.unpack(entry)
         return Served(self._sources[number], *rest)
+
+
+def listed(packed: Mapping[str, Any]) -> list[list[Any]]:
+    """The groups in a state that went out: the id of each and the fields of ``Served``."""
+    try:
+        entries = list(_ENTRY.iter_unpack(packed["served"]))
+    except struct.error as error:
+        raise ValueError(f"the groups that went out are not whole: {error}") from None
+    ids = array("q", packed["ids"])
+    return [
+        [group_index, packed["sources"][number], *rest]
+        for group_index, (number, *rest) in zip(ids, entries, strict=True)
+    ]
+
+
+def packed(groups: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """What ``listed`` gives ``groups`` of."""
+    groups = list(groups)
+    sources = list(dict.fromkeys(source for _, source, *_ in groups))
+    numbers = {source: number for number, source in enumerate(sources)}
+    return {
+        "sources": sources,
+        "ids": array("q", (group_index for group_index, *_ in groups)).tobytes(),
+        "served": b"".join(_ENTRY.pack(numbers[source], *rest) for _, source, *rest in groups),
+    }
 
 
 def _step(entry: bytes) -> int:

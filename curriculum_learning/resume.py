@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import CheckpointError
+from curriculum_learning.groups import listed, packed
 
 Fingerprint = Mapping[str, Any]
 """What tells whether the rows of a source are the same: plain data, compared entry by entry."""
@@ -181,11 +182,12 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
     """
     names = {old: new for new, old in fit.kept.items()}
     groups = dict(state["groups"])
+    before = listed(groups["in_flight"])
     waiting, in_flight, presumed = (
         [[entry[0], names[entry[1]], *entry[2:]] for entry in entries if entry[1] in names]
-        for entries in (state["waiting"], groups["in_flight"], groups["presumed"])
+        for entries in (state["waiting"], before, listed(groups["presumed"]))
     )
-    gone = len(state["waiting"]) + len(groups["in_flight"]) - len(waiting) - len(in_flight)
+    gone = len(state["waiting"]) + len(before) - len(waiting) - len(in_flight)
     groups["counts"] = {**groups["counts"], "dropped": groups["counts"]["dropped"] + gone}
     generated = dict(zip(state["generated"], state["generated_data"], strict=True))
     if fit.resized:
@@ -200,7 +202,7 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         **state,
         "identity": now,
         "mixture": {**state["mixture"], "sources": _positions(state, fit, now)},
-        "groups": {**groups, "in_flight": in_flight, "presumed": presumed},
+        "groups": {**groups, "in_flight": packed(in_flight), "presumed": packed(presumed)},
         "waiting": waiting,
         "generated": list(generated),
         "generated_data": list(generated.values()),
@@ -242,7 +244,7 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
         place = positions.get(name)
         kept = "generated anew" if fit.resized else "kept"
         again = kept if before["groups"]["accounting"] else "not served again"
-        outs = ((before["waiting"], kept), (before["groups"]["in_flight"], again))
+        outs = ((before["waiting"], kept), (listed(before["groups"]["in_flight"]), again))
         counts = [(sum(entry[1] == old_name for entry in out), fate) for out, fate in outs]
         lines.append(
             (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.buffer import Buffers
-from curriculum_learning.codec import CannotStoreError, encode_group
+from curriculum_learning.codec import encode_group
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
 from curriculum_learning.sample import (
@@ -52,8 +52,8 @@ class ReturnCheck:
         self._buffers = buffers
         self._sources = sources
 
-    def accept(self, samples: Any) -> list[Returned]:
-        """The groups, identified and encoded.
+    def accept(self, samples: Any, encoded: Sequence[bytes | Exception]) -> list[Returned]:
+        """The groups, identified; ``encoded`` is what ``encode_groups`` gave for them.
 
         Raises:
             GroupError: One of them cannot be taken in; the message names it.
@@ -76,12 +76,11 @@ class ReturnCheck:
                     "group_index", group_index, source,
                 )  # fmt: skip
             self._check_indices(leaves, served, what)
-            try:
-                data = encode_group(group)
-            except CannotStoreError as error:
+            data = encoded[number]
+            if isinstance(data, Exception):
                 raise _error(
-                    f"{what} of source '{source}': {error}", "group_index", group_index, source
-                ) from None
+                    f"{what} of source '{source}': {data}", "group_index", group_index, source
+                )
             accepted[group_index] = Returned(group_index, served, group, data)
         return list(accepted.values())
 
@@ -140,6 +139,23 @@ class ReturnCheck:
             f"{sorted(map(str, found))}; it was served with {min(expected)} to {max(expected)}",
             "index", sorted(map(str, found)), served.source,
         )  # fmt: skip
+
+
+def encode_groups(samples: Any) -> list[bytes | Exception]:
+    """Each group as bytes, or why it cannot be; what is no list of groups gives none.
+
+    Apart from the check, because it takes long and needs nothing that others might change.
+    """
+    if not isinstance(samples, (list, tuple)):
+        return []
+    return [_encoded(group) for group in samples]
+
+
+def _encoded(group: Any) -> bytes | Exception:
+    try:
+        return encode_group(group)
+    except Exception as error:  # the check says what is wrong with something that is no group
+        return error
 
 
 def _group_index(leaves: list[Any], what: str) -> int:

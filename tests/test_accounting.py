@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from curriculum_learning import CheckpointError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.groups import listed
 from tests.harness import Group, arguments, interrupt, row_of
 
 NAMES = ("math", "code", "chat")
@@ -209,11 +210,11 @@ class Books(RuleBasedStateMachine):
         account, state = self.account, self.source.state_dict()
         groups = state["groups"]
         assert +Counter(groups["counts"]) == +account.counts
-        for listed, entries in (
-            (sorted(groups["in_flight"]), dict(sorted(account.in_flight.items()))),
+        for found, entries in (
+            (sorted(listed(groups["in_flight"])), dict(sorted(account.in_flight.items()))),
             (state["waiting"], account.waiting),
         ):
-            assert listed == [
+            assert found == [
                 [group_index, entry.source, 2 * group_index, entry.row, entry.epoch, entry.step]
                 for group_index, entry in entries.items()
             ]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from curriculum_learning import ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.groups import listed
 from curriculum_learning.sample import Prompt, Sample, make_group
 from tests.engine import SynchronousEngine
 from tests.harness import (
@@ -638,7 +639,7 @@ def test_observe_takes_flat_and_grouped_samples(tmp_path: Path) -> None:
     assert {key: state["counts"][key] for key in ("served", "trained", "dropped")} == {
         "served": 6, "trained": 2, "dropped": 1,
     }  # fmt: skip
-    assert [entry[0] for entry in state["in_flight"]] == [3, 4, 5]
+    assert [entry[0] for entry in listed(state["in_flight"])] == [3, 4, 5]
     with pytest.raises(ConfigurationError, match="'lost'"):
         source.observe(out[4], fate="lost")  # type: ignore[arg-type]  # that is the test
 
@@ -650,7 +651,7 @@ def test_unheard_of_groups_do_not_pile_up(tmp_path: Path) -> None:
     for rollout_id in range(30):
         out.append(source.get_samples(5))
         source.observe(out[-1][:4], rollout_id=rollout_id, fate="trained")
-    assert len(source.state_dict()["groups"]["in_flight"]) <= 10
+    assert len(listed(source.state_dict()["groups"]["in_flight"])) <= 10
     source.add_samples([out[2][4]])
     assert source.get_samples(1) == [out[2][4]]
     source.observe(out[1][4], fate="trained")
@@ -678,7 +679,7 @@ def test_groups_given_up_are_remembered_up_to_a_limit(
     source.observe([], rollout_id=4, fate="trained")
     source.get_samples(1)
     state = source.state_dict()["groups"]
-    assert [entry[0] for entry in state["presumed"]] == [3, 4, 5]
+    assert [entry[0] for entry in listed(state["presumed"])] == [3, 4, 5]
     assert state["counts"]["presumed"] == 6
     source.observe(groups[4], fate="trained")
     source.add_samples([groups[5]])

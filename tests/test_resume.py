@@ -21,6 +21,7 @@ from curriculum_learning import (
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.checkpoint import read_state
 from curriculum_learning.custom_log import custom_rollout_log_function
+from curriculum_learning.groups import listed
 from curriculum_learning.mixture import Mixture
 from curriculum_learning.source import Source
 from curriculum_learning.state_files import saved_rollouts
@@ -363,7 +364,12 @@ def test_states_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         fresh.load(0)
     changes: list[dict[str, Any]] = [
-        {"mixture": {}}, {"waiting": [1]}, {"groups": 1}, {"clock": {}},
+        {"mixture": {}}, {"waiting": [1]}, {"groups": 1}, {"clock": {}}, {"generated": [3]},
+        *(
+            {"groups": {**state["groups"], "in_flight": {**out, **change}}}
+            for out in [state["groups"]["in_flight"]]
+            for change in ({"served": b"x"}, {"ids": b"x"}, {"ids": b""}, {"sources": []})
+        ),
         {"identity": {**state["identity"], "sources": None}}, {"identity": None},
     ]  # fmt: skip
     for broken in ({}, *({**state, **change} for change in changes)):
@@ -444,7 +450,7 @@ def test_states_saved_while_threads_draw_are_consistent(tmp_path: Path) -> None:
         assert groups["next_group"] == drawn
         assert groups["next_index"] == 2 * drawn
         waiting = {entry[0] for entry in state["waiting"]}
-        in_flight = {entry[0] for entry in groups["in_flight"]}
+        in_flight = {entry[0] for entry in listed(groups["in_flight"])}
         assert not waiting & in_flight
         assert groups["counts"]["trained"] + len(waiting) + len(in_flight) == drawn
         served = resumed.get_samples(len(waiting | in_flight) + 1)
@@ -539,7 +545,7 @@ def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> Non
         with pytest.raises(ConfigurationError, match="rollout_id"):
             fresh.save(bad)  # type: ignore[arg-type]  # that is the test
     state = source.state_dict()["groups"]
-    assert [entry[0] for entry in state["in_flight"]] == [0, 1]
+    assert [entry[0] for entry in listed(state["in_flight"])] == [0, 1]
 
 
 def test_resuming_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

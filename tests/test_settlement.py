@@ -9,6 +9,7 @@ import pytest
 from curriculum_learning import ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import process_all_samples
+from curriculum_learning.groups import listed
 from curriculum_learning.sample import Sample
 from tests.engine import SynchronousEngine
 from tests.harness import Group, arguments, data_source, row_of
@@ -26,7 +27,7 @@ HOOKS = {
 
 def in_flight(source: DataSource) -> list[int]:
     """The ids of the groups in flight."""
-    return [entry[0] for entry in source.state_dict()["groups"]["in_flight"]]
+    return [entry[0] for entry in listed(source.state_dict()["groups"]["in_flight"])]
 
 
 @pytest.mark.parametrize("partial", [True, False])

@@ -16,6 +16,7 @@ from typing import Any
 
 from curriculum_learning import CheckpointError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.groups import listed
 from tests.engine import FullyAsynchronousEngine, SynchronousEngine
 from tests.harness import Group, arguments, row_of
 
@@ -148,7 +149,7 @@ def _number(path: Path) -> int:
 def problems(model: Model, state: dict[str, Any], settings: Settings) -> list[str]:
     """What is not as it must be when a run goes on with a model and a state."""
     found = []
-    entries = [*state["waiting"], *state["groups"]["in_flight"]]
+    entries = [*state["waiting"], *listed(state["groups"]["in_flight"])]
     out = Counter((source, epoch, row) for _, source, _, row, epoch, _ in entries)
     trained, fated = model.rows("trained"), model.rows()
     found += [f"trained twice: {row}" for row, count in trained.items() if count > 1]
