@@ -365,13 +365,12 @@ def test_states_that_are_none(tmp_path: Path) -> None:
         fresh.load(0)
     changes: list[dict[str, Any]] = [
         {"mixture": {}}, {"waiting": [1]}, {"groups": 1}, {"clock": {}}, {"generated": [3]},
-        *(
-            {"groups": {**state["groups"], "in_flight": {**out, **change}}}
-            for out in [state["groups"]["in_flight"]]
-            for change in ({"served": b"x"}, {"ids": b"x"}, {"ids": b""}, {"sources": []})
-        ),
         {"identity": {**state["identity"], "sources": None}}, {"identity": None},
     ]  # fmt: skip
+    damaged: list[dict[str, Any]] = [{"served": b"x"}, {"ids": b"x"}, {"ids": b""}, {"sources": []}]
+    for damage in damaged:
+        out = {**state["groups"]["in_flight"], **damage}
+        changes.append({"groups": {**state["groups"], "in_flight": out}})
     for broken in ({}, *({**state, **change} for change in changes)):
         with pytest.raises(CheckpointError):
             fresh.load_state_dict(broken)
