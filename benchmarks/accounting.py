@@ -44,7 +44,7 @@ VOCABULARY = 150_000
 TENTH = RETURNED // 10
 """Groups that ``torch.load`` reads: ``weights_only`` takes a minute for all of them."""
 
-WAITING = 500
+WAITING = 2_000
 """Groups that wait when an engine asks for some while the state is saved."""
 UNDISTURBED = 3.0
 """Seconds in which only the engine runs."""

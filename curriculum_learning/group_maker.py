@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from curriculum_learning.groups import NO_SOURCE, Served
@@ -21,25 +19,6 @@ from curriculum_learning.sample import (
     flatten,
     make_group,
 )
-
-_FEW = 8
-"""Groups; for so few nothing is gained."""
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No garbage collection for some milliseconds.
-
-    Each of thousands of samples is a dozen objects that all stay. The collector would walk them
-    again and again while they are made, which takes as long as making them.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class GroupMaker:
@@ -73,14 +52,22 @@ class GroupMaker:
         if not self._prompts:
             return [self._make_empty(group_index, served) for group_index, served in groups]
         rows: dict[str, list[int]] = {}
+        shares: dict[tuple[str, int], float] = {}
         for _, served in groups:
             rows.setdefault(served.source, []).append(served.row)
-        with _collector_paused() if len(groups) > _FEW else contextlib.nullcontext():
-            prompts = {name: iter(self._prompts[name].read(at)) for name, at in rows.items()}
-            return [
-                self._make(group_index, served, next(prompts[served.source]))
-                for group_index, served in groups
-            ]
+            at = (served.source, served.step)
+            if at not in shares:
+                shares[at] = self._share(*at)
+        prompts = {name: iter(self._prompts[name].read(of)) for name, of in rows.items()}
+        return [
+            self._make(
+                group_index,
+                served,
+                next(prompts[served.source]),
+                shares[served.source, served.step],
+            )
+            for group_index, served in groups
+        ]
 
     def tag_again(self, group: Group, served: Served) -> None:
         """Bring the tags of a group that is served again up to date, in place."""
@@ -99,11 +86,11 @@ class GroupMaker:
             sample.metadata[SOURCE_KEY] = sample.metadata[SOURCE_NAME_KEY] = source
         return True
 
-    def _make(self, group_index: int, served: Served, prompt: Prompt) -> Group:
+    def _make(self, group_index: int, served: Served, prompt: Prompt, share: float) -> Group:
         tags = {
             SOURCE_KEY: served.source,
             SOURCE_NAME_KEY: served.source,
-            WEIGHT_KEY: self._share(served.source, served.step),
+            WEIGHT_KEY: share,
             STEP_KEY: served.step,
             ROW_KEY: served.row,
             EPOCH_KEY: served.epoch,

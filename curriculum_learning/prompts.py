@@ -6,7 +6,6 @@ Every row is checked once, at the start, so that a bad one does not stop a run d
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from curriculum_learning.cache import Cache
 from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.errors import ConfigurationError, DataError
-from curriculum_learning.prompt_file import open_rows
+from curriculum_learning.prompt_file import file_of, open_rows
 from curriculum_learning.row_check import check_rows
 from curriculum_learning.rows import Record, Rows
 from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
 
-logger = logging.getLogger(__name__)
+_OWN = frozenset(TAGS)
 
 
 class Prompts:
@@ -45,6 +44,7 @@ class Prompts:
     ) -> None:
         self.config = config
         self._tokenizer = tokenizer
+        self._is_json = file_of(config.path).endswith(".jsonl")
         self._rows: Rows = open_rows(config.path, config.name, cache)
         try:
             self._kept = check_rows(
@@ -127,7 +127,7 @@ class Prompts:
             metadata["tools"] = tools = _tools(tools, error)
         if config.apply_chat_template:
             prompt = self._render(prompt, tools, row)
-        return Prompt(prompt, label, metadata)
+        return Prompt(prompt, label, metadata, self._is_json)
 
     def _render(self, prompt: Any, tools: Any, row: int) -> str:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -168,9 +168,9 @@ def _with_original(metadata: dict[str, Any]) -> dict[str, Any]:
     A row that names its source keeps that name there; where a row has several different values
     under our names, all are kept, by name.
     """
-    own = {key: metadata[key] for key in TAGS if key in metadata}
-    if not own:
+    if _OWN.isdisjoint(metadata):
         return metadata
+    own = {key: metadata[key] for key in TAGS if key in metadata}
     values = list(own.values())
     single = set(own) <= {SOURCE_KEY, SOURCE_NAME_KEY} and all(v == values[0] for v in values)
     rest = {key: value for key, value in metadata.items() if key not in own}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import marshal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
+
+import msgspec
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Prompt(NamedTuple):
     """Text, or a list of chat messages."""
     label: Any
     metadata: dict[str, Any]
+    is_json: bool = False
+    """The metadata is of the types that JSON has."""
 
 
 @dataclasses.dataclass
@@ -172,7 +175,7 @@ def make_group(
             )
             for index in range(first_index, first_index + size)
         ]
-    copies = _copies(metadata, size)
+    copies = _copies(metadata, size, prompt.is_json)
     kind: Any = sample_type
     template = _template(kind)
     if template is None:
@@ -189,30 +192,28 @@ def make_group(
             own[name] = []
         for name in template.dicts:
             own[name] = {}
-        for name, kind, attributes in template.parts:
-            part = own[name] = _new(kind)
-            part.__dict__ = attributes.copy()
+        for name, factory in template.others:
+            own[name] = factory()
         own["index"] = index
         own["metadata"] = copy
         group.append(sample)
     return group
 
 
-def _is_data_class(kind: Any) -> bool:
-    return dataclasses.is_dataclass(kind)
-
-
-def _copies(metadata: dict[str, Any], count: int) -> list[dict[str, Any]]:
+def _copies(metadata: dict[str, Any], count: int, is_json: bool) -> list[dict[str, Any]]:
     """As many dictionaries that share nothing that can change."""
     if _CONTAINERS.isdisjoint(map(type, metadata.values())):
         return [metadata.copy() for _ in range(count)]
-    try:
-        data = marshal.dumps(metadata)  # it gives exactly these types back, or refuses
-    except ValueError:
+    if not is_json:
         return [own_copy(metadata) for _ in range(count)]
-    return [marshal.loads(data) for _ in range(count)]
+    try:
+        data = msgspec.msgpack.encode(metadata)
+    except OverflowError:  # a whole number of more than 64 bits
+        return [own_copy(metadata) for _ in range(count)]
+    return [_decode(data) for _ in range(count)]
 
 
+_decode = msgspec.msgpack.Decoder().decode
 _new = object.__new__
 
 
@@ -223,8 +224,8 @@ class _Template(NamedTuple):
     lists: list[str]
     """Attributes that are an empty list of its own in each instance."""
     dicts: list[str]
-    parts: list[tuple[str, type[Any], dict[str, Any]]]
-    """Attributes that are an instance of another data class, with its attributes."""
+    others: list[tuple[str, Callable[[], Any]]]
+    """Attributes that something else makes for each instance."""
 
 
 @functools.cache
@@ -249,10 +250,7 @@ def _template(kind: Any) -> _Template | None:
         elif factory is dict:
             template.dicts.append(field.name)
         elif factory is not dataclasses.MISSING:
-            part = _template(factory) if _is_data_class(factory) else None
-            if part is None or part.lists or part.dicts or part.parts:
-                return None
-            template.parts.append((field.name, factory, part.attributes))
+            template.others.append((field.name, factory))
     return template
 
 

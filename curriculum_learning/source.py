@@ -113,7 +113,7 @@ class Source:
         """Where the next row is looked for."""
         return Position(self._epoch, self._offset, self._epoch_rows)
 
-    def seek(self, position: Position) -> None:
+    def seek(self, position: tuple[int, int, int]) -> None:
         """Go to a position."""
         self._epoch, self._offset, self._epoch_rows = position
         key = epoch_key(self._seed, self._order_name, self._epoch) if self._shuffle else None
@@ -122,7 +122,7 @@ class Source:
 
     def take(self, step: int = 0) -> Taken:
         """Take the next open row and move on behind it."""
-        before = self.position
+        before = (self._epoch, self._offset, self._epoch_rows)
         if self.curriculum is not None:
             open_rows = self.curriculum.open_rows(step)
             if open_rows != self._open:
@@ -138,7 +138,7 @@ class Source:
             self._start_next_epoch()
         return row, epoch, before
 
-    def put_back(self, before: Position) -> None:
+    def put_back(self, before: tuple[int, int, int]) -> None:
         """See ``RowSource``."""
         self.seek(before)
 
@@ -258,7 +258,7 @@ class FocusedSource:
         place, epoch, before = self._intervals[number].take()
         return int(self._rows[number][place]), epoch, (number, before, self._units)
 
-    def put_back(self, before: tuple[int, Position, list[int]]) -> None:
+    def put_back(self, before: tuple[int, tuple[int, int, int], list[int]]) -> None:
         """See ``RowSource``."""
         number, place, units = before
         self._intervals[number].put_back(place)

@@ -240,6 +240,11 @@ def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
     (dated,) = make_group(Sample, 1, Prompt("", "", odd), {}, group_index=0, first_index=0)
     assert dated.metadata == odd
     assert dated.metadata["both"][1] is not odd["both"][1]
+    for number in (2**70, 1):
+        plain = Prompt("", "", {"tests": [{"n": number, "x": [float("inf"), None]}]}, is_json=True)
+        first, second = make_group(Sample, 2, plain, {"t": 1}, group_index=0, first_index=0)
+        assert first.metadata == second.metadata == {**plain.metadata, "t": 1}
+        assert first.metadata["tests"][0] is not second.metadata["tests"][0]
     for kind in (Sample, Counted, Slotted):
         first, second = make_group(kind, 2, prompt, {"t": 1}, group_index=3, first_index=6)
         assert (first.group_index, first.index, second.index) == (3, 6, 7)
