@@ -11,6 +11,7 @@ from slime.utils.eval_config import build_eval_dataset_configs
 from slime.utils.types import Sample
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.groups import listed
 from tests.with_slime.engine import (
     BOUND_FOR_VARYING,
     CONSTANT,
@@ -250,7 +251,7 @@ def test_with_both_hooks_no_group_is_left_unaccounted(tmp_path: Path, partial: b
         for rollout_id in range(8):
             run.generate(rollout_id)
             groups = run.manager.data_source.state_dict()["groups"]
-            assert groups["in_flight"] == []
+            assert listed(groups["in_flight"]) == []
     counts = groups["counts"]
     assert counts["trained"] == 8 * args.rollout_batch_size
     assert counts["dropped"] > 0
