@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -22,6 +23,7 @@ _FORMAT = 1
 _SAMPLES = 64
 _SAMPLE_SIZE = 4096
 
+Value = TypeVar("Value")
 Key = dict[str, object]
 """All that an entry depends on, as plain data."""
 
@@ -37,8 +39,12 @@ class Cache:
         self._folder = folder
         self._told = False
 
-    def entry(self, key: Key, write: Callable[[Path], None]) -> Path | None:
-        """The folder of an entry, written by ``write`` if it is not there yet.
+    def get(
+        self, key: Key, write: Callable[[Path], None], read: Callable[[Path], Value]
+    ) -> Value | None:
+        """What ``read`` gives of the folder of an entry, written by ``write`` if it is not there.
+
+        An entry that cannot be read is written again.
 
         Returns:
             None if it cannot be kept: without a cache, or on a full or read-only disk. The log
@@ -49,7 +55,11 @@ class Cache:
         name = hashlib.blake2b(orjson.dumps([_FORMAT, key]), digest_size=16).hexdigest()
         path = self._folder / name
         if path.is_dir():
-            return path
+            try:
+                return read(path)
+            except Exception as error:
+                logger.warning("the cache entry %s is damaged and made again: %s", path, error)
+                shutil.rmtree(path, ignore_errors=True)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             # Two processes may be at it: each writes its own, and the first to finish counts.
@@ -64,7 +74,7 @@ class Cache:
             if not path.is_dir():
                 self._tell(error)
                 return None
-        return path
+        return read(path)
 
     def _tell(self, error: OSError) -> None:
         if not self._told:

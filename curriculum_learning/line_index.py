@@ -36,17 +36,16 @@ def line_index(path: str, cache: Cache) -> LineIndex:
     key = file_key(path)
     if int(str(key["bytes"])) < _SMALL:
         return _look_through(path)
-    made: list[LineIndex] = []
 
     def write(folder: Path) -> None:
         index = _look_through(path)
-        made.append(index)
         np.save(folder / "starts.npy", index.starts)
         (folder / "facts.json").write_bytes(orjson.dumps([index.size, index.digest]))
 
-    folder = cache.entry({"what": "lines", **key}, write)
-    if made or folder is None:
-        return made[0] if made else _look_through(path)
+    return cache.get({"what": "lines", **key}, write, _read) or _look_through(path)
+
+
+def _read(folder: Path) -> LineIndex:
     size, digest = orjson.loads((folder / "facts.json").read_bytes())
     starts = np.load(folder / "starts.npy", mmap_mode="r")
     return LineIndex(np.asarray(starts), size, digest)  # numpy's memmap class is slow to index

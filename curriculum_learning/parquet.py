@@ -45,16 +45,13 @@ class ParquetRows:
                 value=path,
             ) from None
         try:
-            folder = None
+            kept = None
             if os.path.getsize(path) >= _SMALL:
-                folder = cache.entry({"what": "arrow", **file_key(path)}, self._convert)
-            if folder is None:
-                batches = pyarrow.parquet.read_table(path).combine_chunks().to_batches()
-                digest = _digest(path)
-            else:
-                mapped = pyarrow.memory_map(str(folder / "rows.arrow"))
-                batches = pyarrow.ipc.open_file(mapped).read_all().to_batches()
-                (digest,) = orjson.loads((folder / "facts.json").read_bytes())
+                kept = cache.get({"what": "arrow", **file_key(path)}, self._convert, _mapped)
+            if kept is None:
+                table = pyarrow.parquet.read_table(path)
+                kept = table.combine_chunks().to_batches(), _digest(path)
+            batches, digest = kept
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(
                 f"source '{source}': {path} is not a readable parquet file: {error}",
@@ -109,6 +106,15 @@ class ParquetRows:
     def close(self) -> None:
         """See ``Rows``."""
         self._batches = []
+
+
+def _mapped(folder: Path) -> tuple[list[Any], str]:
+    """The batches of a converted file, and the hash of the original."""
+    import pyarrow
+
+    file = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / "rows.arrow")))
+    (digest,) = orjson.loads((folder / "facts.json").read_bytes())
+    return file.read_all().to_batches(), digest
 
 
 def _digest(path: str) -> str:

@@ -57,12 +57,9 @@ def check_rows(
         DataError: A row cannot be used.
         ConfigurationError: None is within the limit.
     """
-    made: list[tuple[_Found, NDArray[np.int64]]] = []
 
     def look() -> tuple[_Found, NDArray[np.int64]]:
-        if not made:
-            made.append(_look(rows, config, tokenizer, read))
-        return made[0]
+        return _look(rows, config, tokenizer, read)
 
     def write(folder: Path) -> None:
         found, kept = look()
@@ -70,14 +67,16 @@ def check_rows(
         (folder / "found.json").write_bytes(msgspec.json.encode(found))
 
     key = _key(rows, config, tokenizer) if len(rows) > _SMALL else None
-    folder = None if key is None else cache.entry(key, write)
-    if made or folder is None:
-        found, kept = look()
-    else:
-        found = msgspec.json.decode((folder / "found.json").read_bytes(), type=_Found)
-        kept = np.load(folder / "kept.npy", mmap_mode="r") if found.left_out else np.array([])
+    found, kept = (None if key is None else cache.get(key, write, _read)) or look()
     _tell(found, len(kept), len(rows), config)
     return kept if found.left_out else None
+
+
+def _read(folder: Path) -> tuple[_Found, NDArray[np.int64]]:
+    found = msgspec.json.decode((folder / "found.json").read_bytes(), type=_Found)
+    # What is empty cannot be mapped.
+    kept = np.load(folder / "kept.npy", mmap_mode="r") if found.left_out else np.array([])
+    return found, kept
 
 
 def _key(rows: Rows, config: SourceConfig, tokenizer: Any) -> Key | None:

@@ -125,7 +125,9 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path, monkeypatch: pytest.
     assert len(list((tmp_path / "home" / "curriculum_learning").iterdir())) == 2
 
 
-def test_an_unfinished_or_lost_entry_is_made_again(tmp_path: Path, looks: list[str]) -> None:
+def test_an_unfinished_or_lost_entry_is_made_again(
+    tmp_path: Path, looks: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """What a killed process left behind is no entry, and entries may be removed at any time."""
     path = large_file(tmp_path)
     folder = tmp_path / "cache"
@@ -135,12 +137,20 @@ def test_an_unfinished_or_lost_entry_is_made_again(tmp_path: Path, looks: list[s
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache.entry({"what": "x"}, killed)
+        cache.get({"what": "x"}, killed, lambda folder: folder)
     assert list(folder.iterdir()) == []
     Prompts(source_config(path), cache=cache)
     shutil.rmtree(folder)
     Prompts(source_config(path), cache=cache)
     assert looks == ["_look_through", "_look"] * 2
+    for file in folder.glob("*/*.npy"):
+        file.write_bytes(file.read_bytes()[:100])
+    for file in folder.glob("*/*.json"):
+        file.write_bytes(b"{")
+    with caplog.at_level(logging.WARNING):
+        assert len(Prompts(source_config(path), cache=cache)) == ROWS
+    assert caplog.text.count("is damaged and made again") == 2
+    assert looks == ["_look_through", "_look"] * 3
 
 
 def as_parquet(path: Path) -> Path:
