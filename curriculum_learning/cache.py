@@ -66,6 +66,9 @@ class Cache:
             unfinished = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self._folder))
             try:
                 write(unfinished)
+                for file in unfinished.iterdir():
+                    _sync(file)
+                unfinished.chmod(0o755)  # a cache can be shared
                 with contextlib.suppress(FileExistsError):
                     os.rename(unfinished, path)
             finally:
@@ -74,9 +77,13 @@ class Cache:
             if not path.is_dir():
                 self._tell(error)
                 return None
-        return read(path)
+        try:
+            return read(path)
+        except Exception as error:  # another user's, or somebody has just removed it
+            self._tell(error)
+            return None
 
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, error: Exception) -> None:
         if not self._told:
             self._told = True
             logger.warning(
@@ -84,6 +91,15 @@ class Cache:
                 "files is held in memory and lost at the end; set data_source_cache to another one",
                 self._folder, error,
             )  # fmt: skip
+
+
+def _sync(path: Path) -> None:
+    """Have a file on the disk before its name is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_key(path: str) -> Key:
@@ -96,7 +112,7 @@ def file_key(path: str) -> Key:
             offset = last * number // (_SAMPLES - 1)
             digest.update(os.pread(file.fileno(), _SAMPLE_SIZE, offset))
     return {
-        "path": os.path.realpath(path),
+        "path": os.fsencode(os.path.realpath(path)).decode("utf-8", "backslashreplace"),
         "bytes": status.st_size,
         "time": status.st_mtime_ns,
         "sample": digest.hexdigest(),

@@ -131,16 +131,22 @@ class Circulation:
         """What was trained has been told: decide on the other groups of the rollout."""
         self._logs = True
         outcome = self._settlement.settle(self.ledger.is_in_flight)
-        self.ledger.settle(outcome.dropped, "dropped")
+        dropped, surplus = outcome.dropped, outcome.surplus
         if self._surplus == "drop":
-            self.ledger.settle(outcome.surplus, "dropped")
-        else:
-            self.ledger.settle_waiting(len(outcome.surplus), "surplus")
-            keep = self._surplus == "keep"
-            for group_index, group in outcome.surplus.items():
-                self._serve_again(group_index, self._encoded(group_index, group) if keep else None)
-        for group_index in outcome.discarded:
-            self._serve_again(group_index, self.ledger.partial(group_index))
+            dropped, surplus = [*dropped, *surplus], {}
+        data = dict.fromkeys(surplus)
+        if self._surplus == "keep":
+            data = {index: self._encoded(index, group) for index, group in surplus.items()}
+        data |= {index: self.ledger.partial(index) for index in outcome.discarded}
+        # First all that can fail.
+        out = [(i, served, data[i]) for i in data if (served := self.ledger.served(i)) is not None]
+        again = self._made_again(out)
+        self._settlement.forget()
+        self.ledger.settle(dropped, "dropped")
+        self.ledger.settle_waiting(len(surplus), "surplus")
+        for group in again:
+            self.ledger.give_back(group[0])
+            self.buffers.add(*group)
 
     def _encoded(self, group_index: int, group: Group) -> bytes | None:
         try:
@@ -148,13 +154,6 @@ class Circulation:
         except CannotStoreError as error:
             logger.warning("group %d is generated again: %s", group_index, error)
             return None
-
-    def _serve_again(self, group_index: int, data: bytes | None) -> None:
-        """Put a group in flight into its buffer: as it was encoded, or None for afresh."""
-        served = self.ledger.served(group_index)
-        assert served is not None
-        self.ledger.give_back(group_index)
-        self.buffers.add(*self._made_again([(group_index, served, data)])[0])
 
     def _made_again(self, out: Sequence[tuple[int, Served, bytes | None]]) -> list[_Out]:
         """Groups that were out: as they were encoded, or from their rows."""

@@ -201,8 +201,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             rollout_id = int(rollout_id)
         with self._lock:
             self._snapshots.begin_rollout(self.state_dict, but=rollout_id)
-            ids = {getattr(sample, "group_index", None) for sample in flatten(samples)}
-            groups = {group_index for group_index in ids if isinstance(group_index, int)}
+            ids: set[Any] = {getattr(sample, "group_index", None) for sample in flatten(samples)}
+            groups = {int(group_index) for group_index in ids if _is_whole(group_index)}
             if fate != "finished":
                 self._groups.settle(groups, fate)
                 self._snapshots.changed()
@@ -399,6 +399,14 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if self._closed:
             raise ConfigurationError("the data source is closed")
         self._snapshots.finish_writing()  # so that it can be found
+        if rollout_id is not None and rollout_id != -1:
+            if not _is_whole(rollout_id):
+                raise ConfigurationError(
+                    f"load: rollout_id is {rollout_id!r}; it must be a whole number >= -1, or None",
+                    key="rollout_id",
+                    value=rollout_id,
+                )
+            rollout_id = int(rollout_id)
         resumes = rollout_id is not None and rollout_id >= 0
         if self.config.load is None and not resumes:
             return
@@ -406,11 +414,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         with self._lock:
             self.load_state_dict(self._fresh if state is None else state)
             if state is not None:
-                rollout_id = int(state["rollout_id"])
+                rollout_id = state["rollout_id"]
                 logger.info("the data source goes on at rollout step %d", self.rollout_step)
             elif rollout_id is not None and resumes:
                 self._clock.rollout_logged(rollout_id)
-            self._snapshots.resumed_after(-1 if rollout_id is None else rollout_id, self.state_dict)
+            if rollout_id is not None:
+                self._snapshots.resumed_after(rollout_id)
 
     # The rest of slime's protocol
 

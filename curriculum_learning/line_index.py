@@ -48,6 +48,8 @@ def line_index(path: str, cache: Cache) -> LineIndex:
 def _read(folder: Path) -> LineIndex:
     size, digest = orjson.loads((folder / "facts.json").read_bytes())
     starts = np.load(folder / "starts.npy", mmap_mode="r")
+    if starts[-1] != size:
+        raise ValueError("its last offset is not the end of the file")
     return LineIndex(np.asarray(starts), size, digest)  # numpy's memmap class is slow to index
 
 

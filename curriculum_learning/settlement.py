@@ -47,7 +47,10 @@ class Settlement:
         return finished
 
     def settle(self, is_in_flight: Callable[[int], bool]) -> Outcome:
-        """The rollout is over, and what was trained or given back is not in flight any more."""
+        """The rollout is over, and what was trained or given back is not in flight any more.
+
+        It decides the same again until ``forget`` is called.
+        """
         outcome = Outcome([], {}, [])
         for group_index in filter(is_in_flight, sorted(self._in_flight)):
             group = self._finished.get(group_index)
@@ -57,5 +60,4 @@ class Settlement:
                 outcome.dropped.append(group_index)
             else:
                 outcome.surplus[group_index] = group
-        self.forget()
         return outcome

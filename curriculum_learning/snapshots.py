@@ -81,11 +81,8 @@ class Snapshots:
         if self._autosave is not None:
             self._autosave.close()
 
-    def resumed_after(self, rollout_id: int, take: Take) -> None:
+    def resumed_after(self, rollout_id: int) -> None:
         """The run goes on after ``rollout_id``; files of later rollouts are another run's."""
-        self.forget()
-        if rollout_id >= 0:
-            self._ended[rollout_id] = take()
         if self._autosave is not None:
             self._autosave.forget_later(rollout_id)
 

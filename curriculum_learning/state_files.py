@@ -31,7 +31,7 @@ def _rollouts(folder: Path, name: str) -> list[int]:
     before, after = name.split("{}")
     names = [path.name for path in (folder / "rollout").glob(name.format("*"))]
     ids = [name.removeprefix(before).removesuffix(after) for name in names]
-    return sorted(int(number) for number in ids if number.isdigit())
+    return sorted(int(number) for number in ids if number.isdecimal())
 
 
 def _path(folder: Path, rollout_id: int, name: str) -> Path:
@@ -76,7 +76,14 @@ def find_state(
             )  # fmt: skip
         else:
             logger.info("resuming from %s", path)
-        return read_state(path)
+        state = read_state(path)
+        if not isinstance(state.get("rollout_id"), int):
+            raise CheckpointError(
+                f"{path} does not say of which rollout it is: it was not saved by a data source",
+                key="load",
+                value=str(path),
+            )
+        return state
     if rollout_id is None or rollout_id < 0:
         return None
     problem = f"there is no data source state for rollout {rollout_id}, which is being resumed: "

@@ -403,8 +403,6 @@ class Reports(Books):
             for forgotten in {*there}.difference(self.rollouts()):
                 self.has_no_state(forgotten)
         self.ended, self.logged, self.changed = {}, None, False
-        if rollout_id is not None:
-            self.ended[rollout_id] = copy.deepcopy(self.account)
         self.request(count, 1)
 
     @rule(data=st.data())

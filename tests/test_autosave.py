@@ -60,6 +60,13 @@ def test_without_a_number_only_saved_states_count(tmp_path: Path) -> None:
     resumed = DataSource(args)
     resumed.load()
     assert resumed.rollout_step == 2
+    never_saved = arguments(tmp_path, SIZES, save=str(tmp_path / "never"))
+    run(never_saved, range(2)).close()
+    fresh = DataSource(never_saved)
+    fresh.load()
+    assert fresh.rollout_step == 0
+    fresh.load(1)  # still there
+    assert fresh.rollout_step == 2
 
 
 def test_it_can_be_turned_off(tmp_path: Path) -> None:

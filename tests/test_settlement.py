@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from curriculum_learning import ConfigurationError
+from curriculum_learning import ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import process_all_samples
 from curriculum_learning.groups import listed
@@ -82,6 +82,31 @@ def test_what_becomes_of_surplus(tmp_path: Path, surplus: str, status: str | Non
         assert [sample.index for sample in following] == [4, 5]
         assert following[0].status.value == status
         assert (following[0].reward is None) == (status == "pending")
+
+
+def test_a_row_that_cannot_be_read_loses_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a group cannot be made again at a log, all stay in flight, and the log can be repeated."""
+    args = arguments(tmp_path, SIZES, **HOOKS, surplus="again")
+    source = DataSource(args)
+    groups = source.get_samples(4)
+    for sample in (sample for group in groups for sample in group):
+        sample.reward = 1.0
+    process_all_samples(args, groups[:3], source.get_samples)
+
+    def unreadable(*_: object) -> Any:
+        raise DataError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curriculum_learning.prompts.Prompts.read", unreadable)
+        with pytest.raises(DataError):
+            source.observe(groups[:2], rollout_id=0, fate="trained")
+    assert in_flight(source) == [2, 3]
+    source.observe(groups[:2], rollout_id=0, fate="trained")
+    assert in_flight(source) == []
+    assert [group[0].group_index for group in source.get_samples(3)] == [2, 3, 4]
+    assert source.rollout_step == 1
 
 
 def test_what_cannot_be_stored_is_generated_again(
