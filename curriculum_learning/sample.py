@@ -192,6 +192,9 @@ def make_group(
             own[name] = []
         for name in template.dicts:
             own[name] = {}
+        for name, kind, attributes in template.records:
+            record = own[name] = _new(kind)
+            record.__dict__ = attributes.copy()
         for name, factory in template.others:
             own[name] = factory()
         own["index"] = index
@@ -224,6 +227,8 @@ class _Template(NamedTuple):
     lists: list[str]
     """Attributes that are an empty list of its own in each instance."""
     dicts: list[str]
+    records: list[tuple[str, Any, dict[str, Any]]]
+    """Attributes that are a plain data class themselves, of values that cannot be changed."""
     others: list[tuple[str, Callable[[], Any]]]
     """Attributes that something else makes for each instance."""
 
@@ -242,13 +247,15 @@ def _template(kind: Any) -> _Template | None:
         return None
     if kind.__new__ is not _new or kind.__setattr__ is not object.__setattr__:
         return None
-    template = _Template(dict(vars(kind())), [], [], [])
+    template = _Template(vars(kind()), [], [], [], [])
     for field in dataclasses.fields(kind):
         factory: Any = field.default_factory
         if factory is list:
             template.lists.append(field.name)
         elif factory is dict:
             template.dicts.append(field.name)
+        elif isinstance(factory, type) and (inner := _template(factory)) and not any(inner[1:]):
+            template.records.append((field.name, factory, inner.attributes))
         elif factory is not dataclasses.MISSING:
             template.others.append((field.name, factory))
     return template
