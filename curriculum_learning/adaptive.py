@@ -119,9 +119,14 @@ class AdaptiveWeights:
         """Plain data."""
         return {"emas": self.emas, "in_force": self._in_force, "version": self.version}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave."""
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Go to the state that ``state_dict`` gave; None is the start.
+
+        A source that it does not know starts without a reward.
+        """
+        if state is None:
+            state = {"emas": {}, "in_force": None, "version": self.version + 1}
         for name, ema in self._emas.items():
-            ema.value = state["emas"][name]
+            ema.value = state["emas"].get(name)
         self._in_force = None if state["in_force"] is None else dict(state["in_force"])
         self.version = state["version"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from curriculum_learning.errors import GroupError
-from curriculum_learning.groups import Served
+from curriculum_learning.groups import Partial, Served
 from curriculum_learning.sample import Group
 
 Filter = Callable[[list[Group], int], list[Group]]
@@ -23,8 +23,13 @@ class Waiting(NamedTuple):
     group_index: int
     served: Served
     group: Group
-    data: bytes | None
-    """The group, encoded when it came back; None if it is to be generated from the start."""
+    partial: Partial | None
+    """What the group was when it came back; None if it is to be generated from the start."""
+
+    @property
+    def begun(self) -> int | None:
+        """The rollout step at which its first token was generated; None if it has none."""
+        return None if self.partial is None else self.partial.begun
 
 
 class Buffers:
@@ -55,13 +60,26 @@ class Buffers:
         by_source = itertools.chain.from_iterable(self._buffers.values())
         return iter(sorted(by_source, key=lambda waiting: waiting.arrival))
 
-    def length(self, name: str) -> int:
-        """Groups waiting in the buffer of source ``name``."""
-        return len(self._buffers[name])
+    def of(self, name: str) -> Collection[Waiting]:
+        """The groups that wait in the buffer of source ``name``."""
+        return self._buffers[name]
 
-    def add(self, group_index: int, served: Served, group: Group, data: bytes | None) -> None:
+    def begun_before(self, step: int) -> list[Waiting]:
+        """The groups whose first token was generated before rollout step ``step``."""
+        by_source = itertools.chain.from_iterable(self._buffers.values())
+        return [w for w in by_source if w.begun is not None and w.begun < step]
+
+    def renew(self, groups: Mapping[int, Group]) -> None:
+        """Let other groups, not begun yet, wait in the places of those of these ids."""
+        for buffer in self._buffers.values():
+            for place, waiting in enumerate(buffer):
+                if waiting.group_index in groups:
+                    group = groups[waiting.group_index]
+                    buffer[place] = waiting._replace(group=group, partial=None)
+
+    def add(self, group_index: int, served: Served, group: Group, partial: Partial | None) -> None:
         """Put a group at the end of its source's buffer."""
-        waiting = Waiting(next(self._arrivals), group_index, served, group, data)
+        waiting = Waiting(next(self._arrivals), group_index, served, group, partial)
         self._buffers[served.source].append(waiting)
         self._ids.add(group_index)
 

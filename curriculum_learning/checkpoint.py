@@ -25,7 +25,7 @@ from curriculum_learning.codec import decode, encode
 from curriculum_learning.errors import CheckpointError
 
 MAGIC = b"\x93curriculum\n"
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<IQ")
 """Format version; nanoseconds since 1970."""
 _LENGTH = struct.Struct("<Q")

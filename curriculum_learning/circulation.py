@@ -10,15 +10,15 @@ from typing import Any
 from curriculum_learning.buffer import Buffers, Filter, Waiting
 from curriculum_learning.codec import CannotStoreError, decode_group, encode_group
 from curriculum_learning.group_maker import GroupMaker
-from curriculum_learning.groups import GroupLedger, Served, listed
+from curriculum_learning.groups import GroupLedger, Partial, Served, listed
 from curriculum_learning.returned import ReturnCheck
-from curriculum_learning.sample import Group
+from curriculum_learning.sample import Group, flatten
 from curriculum_learning.settlement import Settlement
 
 logger = logging.getLogger(__name__)
 
-_Out = tuple[int, Served, Group, bytes | None]
-"""A group that was out: its id, how it went out, and what it is now, encoded if it has begun."""
+_Out = tuple[int, Served, Group, Partial | None]
+"""A group that was out: its id, how it went out, and what it is now, also as it came back."""
 
 
 class Circulation:
@@ -36,6 +36,9 @@ class Circulation:
         choose: A user's buffer filter, or None.
         refuses: The engine's filter of finished groups, or None.
         surplus: What becomes of finished groups without room: ``keep``, ``again`` or ``drop``.
+        max_staleness: In rollouts; None is any age. The age of a group is the step less the one
+            at which the first of its tokens was generated.
+        on_stale: What becomes of older groups: ``reset`` generates them anew, or ``drop``.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Circulation:
         choose: Filter | None,
         refuses: Callable[[Group], bool] | None,
         surplus: str,
+        max_staleness: int | None,
+        on_stale: str,
     ) -> None:
         self._names = list(names)
         self._maker = maker
@@ -59,8 +64,10 @@ class Circulation:
         self._choose = choose
         self._refuses = refuses
         self._surplus = surplus
+        self.max_staleness = max_staleness
+        self._on_stale = on_stale
         self._size = size
-        self._logs = accounting
+        self.logs = accounting
         """Rollouts are logged; so a log will tell what was trained."""
         self._start()
 
@@ -78,6 +85,7 @@ class Circulation:
 
         If ``rest`` or the buffer filter raises, nothing has gone out.
         """
+        self._end_stale(step)
         taken, dropped = self.buffers.take(room)
         try:
             others = rest(room - len(taken))
@@ -86,12 +94,29 @@ class Circulation:
             raise
         for waiting in taken:
             self._go_out(waiting, step)
-        self.ledger.settle_waiting(len(dropped), "dropped")
+        self.ledger.settle_waiting([waiting.served.source for waiting in dropped], "dropped")
         return [*(waiting.group for waiting in taken), *others]
+
+    def _end_stale(self, step: int) -> None:
+        """No group waits any more that was begun too long before ``step``."""
+        if self.max_staleness is None:
+            return
+        stale = self.buffers.begun_before(step - self.max_staleness)
+        if not stale:
+            return
+        sources = [waiting.served.source for waiting in stale]
+        if self._on_stale == "drop":
+            self.buffers.remove([waiting.group_index for waiting in stale])
+            self.ledger.settle_waiting(sources, "stale")
+            return
+        fresh = self._maker.make([(waiting.group_index, waiting.served) for waiting in stale])
+        ids = (waiting.group_index for waiting in stale)
+        self.buffers.renew(dict(zip(ids, fresh, strict=True)))
+        self.ledger.counts["reset"].update(sources)
 
     def _go_out(self, waiting: Waiting, step: int) -> None:
         served = waiting.served._replace(step=step)
-        self.ledger.serve(waiting.group_index, served, waiting.data)
+        self.ledger.serve(waiting.group_index, served, waiting.partial)
         self._maker.tag_again(waiting.group, served)
 
     def make(self, opened: Sequence[tuple[int, Served]]) -> list[Group]:
@@ -108,14 +133,24 @@ class Circulation:
         """
         names = self._names if self._tagged else None
         check = ReturnCheck(self._sample_type, self.ledger, self.buffers, names)
-        for returned in check.accept(samples, encoded):
-            self.ledger.give_back(returned.group_index)
-            self.buffers.add(*returned)
+        for group_index, served, group, data in check.accept(samples, encoded):
+            partial = self._partial(group_index, served, group, data)
+            self.ledger.give_back(group_index, served.source)
+            self.buffers.add(group_index, served, group, partial)
+
+    def _partial(self, group_index: int, served: Served, group: Group, data: bytes) -> Partial:
+        """A group as it is now; its first token is of when it went out, or of before that."""
+        if not any(sample.response_length or sample.response for sample in flatten(group)):
+            return Partial(data, None)
+        before = self.ledger.partial(group_index)
+        begun = None if before is None else before.begun
+        return Partial(data, served.step if begun is None else begun)
 
     def settle(self, group_indices: Collection[int], fate: str) -> None:
         """The engine has told what became of groups; they are not served again."""
         self.ledger.settle(group_indices, fate)
-        self.ledger.settle_waiting(len(self.buffers.remove(group_indices)), fate)
+        waiting = self.buffers.remove(group_indices)
+        self.ledger.settle_waiting([ended.served.source for ended in waiting], fate)
 
     def finished(self, groups: list[Group]) -> None:
         """The engine shows all groups that it finished in a rollout, before the log of it."""
@@ -124,46 +159,53 @@ class Circulation:
 
     def begin_rollout(self) -> None:
         """A rollout is over. Where no log tells what it trained, what it finished is settled."""
-        if not self._logs and (finished := self._settlement.forget()):
+        if not self.logs and (finished := self._settlement.forget()):
             self.ledger.settle(finished, "finished")
 
     def rollout_logged(self) -> None:
         """What was trained has been told: decide on the other groups of the rollout."""
-        self._logs = True
+        self.logs = True
         outcome = self._settlement.settle(self.ledger.is_in_flight)
         dropped, surplus = outcome.dropped, outcome.surplus
         if self._surplus == "drop":
             dropped, surplus = [*dropped, *surplus], {}
-        data = dict.fromkeys(surplus)
-        if self._surplus == "keep":
-            data = {index: self._encoded(index, group) for index, group in surplus.items()}
-        data |= {index: self.ledger.partial(index) for index in outcome.discarded}
         # First all that can fail.
-        out = [(i, served, data[i]) for i in data if (served := self.ledger.served(i)) is not None]
+        out: list[tuple[int, Served, Partial | None]] = []
+        for group_index in (*surplus, *outcome.discarded):
+            served = self.ledger.served(group_index)
+            if served is None:
+                continue
+            partial = self.ledger.partial(group_index)
+            if group_index in surplus:
+                kept = self._surplus == "keep"
+                partial = self._kept(group_index, served, surplus[group_index]) if kept else None
+            out.append((group_index, served, partial))
         again = self._made_again(out)
         self._settlement.forget()
         self.ledger.settle(dropped, "dropped")
-        self.ledger.settle_waiting(len(surplus), "surplus")
-        for group in again:
-            self.ledger.give_back(group[0])
-            self.buffers.add(*group)
+        without_room = [served.source for group_index, served, _ in out if group_index in surplus]
+        self.ledger.settle_waiting(without_room, "surplus")
+        for group_index, served, group, partial in again:
+            self.ledger.give_back(group_index, served.source)
+            self.buffers.add(group_index, served, group, partial)
 
-    def _encoded(self, group_index: int, group: Group) -> bytes | None:
+    def _kept(self, group_index: int, served: Served, group: Group) -> Partial | None:
         try:
-            return encode_group(group)
+            return self._partial(group_index, served, group, encode_group(group))
         except CannotStoreError as error:
             logger.warning("group %d is generated again: %s", group_index, error)
             return None
 
-    def _made_again(self, out: Sequence[tuple[int, Served, bytes | None]]) -> list[_Out]:
-        """Groups that were out: as they were encoded, or from their rows."""
-        fresh = iter(self._maker.make([(index, served) for index, served, data in out if not data]))
+    def _made_again(self, out: Sequence[tuple[int, Served, Partial | None]]) -> list[_Out]:
+        """Groups that were out: as they came back, or from their rows."""
+        unbegun = [(group_index, served) for group_index, served, partial in out if not partial]
+        fresh = iter(self._maker.make(unbegun))
         again: list[_Out] = []
-        for group_index, served, data in out:
-            group = decode_group(data, self._sample_type) if data else next(fresh)
-            if data and self._maker.name_source(group, served.source):  # it was renamed
-                data = encode_group(group)
-            again.append((group_index, served, group, data))
+        for group_index, served, partial in out:
+            group = decode_group(partial.data, self._sample_type) if partial else next(fresh)
+            if partial and self._maker.name_source(group, served.source):  # it was renamed
+                partial = partial._replace(data=encode_group(group))
+            again.append((group_index, served, group, partial))
         return again
 
     # State
@@ -172,13 +214,14 @@ class Circulation:
         """Plain data; groups that have begun are encoded, all others are made of their rows."""
         self.begin_rollout()
         waiting = list(self.buffers)
-        generated = {w.group_index: w.data for w in waiting if w.data is not None}
+        generated = {w.group_index: w.partial for w in waiting if w.partial is not None}
         generated |= self.ledger.partials()
         return {
             "groups": self.ledger.state_dict(),
             "waiting": [[w.group_index, *w.served] for w in waiting],
             "generated": list(generated),
-            "generated_data": list(generated.values()),
+            "generated_begun": [partial.begun for partial in generated.values()],
+            "generated_data": [partial.data for partial in generated.values()],
         }
 
     def restored(self, state: Mapping[str, Any]) -> Circulation:
@@ -202,9 +245,10 @@ class Circulation:
             in_flight = []
         elif in_flight:
             logger.info("%d groups were in flight and will be served again", len(in_flight))
-        data = dict(zip(state["generated"], state["generated_data"], strict=True))
+        partials = map(Partial, state["generated_data"], state["generated_begun"])
+        generated = dict(zip(state["generated"], partials, strict=True))
         entries = [*in_flight, *state["waiting"]]
-        out = [(index, Served(*served), data.get(index)) for index, *served in entries]
+        out = [(index, Served(*served), generated.get(index)) for index, *served in entries]
         for again in new._made_again(out):
             new.buffers.add(*again)
         return new

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curriculum_learning.configured_curriculum import (
+    KINDS,
+    AdaptiveConfig,
+    RewardConfig,
+    TimeConfig,
+    read_keys,
+)
 from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.prompt_file import file_of
@@ -22,17 +30,25 @@ from curriculum_learning.weight_scheduler import Schedule, normalise, parse_weig
 STEPS_CHECKED = 1000
 """How many steps of a schedule are tried at the start when ``num_rollout`` is not known."""
 
+CAPS_KEY = "data_source_reward_caps"
+_CURRICULA_KEY = "data_source_curricula"
+_ADAPTIVE_KEY = "data_source_adaptive"
+
 _OUR_KEYS = (
+    _ADAPTIVE_KEY,
     "data_source_cache",
+    _CURRICULA_KEY,
     "data_source_path",
     "data_source_weights",
     "data_source_metrics_callback",
+    CAPS_KEY,
     "prompt_data",
     "prompt_data_source_names",
 )
 _OUR_PREFIXES = ("data_source_", "prompt_data_")
 
 LOG_FUNCTION = "curriculum_learning.custom_log.custom_rollout_log_function"
+ALL_SAMPLES_FUNCTION = "curriculum_learning.custom_log.process_all_samples"
 
 BufferFilter = Callable[[Any, Any, list[Any], int], list[Any]]
 
@@ -53,6 +69,11 @@ class SourceConfig:
     apply_chat_template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_prompt_len: int | None = None
     """In tokens."""
+    reward_cap: Schedule | None = None
+    """Groups of a larger mean reward are dropped by the reward cap filter."""
+    curriculum: TimeConfig | RewardConfig | None = None
+    complexity_key: str = "complexity_score"
+    """The entry of the metadata, or the column, that a curriculum goes by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +113,18 @@ class Config:
     """Our log function is configured, so it will be told which groups were trained."""
     max_in_flight_rollouts: int
     """A group of which nothing was heard for more rollouts is no longer waited for."""
+    mixture_target: str
+    """What is to have the configured shares: the groups ``served`` or those ``trained``."""
+    max_oversampling: float
+    """No source is served more than so many times its share to replace lost groups."""
+    max_staleness: int | None
+    """Rollouts since the first token of a group that waits; None is any number."""
+    on_stale: str
+    """What becomes of older groups: ``reset`` or ``drop``."""
+    adaptive: AdaptiveConfig | None
+    """How the weights follow the rewards; None: they do not."""
+    reward_key: str | None
+    """The entry that counts where rewards are mappings."""
 
 
 def read_config(args: Any) -> Config:
@@ -110,7 +143,15 @@ def read_config(args: Any) -> Config:
     if reader.flag("rollout_global_dataset", True):
         sources = _read_sources(reader)
     surplus = "keep" if reader.flag("partial_rollout", False) else "again"
-    varying = _check_schedules(sources, reader.whole_number("num_rollout", None, least=0))
+    accounting = reader.get("custom_rollout_log_function_path", None) == LOG_FUNCTION
+    all_samples = reader.get("rollout_all_samples_process_path", None)
+    target = "trained" if accounting and all_samples == ALL_SAMPLES_FUNCTION else "served"
+    adaptive = _read_adaptive(reader)
+    steps = reader.whole_number("num_rollout", None, least=0)
+    varying = _check_schedules(sources, adaptive, steps)
+    reward_key = reader.get("reward_key", None)
+    if reward_key is not None and not isinstance(reward_key, str):
+        raise reader.error("reward_key", "must be the name of an entry of the rewards")
     return Config(
         sources=sources,
         seed=reader.whole_number("rollout_seed", 42) or 0,
@@ -131,12 +172,79 @@ def read_config(args: Any) -> Config:
         surplus=reader.choice("surplus", "keep", "again", "drop", default=surplus),
         # Loaded only where it will be asked: importing a filter can be expensive.
         dynamic_filter=reader.function("dynamic_sampling_filter_path")
-        if reader.get("rollout_all_samples_process_path", None) is not None
+        if all_samples is not None
         else None,
         weights_vary=varying,
-        accounting=reader.get("custom_rollout_log_function_path", None) == LOG_FUNCTION,
+        accounting=accounting,
         max_in_flight_rollouts=reader.whole_number("max_in_flight_rollouts", 8, least=1) or 8,
+        mixture_target=reader.choice("mixture_target", "served", "trained", default=target),
+        max_oversampling=_read_oversampling(reader),
+        max_staleness=reader.whole_number("max_staleness", None, least=0),
+        on_stale=reader.choice("on_stale", "reset", "drop"),
+        adaptive=adaptive,
+        reward_key=reward_key,
     )
+
+
+def _read_oversampling(reader: _Reader) -> float:
+    value = reader.get("max_oversampling", 4)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 1 <= value < math.inf:
+        raise reader.error("max_oversampling", "must be a finite number >= 1")
+    return float(value)
+
+
+def _read_adaptive(reader: _Reader) -> AdaptiveConfig | None:
+    value = reader.get(_ADAPTIVE_KEY, None)
+    if value is None or value is False:
+        return None
+    if value is True:
+        value = {}
+    if not isinstance(value, Mapping):
+        keys = ", ".join(field.name for field in dataclasses.fields(AdaptiveConfig))
+        raise reader.error(_ADAPTIVE_KEY, f"must be true, false, or a mapping with any of {keys}")
+    return read_keys(AdaptiveConfig, value, _ADAPTIVE_KEY)
+
+
+def _read_caps(reader: _Reader, names: list[str]) -> list[Schedule | None]:
+    values = reader.per_source(names)(CAPS_KEY, None)
+    return [
+        None if value is None else parse_weight(value, name, key=CAPS_KEY, noun="cap")
+        for name, value in zip(names, values, strict=True)
+    ]
+
+
+def _read_curricula(
+    reader: _Reader, names: list[str]
+) -> list[tuple[TimeConfig | RewardConfig | None, str]]:
+    """The curriculum of each source, and the key of its complexity scores."""
+    curricula: list[tuple[TimeConfig | RewardConfig | None, str]] = []
+    for name, value in zip(names, reader.per_source(names)(_CURRICULA_KEY, None), strict=True):
+        where = f"{_CURRICULA_KEY} of source '{name}'"
+        if value is None:
+            curricula.append((None, ""))
+            continue
+        keys = dict(value) if isinstance(value, Mapping) else {}
+        kind = keys.pop("type", None)
+        if kind not in KINDS:
+            raise ConfigurationError(
+                f"{where} is {value!r}; it must be null, or a mapping with type: time or "
+                f"type: reward and the keys of that curriculum",
+                source=name,
+                key=_CURRICULA_KEY,
+                value=value,
+            )
+        complexity_key = keys.pop("complexity_key", "complexity_score")
+        if not isinstance(complexity_key, str) or not complexity_key:
+            raise ConfigurationError(
+                f"{where}: complexity_key is {complexity_key!r}; it must name an entry of the "
+                f"metadata or a column",
+                source=name,
+                key=_CURRICULA_KEY,
+                value=complexity_key,
+            )
+        curricula.append((read_keys(KINDS[kind], keys, where), complexity_key))
+    return curricula
 
 
 def _read_sources(reader: _Reader) -> tuple[SourceConfig, ...]:
@@ -167,6 +275,8 @@ def _read_sources(reader: _Reader) -> tuple[SourceConfig, ...]:
     tools = per_source("tool_key", "tools", str, None)
     templates = per_source("apply_chat_template", False, bool)
     weights = _read_weights(reader, names)
+    caps = _read_caps(reader, names)
+    curricula = _read_curricula(reader, names)
     return tuple(
         SourceConfig(
             name=name,
@@ -179,6 +289,9 @@ def _read_sources(reader: _Reader) -> tuple[SourceConfig, ...]:
             apply_chat_template=templates[i],
             apply_chat_template_kwargs=dict(template_kwargs),
             max_prompt_len=limit,
+            reward_cap=caps[i],
+            curriculum=curricula[i][0],
+            complexity_key=curricula[i][1],
         )
         for i, name in enumerate(names)
     )
@@ -260,7 +373,9 @@ def _read_weights(reader: _Reader, names: list[str]) -> list[Schedule]:
     return [parse_weight(weight, name) for weight, name in zip(weights, names, strict=True)]
 
 
-def _check_schedules(sources: Sequence[SourceConfig], num_rollout: int | None) -> bool:
+def _check_schedules(
+    sources: Sequence[SourceConfig], adaptive: AdaptiveConfig | None, num_rollout: int | None
+) -> bool:
     """Try every schedule at every step of the run: mistakes show before an engine starts.
 
     Returns:
@@ -270,10 +385,17 @@ def _check_schedules(sources: Sequence[SourceConfig], num_rollout: int | None) -
     if not weights:
         return False
     first = normalise(weights_at(weights, 0))
-    vary = False
+    adapts = None if adaptive is None else adaptive.adaptive(list(weights))
+    vary = adapts is not None
     # The step after the last one counts too: asynchronous engines draw ahead.
     for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):
-        vary = normalise(weights_at(weights, step)) != first or vary
+        at_step = weights_at(weights, step)
+        vary = normalise(at_step) != first or vary
+        if adapts is not None:
+            adapts.check(at_step, f"{WEIGHTS_KEY} at step {step}")
+        for source in sources:
+            if source.reward_cap is not None:
+                source.reward_cap(step)
     return vary
 
 
@@ -358,7 +480,10 @@ class _Reader:
         return Path(value).absolute()
 
     def per_source(self, names: list[str]) -> Callable[..., list[Any]]:
-        """A reader of keys that hold one value, or a list with one value per source."""
+        """A reader of keys that hold one value, or a list with one value per source.
+
+        It takes values of the given kinds; of any, where none is given.
+        """
 
         def read(key: str, default: Any, *kinds: type | None) -> list[Any]:
             value = self.get(key, default)
@@ -374,7 +499,7 @@ class _Reader:
                 values = [value] * len(names)
             types = tuple(type(None) if kind is None else kind for kind in kinds)
             for name, item in zip(names, values, strict=True):
-                if not isinstance(item, types):
+                if types and not isinstance(item, types):
                     raise ConfigurationError(
                         f"{key} of source '{name}' is {item!r}; expected "
                         f"{' or '.join('null' if k is None else k.__name__ for k in kinds)}",

@@ -35,8 +35,8 @@ class Curriculum(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave."""
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Go to the state that ``state_dict`` gave; None is the start."""
 
 
 def complexity_rank(scores: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -93,7 +93,7 @@ class TimeCurriculum:
         """Nothing: the step says it all."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Nothing to load."""
 
 
@@ -184,8 +184,10 @@ class RewardCurriculum:
             "ema": self.ema.value,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """See ``Curriculum``."""
+        if state is None:
+            state = {"level": 0, "batches_at_level": 0, "ema": None}
         if state["level"] not in range(len(self.counts)):
             raise ValueError(f"there is no level {state['level']}")
         self.level, self._batches_at_level = state["level"], state["batches_at_level"]

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from curriculum_learning import sampler_log
 from curriculum_learning.columns import read_scores
-from curriculum_learning.curriculum import RewardCurriculum, TimeCurriculum
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.mixture import Changes
 from curriculum_learning.multi_source_sampler import MultiSourceSampler, array_hash
 from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
 from curriculum_learning.sampler_log import Lines
-from curriculum_learning.source import FocusedSource, RowSource, Source
+from curriculum_learning.source import RowSource
 
 
 class _ComplexitySampler(MultiSourceSampler):
@@ -52,16 +51,8 @@ class TimeCurriculumSampler(_ComplexitySampler):
     config: TimeSamplerConfig
 
     def _make_complex_source(self, name: str, scores: NDArray[np.float64]) -> RowSource:
-        config = self.config
-        self._curriculum = TimeCurriculum(
-            scores,
-            config.initial_complexity_percentile,
-            config.final_complexity_percentile,
-            config.complexity_warmup_steps,
-        )
-        return Source(
-            name, len(scores), seed=config.seed, shuffle=True, curriculum=self._curriculum
-        )
+        self._curriculum = self.config.curriculum(scores)
+        return self.config.source(name, self._curriculum, seed=self.config.seed, shuffle=True)
 
     def get_stats(self) -> dict[str, float]:
         """See ``MultiSourceSampler``; adds the open percentile."""
@@ -83,28 +74,9 @@ class RewardCurriculumSampler(_ComplexitySampler):
     config: RewardSamplerConfig
 
     def _make_complex_source(self, name: str, scores: NDArray[np.float64]) -> RowSource:
-        config = self.config
         self._scores = np.sort(scores)
-        curriculum = self._curriculum = RewardCurriculum(
-            scores,
-            config.initial_complexity_percentile,
-            config.final_complexity_percentile,
-            num_intervals=config.num_intervals,
-            threshold=config.reward_threshold,
-            alpha=config.reward_alpha,
-            min_batches=config.min_batches_per_level,
-            check_frequency=config.check_frequency,
-        )
-        if not config.focus_new_intervals:
-            return Source(name, len(scores), seed=config.seed, shuffle=True, curriculum=curriculum)
-        return FocusedSource(
-            name,
-            len(scores),
-            seed=config.seed,
-            shuffle=True,
-            curriculum=curriculum,
-            interval_decay=config.interval_decay,
-        )
+        self._curriculum = self.config.curriculum(scores)
+        return self.config.source(name, self._curriculum, seed=self.config.seed, shuffle=True)
 
     def _identity(self) -> dict[str, Any]:
         return {

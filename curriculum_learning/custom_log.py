@@ -65,6 +65,8 @@ def custom_rollout_log_function(
     )
     if source is not None:
         source.observe(samples, rollout_id=rollout_id, fate="trained")
+        for name, counts in source.source_counts().items():
+            metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
     callback = source.config.metrics_callback if source else None
     if "slime" in sys.modules and hasattr(args, "use_wandb"):
         _log_in_slime(rollout_id, args, samples, metrics, rollout_time)

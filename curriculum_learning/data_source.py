@@ -14,27 +14,34 @@ from typing import Any, Literal
 from curriculum_learning.circulation import Circulation
 from curriculum_learning.clock import RolloutClock
 from curriculum_learning.codec import CannotStoreError, decode, encode
-from curriculum_learning.config import read_config
+from curriculum_learning.config import Config, SourceConfig, read_config
+from curriculum_learning.configured_curriculum import RewardConfig
+from curriculum_learning.draws import Draws
 from curriculum_learning.errors import (
     CheckpointError,
     ConfigurationError,
     CurriculumLearningError,
 )
+from curriculum_learning.feedback import Feedback
 from curriculum_learning.group_maker import GroupMaker
-from curriculum_learning.groups import NO_SOURCE, Served
-from curriculum_learning.mixture import Draw, Mixture
-from curriculum_learning.prompts import open_prompts
+from curriculum_learning.groups import NO_SOURCE
+from curriculum_learning.mixture import Mixture
+from curriculum_learning.prompts import Prompts, open_prompts
 from curriculum_learning.registry import Registry
+from curriculum_learning.replacements import Replacements
 from curriculum_learning.resume import apply, compare, refuse, table
 from curriculum_learning.returned import encode_groups
+from curriculum_learning.reward_caps import RewardCaps
+from curriculum_learning.rewards import reward_of
 from curriculum_learning.sample import (
     Group,
     flatten,
     sample_class,
 )
 from curriculum_learning.snapshots import Snapshots
-from curriculum_learning.source import Source
+from curriculum_learning.source import RowSource, Source
 from curriculum_learning.state_files import Autosave, find_state, save_state
+from curriculum_learning.status import source_counts, source_status
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +73,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         mixture: Mixture | None = None
         if config.sources:
             mixture = Mixture(
-                [
-                    Source(name, len(prompts), seed=config.seed, shuffle=config.shuffle)
-                    for name, prompts in self._prompts.items()
-                ],
+                [_source(source, self._prompts[source.name], config) for source in config.sources],
                 {source.name: source.weight for source in config.sources},
+                None if config.adaptive is None else config.adaptive.adaptive(names),
             )
         self._mixture = mixture
         choose, refuses = config.buffer_filter, config.dynamic_filter
@@ -89,13 +94,18 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             choose=choose and (lambda groups, room: choose(args, None, groups, room)),
             refuses=refuses and (lambda group: _refuses(refuses, args, group)),
             surplus=config.surplus,
+            max_staleness=config.max_staleness,
+            on_stale=config.on_stale,
         )
-        self._clock = RolloutClock(
+        clock = RolloutClock(
             config.rollout_batch_size,
             _slime_rollout,
             logged=config.accounting,
             weights_vary=config.weights_vary,
         )
+        self._draws = Draws(mixture, clock, self._new_replacements())
+        self._feedback = self._new_feedback()
+        self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._metadata: dict[str, Any] = {}
         autosaves = config.autosave and mixture is not None
         self._snapshots = Snapshots(Autosave(config.save) if config.save and autosaves else None)
@@ -130,33 +140,16 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             )
         with self._serving():
             self._groups.begin_rollout()
+            if not self._groups.logs:
+                self._learn()
             self._snapshots.begin_rollout(self.state_dict)
             step = self.rollout_step
-            groups = self._groups.serve_waiting(int(num_samples), step, self._draw)
+            groups = self._groups.serve_waiting(int(num_samples), step, self._fresh_groups)
             self._groups.ledger.presume(step, self.config.max_in_flight_rollouts)
             return groups
 
-    def _draw(self, count: int) -> list[Group]:
-        """``count`` groups of fresh rows; undoes everything if one of them cannot be made."""
-        mixture, ledger = self._mixture, self._groups.ledger
-        draws: list[Draw] = []
-        opened: list[tuple[int, Served]] = []
-        try:
-            for _ in range(count):
-                if mixture is None:
-                    opened.append(ledger.open(NO_SOURCE, 0, 0, self.rollout_step))
-                    continue
-                draw = mixture.draw(self._clock.step(mixture.total_drawn))
-                draws.append(draw)
-                opened.append(ledger.open(draw.source, draw.row, draw.epoch, draw.step))
-            return self._groups.make(opened)
-        except BaseException:
-            for group_index, _ in reversed(opened):
-                ledger.unopen(group_index)
-            for draw in reversed(draws):
-                assert mixture is not None
-                mixture.undo(draw)
-            raise
+    def _fresh_groups(self, count: int) -> list[Group]:
+        return self._draws.groups(count, self._groups.ledger, self._groups.make)
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Give back groups that are not finished; they are served again first.
@@ -203,13 +196,52 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._snapshots.begin_rollout(self.state_dict, but=rollout_id)
             ids: set[Any] = {getattr(sample, "group_index", None) for sample in flatten(samples)}
             groups = {int(group_index) for group_index in ids if _is_whole(group_index)}
+            self._take_rewards(samples)
             if fate != "finished":
                 self._groups.settle(groups, fate)
                 self._snapshots.changed()
             if fate == "trained" and rollout_id is not None:
                 self._groups.rollout_logged()
-                self._clock.rollout_logged(rollout_id)
+                self._learn()
+                self._caps.forget()
+                if self._draws.replacements is not None:
+                    self._draws.replacements.trained(len(groups))
+                self._draws.clock.rollout_logged(rollout_id)
                 self._snapshots.logged(rollout_id, self.state_dict)
+
+    def _new_replacements(self) -> Replacements | None:
+        if self._mixture is None or self.config.mixture_target != "trained":
+            return None
+        return Replacements(self._mixture.names, self.config.max_oversampling)
+
+    def _new_feedback(self) -> Feedback | None:
+        learns = self.config.adaptive or any(source.curriculum for source in self.config.sources)
+        return Feedback(self.config.reward_key) if learns else None
+
+    def _take_rewards(self, samples: Any) -> None:
+        if self._feedback is not None:
+            self._feedback.add(samples, self._groups.ledger.mark_rewarded)
+
+    def _learn(self) -> None:
+        """A rollout is over: what its rewards were moves adaptive weights and curricula."""
+        if self._feedback is None or self._mixture is None or not (means := self._feedback.close()):
+            return
+        changes = self._mixture.observe(means, self._feedback.updates, self._draws.step())
+        if changes.opened:
+            logger.info("more rows are open now of %s", ", ".join(map(repr, changes.opened)))
+
+    def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
+        """Why the reward cap of ``source`` drops a group: ``all_zero``, ``reward_cap``, or None.
+
+        Args:
+            samples: The samples of the group.
+            source: Its source.
+        """
+        rewards = [reward_of(sample, self.config.reward_key) for sample in samples]
+        known = [reward for reward in rewards if reward is not None]
+        group_index = getattr(samples[0], "group_index", None)
+        with self._lock:
+            return self._caps.verdict(group_index, source, known, self.rollout_step)
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Show all groups that were finished in a rollout, before it is logged.
@@ -222,14 +254,15 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """
         with self._lock:
             self._snapshots.begin_rollout(self.state_dict)
+            self._take_rewards(groups)
             self._groups.finished(list(groups))
 
     @property
     def rollout_step(self) -> int:
         """The step at which the weights are evaluated now."""
         with self._lock:
-            self._clock.ask()
-            return self._clock.step(self._mixture.total_drawn if self._mixture else 0)
+            self._draws.clock.ask()
+            return self._draws.step()
 
     def set_rollout_step(self, step: int) -> None:
         """Set the step, a whole number >= 0, until the next rollout is logged."""
@@ -240,24 +273,21 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 value=step,
             )
         with self._lock:
-            self._clock.override(int(step))
+            self._draws.clock.override(int(step))
 
     def source_status(self) -> dict[str, dict[str, float]]:
-        """Per source and at one moment: weight (share), configured_weight, buffer_length, epoch."""
+        """What is in force for each source at this moment; ``docs/slime.md`` lists it."""
         with self._lock:
             if self._mixture is None:
                 return {}
-            step = self.rollout_step
-            shares, weights = self._mixture.shares(step), self._mixture.weights(step)
-            return {
-                source.name: {
-                    "weight": shares[source.name],
-                    "configured_weight": weights[source.name],
-                    "buffer_length": self._groups.buffers.length(source.name),
-                    "epoch": source.epoch,
-                }
-                for source in self._mixture.sources
-            }
+            return source_status(self._mixture, self.rollout_step, self._groups, self._caps)
+
+    def source_counts(self) -> dict[str, dict[str, float]]:
+        """Groups of each source since the run began, by what has become of them."""
+        with self._lock:
+            if self._mixture is None:
+                return {}
+            return source_counts(self._mixture, self._groups, self._draws)
 
     @contextlib.contextmanager
     def _serving(self) -> Iterator[None]:
@@ -288,7 +318,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             return {
                 "identity": self._identity(),
                 "mixture": self._mixture.state_dict() if self._mixture else {},
-                "clock": self._clock.state_dict(),
+                "replacements": _state_of(self._draws.replacements),
+                "feedback": _state_of(self._feedback),
+                "clock": self._draws.clock.state_dict(),
                 **self._groups.state_dict(),
                 "metadata": encode(self._metadata),
             }
@@ -309,7 +341,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 state.get("identity") if isinstance(state, Mapping) else None,
                 now,
                 self.config.renamed_from,
-                lambda name, saved: self._prompts[name].grown_from(saved),
+                self._grown_from,
             )
             refuse(fit.changes, self.config.on_source_change)
             try:
@@ -325,21 +357,45 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def _identity(self) -> dict[str, Any]:
         """What decides which prompt a position means."""
         return {
-            "sources": {name: prompts.fingerprint for name, prompts in self._prompts.items()},
+            "sources": {
+                source.name: {
+                    **self._prompts[source.name].fingerprint,
+                    "curriculum": _identity_of(source),
+                }
+                for source in self.config.sources
+            },
             "rollout_seed": self.config.seed,
             "rollout_shuffle": self.config.shuffle,
             "n_samples_per_prompt": self.config.n_samples_per_prompt,
         }
 
+    def _grown_from(self, name: str, saved: Mapping[str, Any]) -> str | None:
+        source = next(source for source in self.config.sources if source.name == name)
+        identity = _identity_of(source)
+        if saved.get("curriculum") != identity:
+            return "its curriculum is another"
+        if identity is not None and identity["focus_new_intervals"]:
+            return "the intervals of its curriculum have other rows"
+        return self._prompts[name].grown_from(saved)
+
     def _restore(self, state: Mapping[str, Any]) -> None:
         groups = self._groups.restored(state)
         metadata = decode(state["metadata"])
-        clock = copy.copy(self._clock)
+        clock, feedback = copy.copy(self._draws.clock), self._new_feedback()
         clock.load_state_dict(state["clock"])
+        if feedback is not None and state["feedback"] is not None:
+            feedback.load_state_dict(state["feedback"])
+        replacements = self._new_replacements()
+        if replacements is not None and state["replacements"] is not None:
+            replacements.load_state_dict(state["replacements"])
+        elif replacements is not None:  # what was served was the target then: nothing is owed
+            replacements.forgive(groups.ledger.lost())
         # The last thing that can fail, and it changes nothing then; so does all before it.
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])
-        self._groups, self._clock, self._metadata = groups, clock, metadata
+        self._groups, self._metadata, self._feedback = groups, metadata, feedback
+        self._draws = Draws(self._mixture, clock, replacements)
+        self._caps.forget()
         self._snapshots.forget()
         self._swallowed = None
 
@@ -417,7 +473,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 rollout_id = state["rollout_id"]
                 logger.info("the data source goes on at rollout step %d", self.rollout_step)
             elif rollout_id is not None and resumes:
-                self._clock.rollout_logged(rollout_id)
+                self._draws.clock.rollout_logged(rollout_id)
             if rollout_id is not None:
                 self._snapshots.resumed_after(rollout_id)
 
@@ -467,6 +523,35 @@ _registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
 def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
     """The data source made last from this very ``args`` object in this process, or None."""
     return _registry.find(args)
+
+
+def _source(config: SourceConfig, prompts: Prompts, mix: Config) -> RowSource:
+    if config.curriculum is None:
+        return Source(config.name, len(prompts), seed=mix.seed, shuffle=mix.shuffle)
+    scores = prompts.scores(config.complexity_key)
+    if isinstance(config.curriculum, RewardConfig):
+        opened = config.curriculum.curriculum(scores)
+        return config.curriculum.source(config.name, opened, seed=mix.seed, shuffle=mix.shuffle)
+    by_step = config.curriculum.curriculum(scores)
+    return config.curriculum.source(config.name, by_step, seed=mix.seed, shuffle=mix.shuffle)
+
+
+def _identity_of(source: SourceConfig) -> dict[str, Any] | None:
+    """What decides which rows a level of its curriculum means; None where there are no levels."""
+    if not isinstance(source.curriculum, RewardConfig):
+        return None
+    keys = (
+        "initial_complexity_percentile",
+        "final_complexity_percentile",
+        "num_intervals",
+        "focus_new_intervals",
+    )
+    identity = {key: getattr(source.curriculum, key) for key in keys}
+    return {**identity, "complexity_key": source.complexity_key}
+
+
+def _state_of(part: Feedback | Replacements | None) -> dict[str, Any] | None:
+    return None if part is None else part.state_dict()
 
 
 def _is_whole(value: object) -> bool:

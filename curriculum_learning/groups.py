@@ -6,6 +6,7 @@ import itertools
 import logging
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,12 +15,16 @@ from curriculum_learning.errors import GroupError
 NO_SOURCE = ""
 """The source of groups whose prompts are the engine's own (``rollout_global_dataset: false``)."""
 
-FATES = ("trained", "dropped", "surplus", "finished")
+FATES = ("trained", "dropped", "stale", "surplus", "finished")
+
+_LOST = ("dropped", "stale", "presumed")
+"""The ends of groups that were drawn and not trained."""
 
 _PRESUMED_KEPT = 65_536
 """Groups no longer waited for of which is remembered how they were served."""
 
-_ENTRY = struct.Struct("<I4q")
+_NUMBER = struct.Struct("<I")
+_ENTRY = struct.Struct("<I4q?")
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,17 @@ class Served(NamedTuple):
     epoch: int
     step: int
     """The rollout step at which it was last served."""
+    rewarded: bool = False
+    """Its rewards have been counted."""
+
+
+class Partial(NamedTuple):
+    """What a group has become that came back unfinished."""
+
+    data: bytes
+    """The group, encoded."""
+    begun: int | None
+    """The rollout step at which the first of its tokens was generated; None if it has none."""
 
 
 class GroupLedger:
@@ -52,14 +68,18 @@ class GroupLedger:
         self.accounting = accounting
         self.next_group = 0
         self.next_index = 0
-        self.counts = dict.fromkeys(("served", "returned", *FATES, "presumed"), 0)
-        """Groups, by what became of them; a group served twice counts twice as served."""
-        # Thousands of groups are in flight for long: an entry is 36 packed bytes, not a tuple.
+        self.counts: dict[str, Counter[str]] = {
+            what: Counter() for what in ("served", "returned", "reset", *FATES, "presumed")
+        }
+        """Groups by what became of them and by source; one served twice counts twice as served."""
+        self.news = 0
+        """Changes whenever something becomes known of groups' ends."""
+        # Thousands of groups are in flight for long: an entry is 37 packed bytes, not a tuple.
         self._in_flight: dict[int, bytes] = {}
         self._presumed: dict[int, bytes] = {}
         """Groups no longer waited for; one may still come back or be trained."""
-        self._partial: dict[int, bytes] = {}
-        """Of groups in flight that had come back before: encoded, as they came back."""
+        self._partial: dict[int, Partial] = {}
+        """Of groups in flight that had come back before: what they were then."""
         self._presumed_at = 0
         self._sources: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -73,22 +93,40 @@ class GroupLedger:
         self.serve(group_index, served)
         return group_index, served
 
-    def serve(self, group_index: int, served: Served, partial: bytes | None = None) -> None:
+    def serve(self, group_index: int, served: Served, partial: Partial | None = None) -> None:
         """A group goes out, for the first time or again; ``partial`` is what it has become."""
         self._in_flight[group_index] = self._pack(served)
         if partial is not None:
             self._partial[group_index] = partial
-        self.counts["served"] += 1
+        self.counts["served"][served.source] += 1
 
     def unopen(self, group_index: int) -> None:
         """Take back the latest ``open``, as if it had not been called."""
         served = self._unpack(self._in_flight.pop(group_index))
         self.next_group, self.next_index = group_index, served.first_index
-        self.counts["served"] -= 1
+        self.counts["served"][served.source] -= 1
+
+    def lost(self) -> Counter[str]:
+        """Groups of each source that ended without being trained."""
+        return sum((self.counts[what] for what in _LOST), Counter[str]())
 
     def in_flight(self) -> Iterator[int]:
         """The ids of the groups in flight, those of earlier requests first."""
         return iter(self._in_flight)
+
+    def in_flight_by_source(self) -> Counter[str]:
+        """How many groups of each source are in flight."""
+        numbers = Counter(entry[: _NUMBER.size] for entry in self._in_flight.values())
+        return Counter({self._sources[_NUMBER.unpack(n)[0]]: count for n, count in numbers.items()})
+
+    def mark_rewarded(self, group_index: int) -> str | None:
+        """The source of a group whose rewards are to be counted; None if they were, or it ended."""
+        entries = self._in_flight if group_index in self._in_flight else self._presumed
+        served = self.served(group_index)
+        if served is None or served.rewarded:
+            return None
+        entries[group_index] = self._pack(served._replace(rewarded=True))
+        return served.source
 
     def is_in_flight(self, group_index: int) -> bool:
         """Whether a group went out and nothing has been heard of it yet."""
@@ -99,12 +137,12 @@ class GroupLedger:
         entry = self._in_flight.get(group_index) or self._presumed.get(group_index)
         return None if entry is None else self._unpack(entry)
 
-    def partials(self) -> dict[int, bytes]:
-        """The encoded groups in flight that had come back before."""
+    def partials(self) -> dict[int, Partial]:
+        """Of the groups in flight that had come back before: what they were then."""
         return dict(self._partial)
 
-    def partial(self, group_index: int) -> bytes | None:
-        """The encoded group in flight, if it had come back before."""
+    def partial(self, group_index: int) -> Partial | None:
+        """What a group in flight was when it came back last, if it did."""
         return self._partial.get(group_index)
 
     def check_return(self, group_index: int, what: str) -> None:
@@ -130,28 +168,35 @@ class GroupLedger:
                 value=group_index,
             )
 
-    def give_back(self, group_index: int) -> None:
-        """A group came back unfinished."""
+    def give_back(self, group_index: int, source: str) -> None:
+        """A group of ``source`` came back unfinished."""
         self._forget(group_index)
-        self.counts["returned"] += 1
+        self.counts["returned"][source] += 1
 
     def settle(self, group_indices: Iterable[int], fate: str) -> None:
         """Groups are done with, as ``fate`` says; those of which that is known do not count."""
         self.accounting = True
-        self.counts[fate] += sum(map(self._forget, group_indices))
+        ended = map(self._forget, group_indices)
+        self.settle_waiting([source for source in ended if source is not None], fate)
 
-    def settle_waiting(self, count: int, fate: str) -> None:
-        """As many groups that waited are done with."""
-        self.counts[fate] += count
+    def settle_waiting(self, sources: Iterable[str], fate: str) -> None:
+        """A group of each of ``sources`` that waited is done with."""
+        self.counts[fate].update(sources)
+        self.news += 1
 
-    def _forget(self, group_index: int) -> bool:
+    def _forget(self, group_index: int) -> str | None:
+        """The source of a group that was waited for; None if it was not."""
         self._partial.pop(group_index, None)
-        if self._in_flight.pop(group_index, None) is not None:
-            return True
-        if self._presumed.pop(group_index, None) is not None:
-            self.counts["presumed"] -= 1
-            return True
-        return False
+        entry = self._in_flight.pop(group_index, None)
+        if entry is not None:
+            return self._unpack(entry).source
+        entry = self._presumed.pop(group_index, None)
+        if entry is None:
+            return None
+        source = self._unpack(entry).source
+        self.counts["presumed"][source] -= 1
+        self.news += 1
+        return source
 
     def presume(self, step: int, patience: int) -> None:
         """Stop waiting for groups last served more than ``patience`` rollouts before ``step``."""
@@ -169,15 +214,16 @@ class GroupLedger:
             self._partial.pop(group_index, None)
         if not self.accounting:  # these are the trained groups too
             return
+        self.news += 1
         self._presumed |= gone
-        self.counts["presumed"] += len(gone)
+        self.counts["presumed"].update(self._unpack(entry).source for entry in gone.values())
         excess = max(0, len(self._presumed) - _PRESUMED_KEPT)
         for group_index in list(itertools.islice(self._presumed, excess)):
             del self._presumed[group_index]
         logger.info(
             "%d groups of which nothing was heard for %d rollouts are no longer waited for; "
             "a resume will not serve them again (%d so far)",
-            len(gone), patience, self.counts["presumed"],
+            len(gone), patience, self.counts["presumed"].total(),
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,7 +233,7 @@ class GroupLedger:
             "next_index": self.next_index,
             "size": self.size,
             "accounting": self.accounting,
-            "counts": dict(self.counts),
+            "counts": {what: dict(+counts) for what, counts in self.counts.items()},
             "presumed": self._packed(self._presumed),
             "in_flight": self._packed(self._in_flight),
         }
@@ -196,7 +242,8 @@ class GroupLedger:
         """Go to the state that ``state_dict`` gave, with nothing in flight."""
         self.next_group, self.next_index = state["next_group"], state["next_index"]
         self.accounting = state["accounting"] or self.accounting
-        self.counts = dict(state["counts"])
+        self.counts = {what: Counter(state["counts"][what]) for what in self.counts}
+        self.news += 1
         self._presumed = {g: self._pack(Served(*out)) for g, *out in listed(state["presumed"])}
         self._in_flight, self._partial = {}, {}
 
@@ -246,5 +293,5 @@ def packed(groups: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def _step(entry: bytes) -> int:
-    step: int = _ENTRY.unpack(entry)[-1]
+    step: int = _ENTRY.unpack(entry)[-2]
     return step

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.rewards import number, raw_reward
 from curriculum_learning.sample import SOURCE_KEY, SOURCE_NAME_KEY, flatten
 
 _FIELDS = ("metadata", "reward", "group_index", "loss_mask", "response_length")
@@ -96,12 +97,7 @@ def _look_at(
         of_source = seen[name]
         of_source.groups.append(group)
         of_source.lengths.append(length if mask is None else _sum(mask))
-        # The reward before any shaping, as slime reads it.
-        if "raw_reward" in metadata:
-            reward = metadata["raw_reward"]
-        elif type(reward) is not float and isinstance(reward, Mapping):
-            reward = reward.get(reward_key)
-        of_source.rewards.append(reward)
+        of_source.rewards.append(raw_reward(metadata, reward, reward_key))
     return seen
 
 
@@ -119,15 +115,8 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
             return np.array(values, dtype=np.float64).reshape(len(values)), 0
         except (TypeError, ValueError):
             pass
-    numbers = [number for value in values if (number := _number(value)) is not None]
+    numbers = [item for value in values if (item := number(value)) is not None]
     return np.array(numbers, dtype=np.float64), len(values) - len(numbers)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def _statistics(prefix: str, values: NDArray[np.float64]) -> dict[str, float]:

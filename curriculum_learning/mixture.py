@@ -23,7 +23,7 @@ class Draw(NamedTuple):
     step: int
     """The rollout step whose weights decided."""
     units: Sequence[int]
-    """What the ledger credited the sources with."""
+    """What the ledger credited the sources with; empty for a draw off the books."""
 
 
 class _InForce(NamedTuple):
@@ -126,11 +126,19 @@ class Mixture:
         self.total_drawn += 1
         return Draw(source.name, row, epoch, before, step, units)
 
+    def replace(self, index: int, step: int) -> Draw:
+        """Draw the next row of source number ``index`` off the books, in place of a lost group."""
+        source = self.sources[index]
+        row, epoch, before = source.take(step)
+        return Draw(source.name, row, epoch, before, step, ())
+
     def undo(self, draw: Draw) -> None:
         """Take back the latest draw, as if it had not been made."""
         index = self.names.index(draw.source)
-        self._ledger.undo(index, draw.units)
         self.sources[index].put_back(draw.before)
+        if not draw.units:
+            return
+        self._ledger.undo(index, draw.units)
         self.drawn[index] -= 1
         self.total_drawn -= 1
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning import sampler_log
-from curriculum_learning.adaptive import AdaptiveWeights
 from curriculum_learning.columns import read_sources
 from curriculum_learning.curriculum import RewardCurriculum
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
@@ -81,13 +80,7 @@ class MultiSourceSampler(Base):
         sources = [self._make_source(data_source, name) for name in self._rows]
         adaptive = None
         if config.adaptive_weights:
-            adaptive = AdaptiveWeights(
-                list(weights),
-                alpha=config.alpha,
-                update_frequency=config.update_frequency,
-                temperature=config.temperature,
-                max_source_ratio=config.max_source_ratio,
-            )
+            adaptive = config.adaptive(list(weights))
             adaptive.check(
                 weights,
                 "source_weights" if config.source_weights else "sampling_strategy: proportional",

@@ -6,6 +6,7 @@ Every row is checked once, at the start, so that a bad one does not stop a run d
 from __future__ import annotations
 
 import hashlib
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from curriculum_learning.cache import Cache
+from curriculum_learning.cache import Cache, Key
 from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompt_file import file_of, open_rows
-from curriculum_learning.row_check import check_rows
+from curriculum_learning.row_check import SMALL, check_rows
 from curriculum_learning.rows import Record, Rows
 from curriculum_learning.sample import ORIGINAL_KEY, SOURCE_KEY, SOURCE_NAME_KEY, TAGS, Prompt
 
 _OWN = frozenset(TAGS)
+_BATCH = 1024
 
 
 class Prompts:
@@ -45,11 +47,10 @@ class Prompts:
         self.config = config
         self._tokenizer = tokenizer
         self._is_json = file_of(config.path).endswith(".jsonl")
+        self._cache = cache or Cache(None)
         self._rows: Rows = open_rows(config.path, config.name, cache)
         try:
-            self._kept = check_rows(
-                self._rows, config, tokenizer, self._read_rows, cache or Cache(None)
-            )
+            self._kept = check_rows(self._rows, config, tokenizer, self._read_rows, self._cache)
         except BaseException:
             self._rows.close()
             raise
@@ -68,6 +69,50 @@ class Prompts:
         if self._kept is not None:
             indices = self._kept[list(indices)].tolist()
         return self._read_rows(indices)
+
+    def scores(self, key: str) -> NDArray[np.float64]:
+        """The complexity of each prompt: the number ``key`` of its metadata, or in that column.
+
+        Raises:
+            DataError: A row has none, or one that is not finite; with count, file and line.
+        """
+        asked = {"metadata_key": self.config.metadata_key, "complexity_key": key}
+        entry: Key = {"what": "scores", "rows": self._rows.fingerprint, "config": asked}
+
+        def write(folder: Path) -> None:
+            np.save(folder / "scores.npy", self._scores(key))
+
+        scores = None
+        if len(self._rows) > SMALL:
+            scores = self._cache.get(entry, write, lambda folder: np.load(folder / "scores.npy"))
+        if scores is None:
+            scores = self._scores(key)
+        kept = scores if self._kept is None else scores[self._kept]
+        bad = np.flatnonzero(~np.isfinite(kept))
+        if not len(bad):
+            return kept
+        row = int(bad[0] if self._kept is None else self._kept[bad[0]])
+        raise DataError(
+            f"source '{self.config.name}': {len(bad)} of its {len(kept)} rows have no usable "
+            f"'{key}', a finite number, in {self.config.metadata_key} or in a column of its own; "
+            f"the first is {self._rows.where(row)}. A curriculum needs one for each row",
+            source=self.config.name,
+            key="data_source_curricula",
+            value=key,
+        )
+
+    def _scores(self, key: str) -> NDArray[np.float64]:
+        """Of all rows, also those that are too long; NaN where there is none."""
+        scores = np.full(len(self._rows), np.nan)
+        for start in range(0, len(scores), _BATCH):
+            rows = range(start, min(start + _BATCH, len(scores)))
+            for row, record in zip(rows, self._rows.records(rows), strict=True):
+                metadata = record.get(self.config.metadata_key)
+                inner = metadata.get(key) if isinstance(metadata, dict) else None
+                score = record.get(key) if inner is None else inner
+                if isinstance(score, numbers.Real) and not isinstance(score, bool):
+                    scores[row] = float(score)
+        return scores
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Why these prompts do not begin with those of ``fingerprint``; None if they do."""

@@ -181,15 +181,23 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         now: The identity of the configuration.
     """
     names = {old: new for new, old in fit.kept.items()}
+    everywhere = {**names, **{old: new for new, old in fit.restarted.items()}}
     groups = dict(state["groups"])
     before = listed(groups["in_flight"])
     waiting, in_flight, presumed = (
         [[entry[0], names[entry[1]], *entry[2:]] for entry in entries if entry[1] in names]
         for entries in (state["waiting"], before, listed(groups["presumed"]))
     )
-    gone = len(state["waiting"]) + len(before) - len(waiting) - len(in_flight)
-    groups["counts"] = {**groups["counts"], "dropped": groups["counts"]["dropped"] + gone}
-    generated = dict(zip(state["generated"], state["generated_data"], strict=True))
+    groups["counts"] = {
+        what: _renamed(counts, everywhere) for what, counts in groups["counts"].items()
+    }
+    dropped = groups["counts"]["dropped"]
+    for _, source, *_ in (*state["waiting"], *before):
+        if source not in names:
+            name = everywhere.get(source, source)
+            dropped[name] = dropped.get(name, 0) + 1
+    partials = zip(state["generated_begun"], state["generated_data"], strict=True)
+    generated = dict(zip(state["generated"], partials, strict=True))
     if fit.resized:
         generated, presumed = {}, []
         groups["size"] = now[_SIZE]
@@ -197,16 +205,42 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
             entry[2] = groups["next_index"]
             groups["next_index"] += groups["size"]
     out = {entry[0] for entry in (*in_flight, *waiting)}
-    generated = {group: data for group, data in generated.items() if group in out}
+    generated = {group: partial for group, partial in generated.items() if group in out}
     return {
         **state,
         "identity": now,
-        "mixture": {**state["mixture"], "sources": _positions(state, fit, now)},
+        "mixture": {
+            "adaptive": _adaptive(state["mixture"]["adaptive"], everywhere),
+            "sources": _positions(state, fit, now),
+        },
+        "replacements": _by_source(state["replacements"], "sources", everywhere),
+        "feedback": _by_source(state["feedback"], "rewards", everywhere),
         "groups": {**groups, "in_flight": packed(in_flight), "presumed": packed(presumed)},
         "waiting": waiting,
         "generated": list(generated),
-        "generated_data": list(generated.values()),
+        "generated_begun": [begun for begun, _ in generated.values()],
+        "generated_data": [data for _, data in generated.values()],
     }
+
+
+def _renamed(by_source: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(old, old): value for old, value in by_source.items()}
+
+
+def _by_source(
+    state: Mapping[str, Any] | None, key: str, names: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """``state`` with what it has by source under ``key``; of sources that are gone nothing."""
+    if state is None:
+        return None
+    there = {old: value for old, value in state[key].items() if old in names}
+    return {**state, key: _renamed(there, names)}
+
+
+def _adaptive(state: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    if state is None or state["in_force"] is None:
+        return _by_source(state, "emas", names)
+    return _by_source(_by_source(state, "emas", names), "in_force", names)
 
 
 def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,7 +252,16 @@ def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> di
             positions[name] = dict(saved[fit.kept[name]])
         elif name in fit.restarted:
             old = saved[fit.restarted[name]]
-            positions[name] = {**old, **start, "epoch": old["epoch"] + 1}
+            identity = state["identity"]["sources"][fit.restarted[name]]
+            same = identity.get("curriculum") == fingerprint["curriculum"]
+            positions[name] = {
+                "credit": old["credit"],
+                "drawn": old["drawn"],
+                "curriculum": old["curriculum"] if same else None,
+                **start,
+                # with intervals, each has an epoch of its own
+                "epoch": max(place["epoch"] for place in old.get("intervals", [old])) + 1,
+            }
         else:
             positions[name] = {"credit": 0, "drawn": 0, "epoch": 0, "curriculum": None, **start}
     # The credits sum to 0; what removed sources were owed, or owed, is shared by those there are.
@@ -252,6 +295,8 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
                 fit.notes.get(name, "-"),
                 "-"
                 if place is None
+                else f"{len(place['intervals'])} intervals"
+                if "intervals" in place
                 else f"epoch {place['epoch']}, {place['offset']} of {place['rows']} rows",
                 *(
                     f"{n} {fate if name in fit.kept else 'dropped'}" if n else "0"

@@ -30,7 +30,7 @@ Read = Callable[[Sequence[int]], list[Prompt]]
 _BATCH = 1024
 _PATIENCE = 2.0
 """Seconds of work before a progress bar is shown."""
-_SMALL = 4096
+SMALL = 4096
 """So few rows are looked at each time."""
 
 
@@ -66,7 +66,7 @@ def check_rows(
         np.save(folder / "kept.npy", kept)
         (folder / "found.json").write_bytes(msgspec.json.encode(found))
 
-    key = _key(rows, config, tokenizer) if len(rows) > _SMALL else None
+    key = _key(rows, config, tokenizer) if len(rows) > SMALL else None
     found, kept = (None if key is None else cache.get(key, write, _read)) or look()
     _tell(found, len(kept), len(rows), config)
     return kept if found.left_out else None

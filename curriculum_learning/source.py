@@ -275,6 +275,11 @@ class FocusedSource:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave."""
         self.curriculum.load_state_dict(state["curriculum"])
+        if "intervals" not in state:  # of a source that is new, or whose rows are others
+            for source in self._intervals:
+                source.seek((state["epoch"], 0, source.size))
+            self._ledger.credits = [0] * len(self._intervals)
+            return
         for source, saved in zip(self._intervals, state["intervals"], strict=True):
             source.load_state_dict(saved)
         self._ledger.credits = list(state["credits"])

@@ -145,8 +145,10 @@ _FORMS = (
 _DOCUMENTED_MODULE = "examples.curriculum_learning.weight_scheduler"
 
 
-def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule:
-    """Read one weight of a configuration.
+def parse_weight(
+    value: object, source_name: str, *, key: str = KEY, noun: str = "weight"
+) -> Schedule:
+    """Read one weight of a configuration, or another number that follows the rollout step.
 
     Args:
         value: A number >= 0; a text ``lambda step: ...`` (its grammar is that of
@@ -157,6 +159,7 @@ def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule
             ``{schedule: piecewise, points: [[step, weight], ...]}``.
         source_name: The source, for error messages.
         key: The configuration key, for error messages.
+        noun: What the number is, for error messages.
 
     Returns:
         A function of the rollout step. It raises ScheduleError, naming the source and the step,
@@ -165,7 +168,7 @@ def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule
     Raises:
         ScheduleError: The value is none of these. It names the source and shows what is wrong.
     """
-    reader = _Reader(source_name, key)
+    reader = _Reader(source_name, key, noun)
     if isinstance(value, str):
         text = value.strip()
         # A dotted path has no space in it; whatever has one was meant to be a lambda.
@@ -177,7 +180,7 @@ def parse_weight(value: object, source_name: str, *, key: str = KEY) -> Schedule
         if not _is_number(value):
             raise reader.error(value, f"it is a {type(value).__name__}; a weight is {_FORMS}")
         return Constant(reader.number(value, value, "a weight"))
-    return _checked(schedule, source_name, key, value)
+    return _checked(schedule, source_name, key, value, noun)
 
 
 def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
@@ -204,14 +207,16 @@ def normalise(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / largest / total for name, weight in weights.items()}
 
 
-def _checked(schedule: Callable[[int], Any], source: str, key: str, value: object) -> Schedule:
+def _checked(
+    schedule: Callable[[int], Any], source: str, key: str, value: object, noun: str
+) -> Schedule:
     """``schedule``, with every result checked."""
 
     def weight(rollout_step: int) -> float:
         def error(problem: str) -> ScheduleError:
             return ScheduleError(
                 f"{key} of source '{source}': {value!r} {problem} at step {rollout_step}; "
-                f"a weight is a finite number >= 0",
+                f"a {noun} is a finite number >= 0",
                 source=source,
                 key=key,
                 value=value,
@@ -238,9 +243,10 @@ def _is_number(value: object) -> bool:
 class _Reader:
     """Reads the forms of one source's weight; its errors name the source."""
 
-    def __init__(self, source: str, key: str) -> None:
+    def __init__(self, source: str, key: str, noun: str) -> None:
         self.source = source
         self.key = key
+        self.noun = noun
 
     def error(self, value: object, problem: str) -> ScheduleError:
         return ScheduleError(
@@ -264,7 +270,7 @@ class _Reader:
 
     def expression(self, text: str) -> Callable[[int], Any]:
         if not text.startswith("lambda"):
-            raise self.error(text, f"a weight is {_FORMS}")
+            raise self.error(text, f"a {self.noun} is {_FORMS}")
         try:
             return compile_lambda(text)
         except ValueError as error:

@@ -19,7 +19,7 @@ from curriculum_learning.custom_log import (
     custom_rollout_log_function,
     process_all_samples,
 )
-from tests.harness import Group, interrupt
+from tests.harness import Group, interrupt, name_of
 
 Served = Callable[[Group], None]
 
@@ -147,7 +147,12 @@ class FullyAsynchronousEngine:
 
 
 def keeps(args: Any, samples: Group, below: float | None = None) -> bool:
-    """A dynamic filter: drops groups whose first reward is low; slime finds it by its path."""
+    """A dynamic filter: drops groups whose first reward is low; slime finds it by its path.
+
+    With ``args.drops`` each source has a bound of its own.
+    """
+    if hasattr(args, "drops"):
+        below = args.drops.get(name_of(samples), 0)
     return bool(samples[0].reward >= (args.drop if below is None else below))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +76,12 @@ def interrupt(group: Group, tokens: int = 3) -> Group:
 def as_data(groups: Iterable[Group]) -> list[list[dict[str, Any]]]:
     """Groups as comparable data, as they are now: engines change samples in place."""
     return copy.deepcopy([[sample.to_dict() for sample in group] for group in groups])
+
+
+def totals(groups: Mapping[str, Any]) -> Counter[str]:
+    """The counts in the ``groups`` of a state, all sources together."""
+    counts = {what: sum(by_source.values()) for what, by_source in groups["counts"].items()}
+    return Counter(counts)
 
 
 class Stateful(Protocol):

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from curriculum_learning import CheckpointError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.groups import listed
-from tests.harness import Group, arguments, interrupt, row_of
+from tests.harness import Group, arguments, interrupt, row_of, totals
 
 NAMES = ("math", "code", "chat")
 LOG = "curriculum_learning.custom_log.custom_rollout_log_function"
@@ -30,6 +30,7 @@ BOTH_HOOKS = {
     "rollout_all_samples_process_path": "curriculum_learning.custom_log.process_all_samples",
     "dynamic_sampling_filter_path": "tests.engine.keeps",
     "drop": 0.3,
+    "mixture_target": "served",
 }
 FATES = ("trained", "refused", "surplus", "back", "lost")
 RENEWED = ("data_source_rollout_step", "data_source_weight")
@@ -209,13 +210,21 @@ class Books(RuleBasedStateMachine):
         """The data source says of every group what the account says."""
         account, state = self.account, self.source.state_dict()
         groups = state["groups"]
-        assert +Counter(groups["counts"]) == +account.counts
+        assert +totals(groups) == +account.counts
         for found, entries in (
             (sorted(listed(groups["in_flight"])), dict(sorted(account.in_flight.items()))),
             (state["waiting"], account.waiting),
         ):
             assert found == [
-                [group_index, entry.source, 2 * group_index, entry.row, entry.epoch, entry.step]
+                [
+                    group_index,
+                    entry.source,
+                    2 * group_index,
+                    entry.row,
+                    entry.epoch,
+                    entry.step,
+                    False,
+                ]
                 for group_index, entry in entries.items()
             ]
         out = len(account.in_flight) + len(account.waiting)

@@ -12,7 +12,7 @@ from curriculum_learning import ConfigurationError, custom_log
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import custom_rollout_log_function, per_source_metrics
 from curriculum_learning.sample import Sample
-from tests.harness import arguments, interrupt, name_of
+from tests.harness import arguments, interrupt, name_of, totals
 
 SIZES = {"math": 20, "code": 20, "chat": 20}
 
@@ -101,7 +101,7 @@ def test_every_configured_source_is_reported(
     assert metrics["rollout/step"] == 0
     assert metrics["perf/rollout_time"] == 2.5
     assert source.rollout_step == 1
-    assert source.state_dict()["groups"]["counts"]["trained"] == 7
+    assert totals(source.state_dict()["groups"])["trained"] == 7
 
 
 def test_a_callback_gets_the_metrics(tmp_path: Path) -> None:

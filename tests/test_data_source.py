@@ -29,6 +29,7 @@ from tests.harness import (
     interrupt,
     name_of,
     row_of,
+    totals,
     write_rows,
 )
 
@@ -512,7 +513,7 @@ def test_what_a_filter_removes_is_counted_as_dropped(
     behaviour.pick = discard
     assert [indices(group)[0] for group in source.get_samples(2)] == [8, 9]
     assert source.get_buffer_length() == 0
-    assert source.state_dict()["groups"]["counts"]["dropped"] == 8
+    assert totals(source.state_dict()["groups"])["dropped"] == 8
 
 
 @pytest.mark.parametrize(
@@ -641,7 +642,7 @@ def test_observe_takes_flat_and_grouped_samples(tmp_path: Path) -> None:
     source.observe(out[3], fate="finished")
     source.observe([Sample()], fate="trained")
     state = source.state_dict()["groups"]
-    assert {key: state["counts"][key] for key in ("served", "trained", "dropped")} == {
+    assert {key: totals(state)[key] for key in ("served", "trained", "dropped")} == {
         "served": 6, "trained": 2, "dropped": 1,
     }  # fmt: skip
     assert [entry[0] for entry in listed(state["in_flight"])] == [3, 4, 5]
@@ -685,12 +686,12 @@ def test_groups_given_up_are_remembered_up_to_a_limit(
     source.get_samples(1)
     state = source.state_dict()["groups"]
     assert [entry[0] for entry in listed(state["presumed"])] == [3, 4, 5]
-    assert state["counts"]["presumed"] == 6
+    assert totals(state)["presumed"] == 6
     source.observe(groups[4], fate="trained")
     source.add_samples([groups[5]])
     with pytest.raises(GroupError, match="not in flight"):
         source.add_samples([groups[0]])
-    counts = source.state_dict()["groups"]["counts"]
+    counts = totals(source.state_dict()["groups"])
     assert (counts["presumed"], counts["trained"], counts["returned"]) == (4, 1, 1)
 
 
@@ -713,7 +714,7 @@ def test_a_group_that_is_trained_while_it_waits_is_not_served_again(tmp_path: Pa
     source.add_samples(out[:2])
     source.observe(out[0], fate="trained")
     assert [indices(group)[0] for group in source.get_samples(2)] == [1, 3]
-    assert source.state_dict()["groups"]["counts"]["trained"] == 1
+    assert totals(source.state_dict()["groups"])["trained"] == 1
     with pytest.raises(GroupError, match="trained, dropped or given back"):
         source.add_samples([out[0]])
 

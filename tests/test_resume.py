@@ -35,6 +35,7 @@ from tests.harness import (
     interrupt,
     name_of,
     row_of,
+    totals,
     write_rows,
 )
 
@@ -451,7 +452,7 @@ def test_states_saved_while_threads_draw_are_consistent(tmp_path: Path) -> None:
         waiting = {entry[0] for entry in state["waiting"]}
         in_flight = {entry[0] for entry in listed(groups["in_flight"])}
         assert not waiting & in_flight
-        assert groups["counts"]["trained"] + len(waiting) + len(in_flight) == drawn
+        assert totals(groups)["trained"] + len(waiting) + len(in_flight) == drawn
         served = resumed.get_samples(len(waiting | in_flight) + 1)
         assert {group[0].group_index for group in served} == waiting | in_flight | {drawn}
 

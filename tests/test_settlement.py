@@ -12,7 +12,7 @@ from curriculum_learning.custom_log import process_all_samples
 from curriculum_learning.groups import listed
 from curriculum_learning.sample import Sample
 from tests.engine import SynchronousEngine
-from tests.harness import Group, arguments, data_source, row_of
+from tests.harness import Group, arguments, data_source, row_of, totals
 
 SIZES = {"math": 120, "code": 90, "chat": 60}
 HOOKS = {
@@ -53,9 +53,10 @@ def test_with_both_hooks_every_group_is_accounted_for(
         assert in_flight(source) == []
         source.save(rollout_id)
     assert all(len(fate) == 1 for fate in fates.values()), "a row was trained or dropped twice"
-    drawn = sum(s["drawn"] for s in source.state_dict()["mixture"]["sources"].values())
+    by_source = source.source_counts().values()
+    drawn = sum(count["drawn"] + count["replaced"] for count in by_source)
     assert len(fates) + source.get_buffer_length() == drawn
-    counts = source.state_dict()["groups"]["counts"]
+    counts = totals(source.state_dict()["groups"])
     told = Counter(fate for (fate,) in fates.values())
     assert (counts["trained"], counts["dropped"]) == (told["trained"], told["dropped"])
     assert counts["surplus"] > 0
@@ -77,7 +78,7 @@ def test_what_becomes_of_surplus(tmp_path: Path, surplus: str, status: str | Non
     (following,) = source.get_samples(1)
     if status is None:
         assert following[0].group_index == 3
-        assert source.state_dict()["groups"]["counts"]["dropped"] == 1
+        assert totals(source.state_dict()["groups"])["dropped"] == 1
     else:
         assert [sample.index for sample in following] == [4, 5]
         assert following[0].status.value == status
@@ -148,7 +149,7 @@ def test_with_the_all_samples_hook_alone_finished_is_settled(tmp_path: Path, own
     if own_log:
         source.observe(groups[:3], rollout_id=0, fate="trained")
     source.save(0)
-    counts = source.state_dict()["groups"]["counts"]
+    counts = totals(source.state_dict()["groups"])
     assert (counts["finished"], counts["trained"]) == ((0, 3) if own_log else (4, 0))
     for resumed in (source, DataSource(args)):
         resumed.load(0)

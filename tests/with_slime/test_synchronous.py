@@ -12,6 +12,7 @@ from slime.utils.types import Sample
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.groups import listed
+from tests.harness import totals
 from tests.with_slime.engine import (
     BOUND_FOR_VARYING,
     CONSTANT,
@@ -252,7 +253,7 @@ def test_with_both_hooks_no_group_is_left_unaccounted(tmp_path: Path, partial: b
             run.generate(rollout_id)
             groups = run.manager.data_source.state_dict()["groups"]
             assert listed(groups["in_flight"]) == []
-    counts = groups["counts"]
+    counts = totals(groups)
     assert counts["trained"] == 8 * args.rollout_batch_size
     assert counts["dropped"] > 0
     waiting = run.manager.data_source.get_buffer_length()

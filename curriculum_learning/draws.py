@@ -1,0 +1,71 @@
+"""Fresh groups: rows that the mixture draws, and rows in place of lost groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from curriculum_learning.clock import RolloutClock
+from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
+from curriculum_learning.mixture import Draw, Mixture
+from curriculum_learning.replacements import Replacements
+from curriculum_learning.sample import Group
+
+Make = Callable[[Sequence[tuple[int, Served]]], list[Group]]
+"""Groups of these ids and rows."""
+
+
+class Draws:
+    """Opens groups in the ledger, one after the other.
+
+    Not thread-safe: its owner locks.
+
+    Args:
+        mixture: The sources; None where the engine has prompts of its own.
+        clock: Says which rollout step it is.
+        replacements: Says which groups replace lost ones; None: none do.
+    """
+
+    def __init__(
+        self, mixture: Mixture | None, clock: RolloutClock, replacements: Replacements | None
+    ) -> None:
+        self.mixture = mixture
+        self.clock = clock
+        self.replacements = replacements
+
+    def step(self) -> int:
+        """The rollout step at which the next group is drawn."""
+        return self.clock.step(self.mixture.total_drawn if self.mixture else 0)
+
+    def groups(self, count: int, ledger: GroupLedger, make: Make) -> list[Group]:
+        """``count`` fresh groups; if one of them cannot be made, nothing has been drawn."""
+        draws: list[Draw] = []
+        opened: list[tuple[int, Served]] = []
+        replacements = self.replacements
+        if replacements is not None:
+            replacements.ended(ledger.lost, ledger.counts["trained"], ledger.news)
+        before = None if replacements is None else replacements.copy()
+        try:
+            for _ in range(count):
+                if self.mixture is None:
+                    opened.append(ledger.open(NO_SOURCE, 0, 0, self.step()))
+                    continue
+                draw = self._draw(self.mixture)
+                draws.append(draw)
+                opened.append(ledger.open(draw.source, draw.row, draw.epoch, draw.step))
+            return make(opened)
+        except BaseException:
+            self.replacements = before
+            for group_index, _ in reversed(opened):
+                ledger.unopen(group_index)
+            for draw in reversed(draws):
+                assert self.mixture is not None
+                self.mixture.undo(draw)
+            raise
+
+    def _draw(self, mixture: Mixture) -> Draw:
+        step = self.step()
+        if self.replacements is not None:
+            replaced = self.replacements.next(step, mixture.drawn, mixture.shares)
+            if replaced is not None:
+                return mixture.replace(replaced, step)
+        return mixture.draw(step)
