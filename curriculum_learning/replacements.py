@@ -79,7 +79,7 @@ class Replacements:
         }
 
     def copy(self) -> Replacements:
-        """This one as it is now; neither changes with the other."""
+        """As it is now; neither changes with the other."""
         new = copy.copy(self)
         new._replaced, new._lapsed = list(self._replaced), list(self._lapsed)
         new._credits, new._marks = list(self._credits), self._marks.copy()
