@@ -150,7 +150,7 @@ def problems(model: Model, state: dict[str, Any], settings: Settings) -> list[st
     """What is not as it must be when a run goes on with a model and a state."""
     found = []
     entries = [*state["waiting"], *listed(state["groups"]["in_flight"])]
-    out = Counter((source, epoch, row) for _, source, _, row, epoch, _ in entries)
+    out = Counter((source, epoch, row) for _, source, _, row, epoch, *_ in entries)
     trained, fated = model.rows("trained"), model.rows()
     found += [f"trained twice: {row}" for row, count in trained.items() if count > 1]
     found += [f"out twice: {row}" for row, count in out.items() if count > 1]
@@ -169,7 +169,7 @@ def problems(model: Model, state: dict[str, Any], settings: Settings) -> list[st
     ids = Counter(index for _, _, index in model.fates)
     if settings.drops_are_known:
         found += [f"group_index used twice: {index}" for index, count in ids.items() if count > 1]
-    served = {index: (source, epoch, row) for index, source, _, row, epoch, _ in entries}
+    served = {index: (source, epoch, row) for index, source, _, row, epoch, *_ in entries}
     rows = {index: row for _, row, index in model.fates}
     found += [
         f"group_index {index} is of two rows" for index in served.keys() & rows.keys()

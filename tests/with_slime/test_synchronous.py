@@ -260,6 +260,25 @@ def test_with_both_hooks_no_group_is_left_unaccounted(tmp_path: Path, partial: b
     assert counts["trained"] + counts["dropped"] + waiting == len(run.drawn)
 
 
+@pytest.mark.parametrize("target", ["trained", "served"])
+def test_what_slime_trains_has_the_configured_shares(tmp_path: Path, target: str) -> None:
+    """Cut off, filtered and over-sampled by slime; with ``served`` the filter's skew remains."""
+    args = make_args(
+        tmp_path,
+        data_source_weights=CONSTANT,
+        rollout_all_samples_process_path="curriculum_learning.custom_log.process_all_samples",
+        dynamic_sampling_filter_path="tests.with_slime.engine.drop_many",
+        mixture_target=target,
+    )
+    with Run(args) as run:
+        for rollout_id in range(30):
+            run.generate(rollout_id)
+        counts = run.manager.data_source.source_counts()
+    trained = {name: count["trained"] / (30 * 16) for name, count in counts.items()}
+    farthest = max(abs(trained[name] - share) for name, share in CONSTANT.items())
+    assert farthest < 0.02 if target == "trained" else farthest > 0.2
+
+
 def test_a_state_saved_late_is_that_of_its_rollout(tmp_path: Path) -> None:
     """Saved after the next rollout was generated, as in train_async, that one is drawn again."""
     args = make_args(tmp_path, data_source_weights=VARYING)
