@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from curriculum_learning.clock import RolloutClock
 from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served
-from curriculum_learning.mixture import Draw, Mixture
+from curriculum_learning.mixture import Charge, Draw, Mixture
 from curriculum_learning.replacements import Replacements
 from curriculum_learning.sample import Group
 
@@ -39,6 +39,7 @@ class Draws:
     def groups(self, count: int, ledger: GroupLedger, make: Make) -> list[Group]:
         """``count`` fresh groups; if one of them cannot be made, nothing has been drawn."""
         draws: list[Draw] = []
+        absorbed: list[Charge] = []
         opened: list[tuple[int, Served]] = []
         replacements = self.replacements
         if replacements is not None:
@@ -49,7 +50,7 @@ class Draws:
                 if self.mixture is None:
                     opened.append(ledger.open(NO_SOURCE, 0, 0, self.step()))
                     continue
-                draw = self._draw(self.mixture)
+                draw = self._draw(self.mixture, absorbed)
                 draws.append(draw)
                 opened.append(ledger.open(draw.source, draw.row, draw.epoch, draw.step))
             return make(opened)
@@ -57,15 +58,20 @@ class Draws:
             self.replacements = before
             for group_index, _ in reversed(opened):
                 ledger.unopen(group_index)
-            for draw in reversed(draws):
-                assert self.mixture is not None
-                self.mixture.undo(draw)
+            if self.mixture is not None:
+                for draw in reversed(draws):
+                    self.mixture.undo(draw)
+                for charge in absorbed:
+                    self.mixture.discharge(charge)
             raise
 
-    def _draw(self, mixture: Mixture) -> Draw:
+    def _draw(self, mixture: Mixture, absorbed: list[Charge]) -> Draw:
         step = self.step()
-        if self.replacements is not None:
-            replaced = self.replacements.next(step, mixture.drawn, mixture.shares)
-            if replaced is not None:
-                return mixture.replace(replaced, step)
-        return mixture.draw(step)
+        if self.replacements is None:
+            return mixture.draw(step)
+        while (replaced := self.replacements.next(step, mixture.drawn, mixture.shares)) is None:
+            index, units = mixture.charge(step)
+            if not self.replacements.absorb(index, mixture.drawn):
+                return mixture.take(index, step, units)
+            absorbed.append((index, units))
+        return mixture.take(replaced, step)

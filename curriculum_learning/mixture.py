@@ -10,6 +10,9 @@ from curriculum_learning.apportionment import apportionment, units_of
 from curriculum_learning.source import RowSource
 from curriculum_learning.weight_scheduler import Schedule, normalise, weights_at
 
+Charge = tuple[int, Sequence[int]]
+"""The number of a source, and what the ledger credited the sources with."""
+
 
 class Draw(NamedTuple):
     """A row taken for the first time in its epoch, charged to its source."""
@@ -118,27 +121,34 @@ class Mixture:
 
     def draw(self, step: int) -> Draw:
         """Draw the next row with the weights of ``step``."""
+        index, units = self.charge(step)
+        return self.take(index, step, units)
+
+    def charge(self, step: int) -> Charge:
+        """Charge the source whose turn it is with a draw; ``take`` gives the row."""
         units = self._at(step).units
         index = self._ledger.draw(units)
-        source = self.sources[index]
-        row, epoch, before = source.take(step)
         self.drawn[index] += 1
         self.total_drawn += 1
-        return Draw(source.name, row, epoch, before, step, units)
+        return index, units
 
-    def replace(self, index: int, step: int) -> Draw:
-        """Draw the next row of source number ``index`` off the books, in place of a lost group."""
+    def take(self, index: int, step: int, units: Sequence[int] = ()) -> Draw:
+        """The next row of source number ``index``; without ``units``, off the books."""
         source = self.sources[index]
         row, epoch, before = source.take(step)
-        return Draw(source.name, row, epoch, before, step, ())
+        return Draw(source.name, row, epoch, before, step, units)
 
     def undo(self, draw: Draw) -> None:
         """Take back the latest draw, as if it had not been made."""
         index = self.names.index(draw.source)
         self.sources[index].put_back(draw.before)
-        if not draw.units:
-            return
-        self._ledger.undo(index, draw.units)
+        if draw.units:
+            self.discharge((index, draw.units))
+
+    def discharge(self, charge: Charge) -> None:
+        """Take back one of the latest charges; they may be taken back in any order."""
+        index, units = charge
+        self._ledger.undo(index, units)
         self.drawn[index] -= 1
         self.total_drawn -= 1
 

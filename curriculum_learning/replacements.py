@@ -37,10 +37,12 @@ class Replacements:
 
     A source is owed as many groups as it has lost, less those that have replaced them, and the
     part of those that are out which it is expected to lose: engines tell of losses when a rollout
-    is over, too late for that rollout. What was expected and did not happen is owed no more. The
-    replacements are spread among the draws of the ledger by smooth weighted round robin, in which
-    a source counts as much as it is owed and the ledger half a training batch. So what is owed
-    goes out within about a rollout, and requests of any size see the same sequence.
+    is over, too late for that rollout. A replacement that was not needed takes the place of the
+    source's next draw by the ledger.
+
+    The replacements are spread among the draws of the ledger by smooth weighted round robin, in
+    which a source counts as much as it is owed and the ledger half a training batch. So what is
+    owed goes out within about a rollout, and requests of any size see the same sequence.
 
     Two bounds hold over the last 4 rollouts: no source is served more than ``most`` times its
     share, and at least one in ``most`` groups is the ledger's, so that every source keeps that
@@ -187,6 +189,22 @@ class Replacements:
             return None
         self._replaced[chosen] += 1
         return chosen
+
+    def absorb(self, index: int, drawn: Sequence[int]) -> bool:
+        """Whether a replacement that was not needed stands for the draw just charged to a source.
+
+        Args:
+            index: The number of the source.
+            drawn: What the ledger has drawn of each source, this draw included.
+        """
+        if index not in self._rates or self._replaced[index] <= self._lost[index]:
+            return False
+        out = drawn[index] - 1 + self._replaced[index] - self._trained[index] - self._lost[index]
+        needed = _GROUP * self._lost[index] + self._rates[index] * out
+        if _GROUP * self._replaced[index] < needed + _GROUP:
+            return False
+        self._replaced[index] -= 1
+        return True
 
     def _may_replace(self, index: int, drawn: Sequence[int], share: float) -> bool:
         since = self._marks[0]
