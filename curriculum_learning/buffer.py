@@ -92,6 +92,8 @@ class Buffers:
         Raises:
             GroupError: The filter broke its contract; nothing is taken then.
         """
+        if not self._ids:
+            return [], []
         taken: list[Waiting]
         dropped: list[Waiting] = []
         if self.choose:

@@ -85,6 +85,8 @@ class Circulation:
 
         If ``rest`` or the buffer filter raises, nothing has gone out.
         """
+        if not len(self.buffers):
+            return rest(room)
         self._end_stale(step)
         taken, dropped = self.buffers.take(room)
         try:

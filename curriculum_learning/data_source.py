@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import numbers
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from curriculum_learning.circulation import Circulation
@@ -138,15 +137,24 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 key="num_samples",
                 value=num_samples,
             )
-        with self._serving():
-            self._groups.begin_rollout()
-            if not self._groups.logs:
-                self._learn()
-            self._snapshots.begin_rollout(self.state_dict)
-            step = self.rollout_step
-            groups = self._groups.serve_waiting(int(num_samples), step, self._fresh_groups)
-            self._groups.ledger.presume(step, self.config.max_in_flight_rollouts)
-            return groups
+        with self._lock:
+            try:
+                return self._serve(int(num_samples))
+            except Exception as error:
+                self._remember(error)
+                raise
+
+    def _serve(self, count: int) -> list[Group]:
+        self._refuse_closed()
+        self._groups.begin_rollout()
+        if not self._groups.logs:
+            self._learn()
+        self._snapshots.begin_rollout(self.state_dict)
+        self._draws.clock.ask()
+        step = self._draws.step()
+        groups = self._groups.serve_waiting(count, step, self._fresh_groups)
+        self._groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+        return groups
 
     def _fresh_groups(self, count: int) -> list[Group]:
         return self._draws.groups(count, self._groups.ledger, self._groups.make)
@@ -162,8 +170,13 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 lacks source tags, or holds what a checkpoint cannot.
         """
         encoded = encode_groups(samples)
-        with self._serving():
-            self._groups.give_back(samples, encoded)
+        with self._lock:
+            try:
+                self._refuse_closed()
+                self._groups.give_back(samples, encoded)
+            except Exception as error:
+                self._remember(error)
+                raise
             self._snapshots.changed()
 
     # Feedback
@@ -289,18 +302,14 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 return {}
             return source_counts(self._mixture, self._groups, self._draws)
 
-    @contextlib.contextmanager
-    def _serving(self) -> Iterator[None]:
-        """Hold the lock; remember an error that the engine's thread may swallow."""
-        with self._lock:
-            try:
-                if self._closed:
-                    raise ConfigurationError("the data source is closed")
-                yield
-            except Exception as error:
-                if threading.current_thread() is not threading.main_thread():
-                    self._swallowed = self._swallowed or error  # the first one is the cause
-                raise
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the data source is closed")
+
+    def _remember(self, error: Exception) -> None:
+        """An error on another thread than the main one may be swallowed by the engine."""
+        if threading.current_thread() is not threading.main_thread():
+            self._swallowed = self._swallowed or error  # the first one is the cause
 
     def raise_swallowed_error(self) -> None:
         """Raise again what an engine's worker thread was told and may have ignored."""
@@ -452,8 +461,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """
         if self._mixture is None:
             return
-        if self._closed:
-            raise ConfigurationError("the data source is closed")
+        self._refuse_closed()
         self._snapshots.finish_writing()  # so that it can be found
         if rollout_id is not None and rollout_id != -1:
             if not _is_whole(rollout_id):
@@ -556,6 +564,8 @@ def _state_of(part: Feedback | Replacements | None) -> dict[str, Any] | None:
 
 def _is_whole(value: object) -> bool:
     """Whether it is a whole number >= 0, numpy's included."""
+    if type(value) is int:  # by far the most frequent
+        return value >= 0
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
 
 

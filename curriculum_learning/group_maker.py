@@ -51,23 +51,19 @@ class GroupMaker:
         """
         if not self._prompts:
             return [self._make_empty(group_index, served) for group_index, served in groups]
-        rows: dict[str, list[int]] = {}
-        shares: dict[tuple[str, int], float] = {}
-        for _, served in groups:
-            rows.setdefault(served.source, []).append(served.row)
-            at = (served.source, served.step)
-            if at not in shares:
-                shares[at] = self._share(*at)
-        prompts = {name: iter(self._prompts[name].read(of)) for name, of in rows.items()}
-        return [
-            self._make(
-                group_index,
-                served,
-                next(prompts[served.source]),
-                shares[served.source, served.step],
-            )
-            for group_index, served in groups
-        ]
+        places: dict[str, list[int]] = {}
+        for place, (_, served) in enumerate(groups):
+            places.setdefault(served.source, []).append(place)
+        made: list[Group] = [[]] * len(groups)
+        for source, at in places.items():
+            prompts = self._prompts[source].read([groups[place][1].row for place in at])
+            step, share = -1, 0.0
+            for place, prompt in zip(at, prompts, strict=True):
+                group_index, served = groups[place]
+                if served.step != step:  # it is the same for nearly all
+                    step, share = served.step, self._share(source, served.step)
+                made[place] = self._make(group_index, served, prompt, share)
+        return made
 
     def tag_again(self, group: Group, served: Served) -> None:
         """Bring the tags of a group that is served again up to date, in place."""
@@ -95,14 +91,8 @@ class GroupMaker:
             ROW_KEY: served.row,
             EPOCH_KEY: served.epoch,
         }
-        return make_group(
-            self._sample_type,
-            self._size,
-            prompt,
-            tags,
-            group_index=group_index,
-            first_index=served.first_index,
-        )
+        indices = range(served.first_index, served.first_index + self._size)
+        return make_group(self._sample_type, prompt, tags, group_index, indices)
 
     def _make_empty(self, group_index: int, served: Served) -> Group:
         return [

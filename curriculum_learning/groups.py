@@ -86,11 +86,10 @@ class GroupLedger:
 
     def open(self, source: str, row: int, epoch: int, step: int) -> tuple[int, Served]:
         """Give a new group its id and its samples theirs; it is in flight."""
-        group_index = self.next_group
-        served = Served(source, self.next_index, row, epoch, step)
+        group_index, served = self.next_group, Served(source, self.next_index, row, epoch, step)
+        self.serve(group_index, served)
         self.next_group += 1
         self.next_index += self.size
-        self.serve(group_index, served)
         return group_index, served
 
     def serve(self, group_index: int, served: Served, partial: Partial | None = None) -> None:
@@ -260,7 +259,8 @@ class GroupLedger:
         if number is None:
             number = self._numbers[served.source] = len(self._sources)
             self._sources.append(served.source)
-        return _ENTRY.pack(number, *served[1:])
+        _, first_index, row, epoch, step, rewarded = served
+        return _ENTRY.pack(number, first_index, row, epoch, step, rewarded)
 
     def _unpack(self, entry: bytes) -> Served:
         number, *rest = _ENTRY.unpack(entry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,41 +138,57 @@ class Prompts:
 
     def _prompt(self, record: Record, row: int) -> Prompt:
         config = self.config
-
-        def error(key: str, column: str, problem: str) -> DataError:
-            return DataError(
-                f"source '{config.name}', {self._rows.where(row)}: {key} '{column}' {problem}",
-                source=config.name,
-                key=key,
-                value=column,
-            )
-
         prompt = record.get(config.input_key)
         if prompt is None:
-            raise error(
-                "input_key", config.input_key, f"is missing; its columns are {sorted(record)}"
+            raise self._error(
+                row, "input_key", config.input_key, f"is missing; its columns are {sorted(record)}"
             )
         if not isinstance(prompt, str) and not _is_chat(prompt):
-            raise error("input_key", config.input_key, "is neither text nor a list of messages")
+            raise self._error(
+                row, "input_key", config.input_key, "is neither text nor a list of messages"
+            )
         label = None
         if config.label_key is not None:
             if config.label_key not in record:
-                raise error(
-                    "label_key", config.label_key, f"is missing; its columns are {sorted(record)}"
+                raise self._error(
+                    row,
+                    "label_key",
+                    config.label_key,
+                    f"is missing; its columns are {sorted(record)}",
                 )
             label = record[config.label_key]
         metadata = record.get(config.metadata_key)
         if not metadata:  # null, [] and "" as well, as slime reads them
             metadata = {}
         elif not isinstance(metadata, dict):
-            raise error("metadata_key", config.metadata_key, "is not a mapping")
+            raise self._error(row, "metadata_key", config.metadata_key, "is not a mapping")
         metadata = _with_original(metadata)
         tools = record.get(config.tool_key) if config.tool_key is not None else None
         if tools is not None:
-            metadata["tools"] = tools = _tools(tools, error)
+            metadata["tools"] = tools = self._tools(tools, row)
         if config.apply_chat_template:
             prompt = self._render(prompt, tools, row)
         return Prompt(prompt, label, metadata, self._is_json)
+
+    def _error(self, row: int, key: str, column: str, problem: str) -> DataError:
+        return DataError(
+            f"source '{self.config.name}', {self._rows.where(row)}: {key} '{column}' {problem}",
+            source=self.config.name,
+            key=key,
+            value=column,
+        )
+
+    def _tools(self, tools: Any, row: int) -> list[Any]:
+        if isinstance(tools, str):
+            try:
+                tools = orjson.loads(tools)
+            except orjson.JSONDecodeError as problem:
+                raise self._error(
+                    row, "tool_key", "tools", f"is not valid JSON: {problem}"
+                ) from None
+        if not isinstance(tools, list):
+            raise self._error(row, "tool_key", "tools", f"is a {type(tools).__name__}, not a list")
+        return tools
 
     def _render(self, prompt: Any, tools: Any, row: int) -> str:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -220,17 +236,6 @@ def _with_original(metadata: dict[str, Any]) -> dict[str, Any]:
     single = set(own) <= {SOURCE_KEY, SOURCE_NAME_KEY} and all(v == values[0] for v in values)
     rest = {key: value for key, value in metadata.items() if key not in own}
     return {**rest, ORIGINAL_KEY: values[0] if single else own}
-
-
-def _tools(tools: Any, error: Callable[[str, str, str], DataError]) -> list[Any]:
-    if isinstance(tools, str):
-        try:
-            tools = orjson.loads(tools)
-        except orjson.JSONDecodeError as problem:
-            raise error("tool_key", "tools", f"is not valid JSON: {problem}") from None
-    if not isinstance(tools, list):
-        raise error("tool_key", "tools", f"is a {type(tools).__name__}, not a list")
-    return tools
 
 
 def open_prompts(config: Config) -> dict[str, Prompts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -144,56 +144,56 @@ def sample_class() -> type[Any]:
 
 def make_group(
     sample_type: type[Any],
-    size: int,
     prompt: Prompt,
     tags: dict[str, Any],
-    *,
     group_index: int,
-    first_index: int,
+    indices: Sequence[int],
 ) -> Group:
-    """A group of ``size`` samples of one prompt.
+    """A group of samples of one prompt.
 
     Every sample has its own copy of all that can be changed in place.
 
     Args:
         sample_type: What ``sample_class`` gave.
-        size: ``n_samples_per_prompt``.
         prompt: What the samples start from.
         tags: Metadata to add; scalars.
         group_index: The id of the group.
-        first_index: The id of its first sample; the others follow.
+        indices: The ids of its samples, ``n_samples_per_prompt`` of them.
     """
-    values = {"prompt": prompt.prompt, "label": prompt.label}
-    metadata = {**prompt.metadata, **tags}
-    if not _CONTAINERS.isdisjoint(map(type, values.values())):
+    text, label, own_metadata, is_json = prompt
+    metadata = {**own_metadata, **tags}
+    if type(text) in _CONTAINERS or type(label) in _CONTAINERS:
         return [
             sample_type(
                 group_index=group_index,
                 index=index,
+                prompt=own_copy(text),
+                label=own_copy(label),
                 metadata=own_copy(metadata),
-                **own_copy(values),
             )
-            for index in range(first_index, first_index + size)
+            for index in indices
         ]
-    copies = _copies(metadata, size, prompt.is_json)
+    copies = _copies(metadata, len(indices), is_json)
     kind: Any = sample_type
     template = _template(kind)
     if template is None:
         return [
-            sample_type(group_index=group_index, index=first_index + i, metadata=copy, **values)
-            for i, copy in enumerate(copies)
+            sample_type(
+                group_index=group_index, index=index, prompt=text, label=label, metadata=copy
+            )
+            for index, copy in zip(indices, copies, strict=True)
         ]
-    shared = {**template.attributes, **values, "group_index": group_index}
+    shared = {**template.attributes, "prompt": text, "label": label, "group_index": group_index}
     group = []
-    for index, copy in enumerate(copies, first_index):
+    for index, copy in zip(indices, copies, strict=True):
         sample = _new(sample_type)
         own = sample.__dict__ = shared.copy()
         for name in template.lists:
             own[name] = []
         for name in template.dicts:
             own[name] = {}
-        for name, kind, attributes in template.records:
-            record = own[name] = _new(kind)
+        for name, record_type, attributes in template.records:
+            record = own[name] = _new(record_type)
             record.__dict__ = attributes.copy()
         for name, factory in template.others:
             own[name] = factory()
