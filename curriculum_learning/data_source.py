@@ -326,7 +326,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         with self._lock:
             return {
                 "identity": self._identity(),
-                "mixture": self._mixture.state_dict() if self._mixture else {},
+                "mixture": {} if self._mixture is None else self._mixture.state_dict(),
                 "replacements": _state_of(self._draws.replacements),
                 "feedback": _state_of(self._feedback),
                 "clock": self._draws.clock.state_dict(),

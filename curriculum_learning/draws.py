@@ -34,7 +34,7 @@ class Draws:
 
     def step(self) -> int:
         """The rollout step at which the next group is drawn."""
-        return self.clock.step(self.mixture.total_drawn if self.mixture else 0)
+        return self.clock.step(0 if self.mixture is None else self.mixture.total_drawn)
 
     def groups(self, count: int, ledger: GroupLedger, make: Make) -> list[Group]:
         """``count`` fresh groups; if one of them cannot be made, nothing has been drawn."""
