@@ -1,0 +1,107 @@
+"""All that is wrong with a configuration, not only what is met first.
+
+A reader raises at the first value that it cannot use. Here that value is set aside, and what is
+left is read again, until nothing is wrong any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from curriculum_learning.config import Config, read_config
+from curriculum_learning.dotted_path import load_callable
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
+from curriculum_learning.sampler_config import SamplerConfig, read_sampler_config
+from curriculum_learning.weight_scheduler import KEY as WEIGHTS_KEY
+
+HOOKS = ("custom_rollout_log_function_path", "rollout_all_samples_process_path")
+"""The keys by which an engine finds its hooks."""
+
+Errors = list[CurriculumLearningError]
+_Read = TypeVar("_Read")
+_Values = Mapping[str, Any]
+_Config = TypeVar("_Config", bound=SamplerConfig)
+
+_STAND_INS = {"train_batch_size": 1, "gen_batch_size": 1, "reward_threshold": 0.0}
+"""For keys without a default, so that the others can be read."""
+
+
+def check_config(values: _Values) -> tuple[Config | None, Errors]:
+    """Read the data source's configuration; None where not even the rest of it can be read."""
+    config, errors = _collect(values, read_config, _set_aside)
+    for key in HOOKS:
+        path = values.get(key)
+        try:
+            if isinstance(path, str):
+                load_callable(path)
+        except Exception as error:
+            errors.append(
+                ConfigurationError(f"{key} ({path!r}) cannot be used: {error}", key=key, value=path)
+            )
+    return config, errors
+
+
+def check_sampler_config(
+    data: _Values, config_type: type[_Config]
+) -> tuple[_Config | None, Errors]:
+    """Read a sampler's configuration, verl's ``data`` node, in the same way."""
+    return _collect(data, lambda values: read_sampler_config(values, config_type), _set_node_aside)
+
+
+def _collect(
+    values: _Values,
+    read: Callable[[_Values], _Read],
+    set_aside: Callable[[_Values, CurriculumLearningError], _Values],
+) -> tuple[_Read | None, Errors]:
+    errors: Errors = []
+    while True:
+        try:
+            return read(values), errors
+        except CurriculumLearningError as error:
+            met = (error.key, error.source)
+            if met in [(other.key, other.source) for other in errors] or error.key is None:
+                return None, errors or [error]
+            errors.append(error)
+            values = set_aside(values, error)
+
+
+def _set_aside(values: _Values, error: CurriculumLearningError) -> _Values:
+    key, source = str(error.key), error.source
+    rest = {name: value for name, value in values.items() if name != key}
+    if key == "prompt_data":
+        return {**rest, "rollout_global_dataset": False}
+    paths = values.get("prompt_data")
+    count = len(paths) if isinstance(paths, list) else 1
+    if key == "prompt_data_source_names":
+        # What was given by name is taken in its order; it is as good as any to look at the values.
+        names = [f"source {number}" for number in range(1, count + 1)]
+        listed = {
+            name: list(value.values())
+            for name, value in rest.items()
+            if name == WEIGHTS_KEY and isinstance(value, Mapping)
+        }
+        return {**rest, **listed, key: names}
+    if key == WEIGHTS_KEY:
+        weights = values.get(key)
+        if source is None:
+            return {**rest, key: [1.0] * count}
+        if isinstance(weights, Mapping):
+            return {**rest, key: {**weights, source: 1.0}}
+        if isinstance(weights, list):
+            # The offending value, not its place: names may have been derived from paths.
+            return {**rest, key: [1.0 if item is error.value else item for item in weights]}
+    return rest
+
+
+def _set_node_aside(values: _Values, error: CurriculumLearningError) -> _Values:
+    key = str(error.key).split(".")[-1]
+    node = values.get("sampler")
+    if not isinstance(node, Mapping):
+        return {**values, "sampler": {}}
+    stand_in = {key: _STAND_INS[key]} if key in _STAND_INS else {}
+    node = {name: value for name, value in node.items() if name != key}
+    if key == "reward_threshold":
+        return {**values, "sampler": {**node, **stand_in}}
+    rest = {name: value for name, value in values.items() if name not in (key, "sampler")}
+    return {**rest, **stand_in, "sampler": node}

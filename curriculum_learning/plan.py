@@ -1,0 +1,271 @@
+"""What a configuration amounts to, without a run: its mixture, its batch, its steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+from curriculum_learning import samplers
+from curriculum_learning.cache import Cache
+from curriculum_learning.config import Config
+from curriculum_learning.config_check import Errors, check_config, check_sampler_config
+from curriculum_learning.config_file import RunConfig
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, DataError
+from curriculum_learning.mixture import Mixture
+from curriculum_learning.multi_source_sampler import MultiSourceSampler
+from curriculum_learning.prompt_file import open_rows
+from curriculum_learning.prompts import Prompts, load_tokenizer
+from curriculum_learning.source import Source
+
+WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
+"""Settings of a data source that only looks."""
+
+
+@dataclasses.dataclass
+class Plan:
+    """A configuration that can be used."""
+
+    engine: str
+    """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
+    mixture: Mixture
+    rows: Mapping[str, int]
+    """Rows of each source, those over the length limit included."""
+    batch: int | None
+    """Groups of a rollout; rows of a batch in verl."""
+    steps: int | None
+    """Rollouts of the run; updates in verl."""
+    config: Config | None
+    """The data source's configuration, where there is one."""
+
+
+class Finding(CurriculumLearningError):
+    """An error with the place that it comes from.
+
+    Attributes:
+        place: File and line of the value, or None.
+    """
+
+    def __init__(self, error: CurriculumLearningError, place: str | None) -> None:
+        message = str(error) if place is None else f"{place}: {error}"
+        super().__init__(message, source=error.source, key=error.key, value=error.value)
+        self.place = place
+
+
+def read_plan(
+    run: RunConfig, rows: Mapping[str, int], batch: int | None
+) -> tuple[Plan | None, list[Finding], list[str]]:
+    """Read a configuration as the run will, and find all that is wrong with it.
+
+    Args:
+        run: What was configured.
+        rows: Sizes of sources to assume; where there are any, no prompt file is opened.
+        batch: Stands in where no batch size is configured.
+
+    Returns:
+        The plan, None if there are errors; the errors; what was warned of meanwhile.
+    """
+    data = run.values.get("data", run.values)
+    is_verl = isinstance(data, Mapping) and "sampler" in data
+    with _listening() as warnings:
+        if is_verl:
+            plan, errors = _read_verl(run.values, data, rows, batch)
+            names = list(plan.rows) if plan is not None else []
+        else:
+            plan, errors, names = _read_slime(run.values, rows, batch)
+    found = [Finding(error, run.place(error.key, error.source, names)) for error in errors]
+    return (None if found else plan), found, warnings
+
+
+def _read_slime(
+    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
+) -> tuple[Plan | None, Errors, list[str]]:
+    if rows and values.get("prompt_data") is None:
+        names = {"prompt_data_source_names": list(rows)}
+        values = {**names, **values, "prompt_data": [f"{name}.jsonl" for name in rows]}
+    values = {**values, **WRITES_NOTHING}
+    config, errors = check_config(values)
+    names = [] if config is None else [source.name for source in config.sources]
+    if config is None:
+        return None, errors, names
+    if rows:
+        errors += _other_names("--rows", rows, names)
+    else:
+        errors += _data_errors(config)
+    if not errors and not names:
+        problem = "is false: the engine brings its own prompts, so there is nothing to look at"
+        errors.append(
+            ConfigurationError(f"rollout_global_dataset {problem}", key="rollout_global_dataset")
+        )
+    if errors:
+        return None, errors, names
+    try:
+        if rows:
+            mixture, lengths = _assumed(config, rows), rows
+        else:
+            mixture, lengths = _of_files(values)
+    except CurriculumLearningError as error:
+        return None, [error], names
+    steps = values.get("num_rollout")
+    return (
+        Plan("slime", mixture, lengths, config.rollout_batch_size or batch, steps, config),
+        [],
+        names,
+    )
+
+
+def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Errors:
+    if set(rows) == set(names) or not names:
+        return []
+    problem = f"{key} gives sizes of {sorted(rows)}, the sources are {sorted(names)}: one for each"
+    return [ConfigurationError(problem, key=key, value=dict(rows))]
+
+
+def _data_errors(config: Config) -> Errors:
+    """What is wrong with the prompt files, one error for each source at most."""
+    errors: Errors = []
+    tokenizer = None
+    needs = [s for s in config.sources if s.apply_chat_template or s.max_prompt_len is not None]
+    if needs:
+        key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
+        try:
+            tokenizer = load_tokenizer(config.hf_checkpoint, key)
+        except CurriculumLearningError as error:
+            return [error]
+    for source in config.sources:
+        try:
+            Prompts(source, tokenizer, Cache(config.cache)).close()
+        except CurriculumLearningError as error:
+            error.key, error.source = error.key or "prompt_data", source.name
+            errors.append(error)
+    return errors
+
+
+def _assumed(config: Config, rows: Mapping[str, int]) -> Mixture:
+    sources = [
+        Source(source.name, rows[source.name], seed=config.seed, shuffle=config.shuffle)
+        for source in config.sources
+    ]
+    return Mixture(sources, {source.name: source.weight for source in config.sources})
+
+
+def _of_files(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+    source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
+    try:
+        mixture = source.dataset
+        assert mixture is not None
+        prints = source.state_dict()["identity"]["sources"]
+        return mixture, {name: fingerprint["rows"] for name, fingerprint in prints.items()}
+    finally:
+        source.close()
+
+
+def _read_verl(
+    values: Mapping[str, Any], data: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
+) -> tuple[Plan | None, Errors]:
+    if data.get("train_batch_size") is None and batch is not None:
+        data = {**data, "train_batch_size": batch}
+    node = data.get("sampler")
+    name = node.get("class_name") if isinstance(node, Mapping) else None
+    kind = getattr(samplers, str(name), None) if name in samplers.__all__ else None
+    if kind is None:
+        known = ", ".join(samplers.__all__)
+        problem = f"sampler.class_name ({name!r}) must be one of {known}"
+        return None, [ConfigurationError(problem, key="sampler.class_name", value=name)]
+    config, errors = check_sampler_config(data, kind.config_type)
+    if errors or config is None:
+        return None, errors
+    try:
+        rows_of = _assumed_rows(rows) if rows else _training_rows(data.get("train_files"))
+        quiet = {**data, "sampler": {**data["sampler"], "journal": None}}
+        sampler: MultiSourceSampler = kind(data_source=rows_of, data_config=quiet)
+    except CurriculumLearningError as error:
+        return None, [error]
+    mixture = sampler.mixture
+    sizes = {source.name: source.size for source in mixture.sources}
+    trainer = values.get("trainer")
+    trainer = trainer if isinstance(trainer, Mapping) else {}
+    steps = trainer.get("total_training_steps")
+    if steps is None and trainer.get("total_epochs") is not None:
+        steps = trainer["total_epochs"] * len(sampler) // config.batch_size
+    return Plan("verl", mixture, sizes, config.batch_size, steps, None), []
+
+
+def _assumed_rows(rows: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Rows of the sizes given, their complexity rising evenly."""
+    return [
+        {"data_source": name, "complexity_score": float(row)}
+        for name, size in rows.items()
+        for row in range(size)
+    ]
+
+
+def _training_rows(files: Any) -> list[dict[str, Any]]:
+    """The rows of verl's training files, as far as samplers look at them."""
+    paths = [files] if isinstance(files, str) else files
+    if not isinstance(paths, Sequence) or not paths:
+        raise ConfigurationError(
+            f"data.train_files ({files!r}) must be a path or a list of paths; without the files, "
+            f"give the sizes of the sources: --rows NAME=ROWS ...",
+            key="train_files",
+            value=files,
+        )
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        file = str(Path(str(path)).expanduser())
+        try:
+            rows += _parquet_rows(file) if file.endswith(".parquet") else _other_rows(file)
+        except (OSError, ValueError, ImportError) as error:
+            if isinstance(error, DataError):
+                error.key = "train_files"
+                raise
+            raise DataError(
+                f"data.train_files: {file} cannot be read: {error}; name a .parquet or .jsonl file",
+                key="train_files",
+                value=file,
+            ) from error
+    return rows
+
+
+def _parquet_rows(path: str) -> list[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    wanted = ["data_source", "extra_info.complexity_score", "complexity_score"]
+    table = parquet.ParquetFile(path).read(columns=wanted).flatten()
+    columns = {name.rpartition(".")[-1]: table[name].to_pylist() for name in table.column_names}
+    if not columns:
+        return [{}] * parquet.ParquetFile(path).metadata.num_rows
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _other_rows(path: str) -> list[dict[str, Any]]:
+    rows = open_rows(path, path, None)
+    try:
+        return [dict(record) for record in rows.records(range(len(rows)))]
+    finally:
+        rows.close()
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """What the library warns of meanwhile."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, listener = logging.getLogger("curriculum_learning"), Listener(logging.WARNING)
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    logger.handlers, logger.propagate = [listener], False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield messages
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
