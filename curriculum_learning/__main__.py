@@ -9,12 +9,13 @@ import argparse
 import dataclasses
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from curriculum_learning.config_file import read_run_config
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
-from curriculum_learning.plan import Finding, Plan, read_plan
+from curriculum_learning.plan import PlacedError, Plan, read_plan
 from curriculum_learning.preview import batch_of, length_of, look_ahead
 from curriculum_learning.preview import table as outlook_table
 from curriculum_learning.terminal import show, show_json, show_table
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("curriculum_learning").setLevel(logging.WARNING)
     try:
-        code: int = options.run(options)
+        with tempfile.TemporaryDirectory() as folder:
+            options.folder = Path(folder)
+            code: int = options.run(options)
     except CurriculumLearningError as error:
         return _tell([error], options.json)
     return code
@@ -78,6 +81,7 @@ def _preview(options: argparse.Namespace) -> int:
 
 def _simulate(options: argparse.Namespace) -> int:
     from curriculum_learning import simulate
+    from curriculum_learning.simulated_engine import EngineSettings
 
     plan, errors, warnings = _plan(options)
     if plan is None:
@@ -88,18 +92,18 @@ def _simulate(options: argparse.Namespace) -> int:
             "only: use preview",
             key="data.sampler",
         )
-    values = read_run_config(options.config).values
     names = list(plan.rows)
-    engine = simulate.EngineSettings(
+    engine = EngineSettings(
         batch=batch_of(plan),
-        over_sampling=options.over_sampling or values.get("over_sampling_batch_size"),
+        request=options.over_sampling or plan.values.get("over_sampling_batch_size"),
         latency=_per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=_per_source(options.drop, names, "--drop", 0.0),
         fully_async=options.fully_async,
+        partial=bool(plan.values.get("partial_rollout", False)),
         seed=options.seed,
     )
-    result = simulate.simulate(values, engine, length_of(plan, options.steps))
+    result = simulate.simulate(plan.values, engine, length_of(plan, options.steps))
     result.notes[:0] = warnings
     if options.json:
         show_json(dataclasses.asdict(result))
@@ -125,40 +129,40 @@ def _inspect(options: argparse.Namespace) -> int:
     return WRONG if any(state["problem"] for state in found["states"]) else WELL
 
 
-def _plan(options: argparse.Namespace) -> tuple[Plan | None, list[Finding], list[str]]:
+def _plan(options: argparse.Namespace) -> tuple[Plan | None, list[PlacedError], list[str]]:
     run = read_run_config(options.config)
     rows = {name: int(size) for name, size in _named(options.rows, "--rows").items()}
     for name, size in rows.items():
         if size < 1:
             raise ConfigurationError(f"--rows: '{name}' has {size} rows; give at least 1")
-    return read_plan(run, rows, options.batch)
+    return read_plan(run, rows, options.batch, options.folder)
 
 
-def _named(pairs: Sequence[str], key: str) -> dict[str, float]:
+def _named(text: str, key: str) -> dict[str, float]:
     values: dict[str, float] = {}
-    for pair in pairs:
-        name, equals, text = pair.rpartition("=")
+    for pair in filter(None, text.split(",")):
+        name, equals, number = pair.rpartition("=")
         try:
-            values[name] = float(text)
+            values[name] = float(number)
         except ValueError:
             equals = ""
         if not equals or not name or not 0 <= values[name] < float("inf"):
             raise ConfigurationError(
-                f"{key}: {pair!r} must be the name of a source and a number >= 0: NAME=NUMBER",
+                f"{key}: {pair!r} must be the name of a source and a number >= 0: NAME=NUMBER,...",
                 key=key,
                 value=pair,
             )
     return values
 
 
-def _per_source(
-    pairs: Sequence[str], names: Sequence[str], key: str, default: float
-) -> dict[str, float]:
-    values = _named(pairs, key)
+def _per_source(text: str, names: Sequence[str], key: str, default: float) -> dict[str, float]:
+    values = _named(text, key)
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise ConfigurationError(
-            f"{key}: {unknown} are no sources; the sources are {list(names)}", key=key, value=unknown
+            f"{key}: {unknown} are no sources; the sources are {list(names)}",
+            key=key,
+            value=unknown,
         )
     return {name: values.get(name, default) for name in names}
 
@@ -181,7 +185,12 @@ def _tell(errors: Sequence[CurriculumLearningError], as_json: bool) -> int:
     """Show errors; the exit code."""
     if as_json:
         found = [
-            {"message": str(e), "key": e.key, "source": e.source, "place": getattr(e, "place", None)}
+            {
+                "message": str(e),
+                "key": e.key,
+                "source": e.source,
+                "place": getattr(e, "place", None),
+            }
             for e in errors
         ]
         show_json({"errors": found})
@@ -225,13 +234,13 @@ def _parser() -> argparse.ArgumentParser:
         "preview",
         "check a configuration and show what it will draw",
         "  curriculum-learning preview configs/demo.yaml\n"
-        "  curriculum-learning preview sources.yaml --steps 500 --rows math=40000 code=9000\n"
+        "  curriculum-learning preview sources.yaml --steps 500 --rows math=40000,code=9000\n"
         "  curriculum-learning preview launch.sh --steps 200 data.sampler.alpha=0.2",
     )
     simulate = add(
         "simulate",
         "run the data source against a simulated engine",
-        "  curriculum-learning simulate configs/demo.yaml --latency easy=5 medium=7 hard=10\n"
+        "  curriculum-learning simulate configs/demo.yaml --latency easy=5,medium=7,hard=10\n"
         "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5",
     )
     for command in (preview, simulate):
@@ -240,15 +249,18 @@ def _parser() -> argparse.ArgumentParser:
             "--steps", "--rollouts", type=_count, metavar="N", help="rollouts; default: the run's"
         )
         command.add_argument(
-            "--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured"
+            "--batch",
+            type=_count,
+            metavar="N",
+            help="groups of a rollout, where none is configured",
         )
+        command.add_argument(
+            "--rows", default="", metavar="NAME=ROWS,...",
+            help="sizes of the sources; no prompt file is opened then",
+        )  # fmt: skip
         command.add_argument(
             "--strict", action="store_true", help="exit code 1 if there are warnings"
         )
-    preview.add_argument(
-        "--rows", nargs="+", default=[], metavar="NAME=ROWS",
-        help="sizes of the sources; no prompt file is opened then",
-    )  # fmt: skip
     preview.add_argument(
         "--max-epochs", type=float, default=4.0, metavar="N",
         help="warn of a source that is gone through more often; default: 4",
@@ -261,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
         help="groups of a request; default: over_sampling_batch_size, else the batch",
     )  # fmt: skip
     simulate.add_argument(
-        "--latency", nargs="+", default=[], metavar="NAME=TIME",
+        "--latency", default="", metavar="NAME=TIME,...",
         help="mean time to generate a group of a source, in any unit; default: 1",
     )  # fmt: skip
     simulate.add_argument(
@@ -269,14 +281,14 @@ def _parser() -> argparse.ArgumentParser:
         help="standard deviation of the logarithm of a time; default: 0.5",
     )  # fmt: skip
     simulate.add_argument(
-        "--drop", nargs="+", default=[], metavar="NAME=RATE",
+        "--drop", default="", metavar="NAME=RATE,...",
         help="part of a source's groups that the engine's filter refuses, 0 to below 1",
     )  # fmt: skip
     simulate.add_argument(
         "--fully-async", action="store_true", help="groups are generated across rollouts"
     )
     simulate.add_argument("--seed", type=int, default=0, help="of times and drops; default: 0")
-    simulate.set_defaults(run=_simulate, rows=[])
+    simulate.set_defaults(run=_simulate)
     inspect = add(
         "inspect",
         "show what is in a saved state",

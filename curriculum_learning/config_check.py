@@ -55,15 +55,22 @@ def _collect(
     set_aside: Callable[[_Values, CurriculumLearningError], _Values],
 ) -> tuple[_Read | None, Errors]:
     errors: Errors = []
-    while True:
-        try:
-            return read(values), errors
-        except CurriculumLearningError as error:
-            met = (error.key, error.source)
-            if met in [(other.key, other.source) for other in errors] or error.key is None:
-                return None, errors or [error]
-            errors.append(error)
-            values = set_aside(values, error)
+    while isinstance(result := _attempt(read, values), CurriculumLearningError):
+        met = [(error.key, error.source) for error in errors]
+        if (result.key, result.source) in met:  # setting it aside did not help
+            return None, errors
+        errors.append(result)
+        if result.key is None:
+            return None, errors
+        values = set_aside(values, result)
+    return result, errors
+
+
+def _attempt(read: Callable[[_Values], _Read], values: _Values) -> _Read | CurriculumLearningError:
+    try:
+        return read(values)
+    except CurriculumLearningError as error:
+        return error
 
 
 def _set_aside(values: _Values, error: CurriculumLearningError) -> _Values:

@@ -90,7 +90,9 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = name if mark is None else f"{name}:{mark.line + 1}"
-        what = "; ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", ""))))
+        what = "; ".join(
+            filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))
+        )
         raise ConfigurationError(
             f"{place} is no YAML of one document: {what or error}", key="CONFIG", value=name
         ) from error

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.cache import Cache
-from curriculum_learning.config import Config
+from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.config_check import Errors, check_config, check_sampler_config
 from curriculum_learning.config_file import RunConfig
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, DataError
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 from curriculum_learning.mixture import Mixture
 from curriculum_learning.multi_source_sampler import MultiSourceSampler
-from curriculum_learning.prompt_file import open_rows
 from curriculum_learning.prompts import Prompts, load_tokenizer
-from curriculum_learning.source import Source
+from curriculum_learning.training_files import assumed_rows, training_rows
 
 WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
 """Settings of a data source that only looks."""
@@ -42,9 +42,11 @@ class Plan:
     """Rollouts of the run; updates in verl."""
     config: Config | None
     """The data source's configuration, where there is one."""
+    values: Mapping[str, Any]
+    """What a data source that writes nothing can be made from."""
 
 
-class Finding(CurriculumLearningError):
+class PlacedError(CurriculumLearningError):
     """An error with the place that it comes from.
 
     Attributes:
@@ -58,14 +60,15 @@ class Finding(CurriculumLearningError):
 
 
 def read_plan(
-    run: RunConfig, rows: Mapping[str, int], batch: int | None
-) -> tuple[Plan | None, list[Finding], list[str]]:
+    run: RunConfig, rows: Mapping[str, int], batch: int | None, folder: Path
+) -> tuple[Plan | None, list[PlacedError], list[str]]:
     """Read a configuration as the run will, and find all that is wrong with it.
 
     Args:
         run: What was configured.
-        rows: Sizes of sources to assume; where there are any, no prompt file is opened.
+        rows: Sizes of sources to assume; where there are any, no configured file is opened.
         batch: Stands in where no batch size is configured.
+        folder: For files with rows of these sizes; they are needed as long as the plan is.
 
     Returns:
         The plan, None if there are errors; the errors; what was warned of meanwhile.
@@ -77,43 +80,49 @@ def read_plan(
             plan, errors = _read_verl(run.values, data, rows, batch)
             names = list(plan.rows) if plan is not None else []
         else:
-            plan, errors, names = _read_slime(run.values, rows, batch)
-    found = [Finding(error, run.place(error.key, error.source, names)) for error in errors]
+            plan, errors, names = _read_slime(run.values, rows, batch, folder)
+    found = [PlacedError(error, run.place(error.key, error.source, names)) for error in errors]
     return (None if found else plan), found, warnings
 
 
 def _read_slime(
-    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
+    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None, folder: Path
 ) -> tuple[Plan | None, Errors, list[str]]:
     if rows and values.get("prompt_data") is None:
-        names = {"prompt_data_source_names": list(rows)}
-        values = {**names, **values, "prompt_data": [f"{name}.jsonl" for name in rows]}
+        values = {"prompt_data_source_names": list(rows), **values}
+        values = {**values, "prompt_data": [f"{name}.jsonl" for name in rows]}
     values = {**values, **WRITES_NOTHING}
     config, errors = check_config(values)
     names = [] if config is None else [source.name for source in config.sources]
     if config is None:
         return None, errors, names
+    if not errors and not names:
+        problem = "rollout_global_dataset is false: the engine brings its own prompts, so there is "
+        errors.append(
+            ConfigurationError(problem + "nothing to look at", key="rollout_global_dataset")
+        )
     if rows:
         errors += _other_names("--rows", rows, names)
     else:
         errors += _data_errors(config)
-    if not errors and not names:
-        problem = "is false: the engine brings its own prompts, so there is nothing to look at"
-        errors.append(
-            ConfigurationError(f"rollout_global_dataset {problem}", key="rollout_global_dataset")
-        )
     if errors:
         return None, errors, names
+    if rows:
+        values = {**values, **_assumed(config, rows, folder)}
     try:
-        if rows:
-            mixture, lengths = _assumed(config, rows), rows
-        else:
-            mixture, lengths = _of_files(values)
+        mixture, lengths = _opened(values)
     except CurriculumLearningError as error:
         return None, [error], names
-    steps = values.get("num_rollout")
     return (
-        Plan("slime", mixture, lengths, config.rollout_batch_size or batch, steps, config),
+        Plan(
+            "slime",
+            mixture,
+            lengths,
+            config.rollout_batch_size or batch,
+            values.get("num_rollout"),
+            config,
+            values,
+        ),
         [],
         names,
     )
@@ -138,23 +147,42 @@ def _data_errors(config: Config) -> Errors:
         except CurriculumLearningError as error:
             return [error]
     for source in config.sources:
-        try:
-            Prompts(source, tokenizer, Cache(config.cache)).close()
-        except CurriculumLearningError as error:
-            error.key, error.source = error.key or "prompt_data", source.name
-            errors.append(error)
+        errors += _data_error(source, tokenizer, Cache(config.cache))
     return errors
 
 
-def _assumed(config: Config, rows: Mapping[str, int]) -> Mixture:
-    sources = [
-        Source(source.name, rows[source.name], seed=config.seed, shuffle=config.shuffle)
-        for source in config.sources
-    ]
-    return Mixture(sources, {source.name: source.weight for source in config.sources})
+def _data_error(source: SourceConfig, tokenizer: Any, cache: Cache) -> Errors:
+    try:
+        Prompts(source, tokenizer, cache).close()
+    except CurriculumLearningError as error:
+        error.key, error.source = error.key or "prompt_data", source.name
+        return [error]
+    return []
 
 
-def _of_files(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
+    """Settings for prompt files of the sizes given; their complexity rises evenly."""
+    paths = []
+    for number, source in enumerate(config.sources):
+        path = folder / f"{number}.jsonl"
+        with open(path, "wb") as file:
+            for row in range(rows[source.name]):
+                score = {"complexity_score": float(row)}
+                record = {**score, "extra_info": score, source.metadata_key: score}
+                record |= {key: "" for key in (source.label_key,) if key is not None}
+                file.write(orjson.dumps({**record, source.input_key: f"row {row}"}) + b"\n")
+        paths.append(str(path))
+    return {
+        "prompt_data": paths,
+        "prompt_data_source_names": [source.name for source in config.sources],
+        "data_source_cache": False,
+        "apply_chat_template": False,
+        "rollout_max_prompt_len": None,
+    }
+
+
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+    """The mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:
         mixture = source.dataset
@@ -181,7 +209,7 @@ def _read_verl(
     if errors or config is None:
         return None, errors
     try:
-        rows_of = _assumed_rows(rows) if rows else _training_rows(data.get("train_files"))
+        rows_of = assumed_rows(rows) if rows else training_rows(data.get("train_files"))
         quiet = {**data, "sampler": {**data["sampler"], "journal": None}}
         sampler: MultiSourceSampler = kind(data_source=rows_of, data_config=quiet)
     except CurriculumLearningError as error:
@@ -193,62 +221,7 @@ def _read_verl(
     steps = trainer.get("total_training_steps")
     if steps is None and trainer.get("total_epochs") is not None:
         steps = trainer["total_epochs"] * len(sampler) // config.batch_size
-    return Plan("verl", mixture, sizes, config.batch_size, steps, None), []
-
-
-def _assumed_rows(rows: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Rows of the sizes given, their complexity rising evenly."""
-    return [
-        {"data_source": name, "complexity_score": float(row)}
-        for name, size in rows.items()
-        for row in range(size)
-    ]
-
-
-def _training_rows(files: Any) -> list[dict[str, Any]]:
-    """The rows of verl's training files, as far as samplers look at them."""
-    paths = [files] if isinstance(files, str) else files
-    if not isinstance(paths, Sequence) or not paths:
-        raise ConfigurationError(
-            f"data.train_files ({files!r}) must be a path or a list of paths; without the files, "
-            f"give the sizes of the sources: --rows NAME=ROWS ...",
-            key="train_files",
-            value=files,
-        )
-    rows: list[dict[str, Any]] = []
-    for path in paths:
-        file = str(Path(str(path)).expanduser())
-        try:
-            rows += _parquet_rows(file) if file.endswith(".parquet") else _other_rows(file)
-        except (OSError, ValueError, ImportError) as error:
-            if isinstance(error, DataError):
-                error.key = "train_files"
-                raise
-            raise DataError(
-                f"data.train_files: {file} cannot be read: {error}; name a .parquet or .jsonl file",
-                key="train_files",
-                value=file,
-            ) from error
-    return rows
-
-
-def _parquet_rows(path: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet as parquet
-
-    wanted = ["data_source", "extra_info.complexity_score", "complexity_score"]
-    table = parquet.ParquetFile(path).read(columns=wanted).flatten()
-    columns = {name.rpartition(".")[-1]: table[name].to_pylist() for name in table.column_names}
-    if not columns:
-        return [{}] * parquet.ParquetFile(path).metadata.num_rows
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _other_rows(path: str) -> list[dict[str, Any]]:
-    rows = open_rows(path, path, None)
-    try:
-        return [dict(record) for record in rows.records(range(len(rows)))]
-    finally:
-        rows.close()
+    return Plan("verl", mixture, sizes, config.batch_size, steps, None, {}), []
 
 
 @contextmanager

@@ -124,14 +124,13 @@ def batch_of(plan: Plan) -> int:
 def _warnings(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
     warnings = []
     for source in outlook.sources:
-        for warning in (
+        found = (
             _never_reached(source),
             _repeated(source, max_epochs),
             _rounded_out(source, outlook.batch),
             _ends(plan, source.name, outlook.steps),
-        ):
-            if warning is not None:
-                warnings.append(f"source '{source.name}': {warning}")
+        )
+        warnings += [f"source '{source.name}': {warning}" for warning in found if warning]
     return warnings + _missing_hooks(plan)
 
 
