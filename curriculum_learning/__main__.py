@@ -41,7 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all well, 1 warnings with ``--strict``, 2 an error.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    # Overrides may come behind options too, where argparse takes no further CONFIG.
+    if any(word.startswith("-") for word in left) or (left and not hasattr(options, "config")):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        options.config += left
     # The faces show their lines unless somebody has decided about them: here it is decided.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("curriculum_learning").setLevel(logging.WARNING)

@@ -98,7 +98,10 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
         ) from error
     if node is None or not isinstance(values, Mapping):
         raise ConfigurationError(
-            f"{name} holds {values!r}, not a mapping from keys to values", key="CONFIG", value=name
+            f"{name} holds {values!r}, not a mapping from keys to values; docs/slime.md and "
+            f"docs/verl.md list the keys",
+            key="CONFIG",
+            value=name,
         )
     for path, line in _lines(node, "", name):
         config.places[path] = f"{name}:{line}"

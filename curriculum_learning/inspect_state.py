@@ -30,6 +30,13 @@ def look_at(path: Path) -> dict[str, Any]:
         CheckpointError: There is no such file, or no state in the folder; or the one file asked
             for cannot be read.
     """
+    if not path.exists():
+        raise CheckpointError(
+            f"there is no file or folder {path}; give a state, or the folder that the run has as "
+            f"save",
+            key="CHECKPOINT",
+            value=str(path),
+        )
     if path.is_dir():
         folder = path / "rollout" if (path / "rollout").is_dir() else path
         files = sorted(

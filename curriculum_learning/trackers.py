@@ -36,7 +36,10 @@ class TensorBoard:
     def __init__(self, folder: str | Path, *, first_rollout: int = 0) -> None:
         writer = _load("tensorboardX", "tensorboard")
         self._writer = writer.SummaryWriter(
-            str(folder), purge_step=first_rollout if first_rollout else None
+            str(folder),
+            purge_step=first_rollout or None,
+            # Files are named by the second: a quick resume must not write over the run before.
+            filename_suffix=f".{first_rollout}",
         )
 
     def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:

@@ -30,7 +30,7 @@ def training_rows(files: Any) -> list[dict[str, Any]]:
     if not isinstance(paths, Sequence) or not paths:
         raise ConfigurationError(
             f"data.train_files ({files!r}) must be a path or a list of paths; without the files, "
-            f"give the sizes of the sources: --rows NAME=ROWS ...",
+            f"give the sizes of the sources: --rows NAME=ROWS,...",
             key="train_files",
             value=files,
         )
