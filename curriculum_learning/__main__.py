@@ -79,6 +79,8 @@ def _preview(options: argparse.Namespace) -> int:
             f"weight and share at the start > in the middle > at the end"
         )
         show_table(*outlook_table(outlook))
+        for assumption in outlook.assumptions:
+            show(f"assumed: {assumption}")
         _show_warnings(outlook.warnings)
         if picture is not None:
             show(f"picture: {picture}")

@@ -8,6 +8,7 @@ from typing import Any
 from curriculum_learning import custom_log
 from curriculum_learning.config import LOG_FUNCTION
 from curriculum_learning.config_check import HOOKS
+from curriculum_learning.curriculum import RewardCurriculum
 from curriculum_learning.errors import ConfigurationError, ScheduleError
 from curriculum_learning.plan import Plan
 from curriculum_learning.terminal import progress
@@ -43,6 +44,7 @@ class Outlook:
     steps: int
     batch: int
     sources: list[SourceOutlook]
+    assumptions: list[str]
     warnings: list[str]
 
     def as_data(self) -> dict[str, Any]:
@@ -84,9 +86,21 @@ def look_ahead(plan: Plan, steps: int | None, *, max_epochs: float) -> Outlook:
             outlook.epoch_ends += [step] * (source.epoch - len(outlook.epoch_ends))
     for outlook, drawn in zip(outlooks, mixture.drawn, strict=True):
         outlook.groups = drawn
-    outlook_of_all = Outlook(steps, batch, outlooks, [])
+    outlook_of_all = Outlook(steps, batch, outlooks, _assumptions(plan), [])
     outlook_of_all.warnings += _warnings(plan, outlook_of_all, max_epochs)
     return outlook_of_all
+
+
+def _assumptions(plan: Plan) -> list[str]:
+    assumptions = []
+    if plan.mixture.adaptive is not None:
+        assumptions.append("rewards are not known ahead: adaptive weights stay as configured")
+    assumptions += [
+        f"rewards are not known ahead: source '{source.name}' stays at its first level"
+        for source in plan.mixture.sources
+        if isinstance(source.curriculum, RewardCurriculum)
+    ]
+    return assumptions
 
 
 def length_of(plan: Plan, steps: int | None) -> int:
