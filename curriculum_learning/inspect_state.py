@@ -192,7 +192,7 @@ def show_details(found: Mapping[str, Any]) -> None:
 def _short(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{round(value, 6) + 0.0:.3g}" if isinstance(value, float) else str(value)
 
 
 def _time(nanoseconds: int) -> str | None:

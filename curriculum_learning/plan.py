@@ -82,7 +82,14 @@ def read_plan(
         else:
             plan, errors, names = _read_slime(run.values, rows, batch, folder)
     found = [PlacedError(error, run.place(error.key, error.source, names)) for error in errors]
+    found.sort(key=_by_place)
     return (None if found else plan), found, warnings
+
+
+def _by_place(error: PlacedError) -> tuple[str, int]:
+    """In the order of the lines; what has none comes last."""
+    name, _, line = (error.place or "").rpartition(":")
+    return (name, int(line)) if line.isdecimal() else ("\uffff", 0)
 
 
 def _read_slime(
