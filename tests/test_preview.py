@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from curriculum_learning.samplers import TimeCurriculumSampler
 from tests.harness import name_of, prompt_files
 
 ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def preview(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -159,23 +163,30 @@ def test_all_errors_at_once_each_with_its_line(
 @pytest.mark.parametrize(
     ("changes", "pieces"),
     [
-        ({"data_source_weights": [1, 0]}, ["'b': never reached: its weight is 0"]),
-        ({"data_source_weights": [1, 0.001]}, ["'b': never reached: its largest share"]),
+        ({}, []),
+        ({"data_source_weights": [1, 0]}, ["'a': its 40 rows", "'b': never reached: its weight"]),
+        (
+            {"data_source_weights": [1, 0.001]},
+            ["'a': its 40 rows", "'b': never reached: its largest share (0.001)"],
+        ),
         ({"num_rollout": 90}, ["'a': its 40 rows are gone through 4.5 times", "'b': its 60 rows"]),
         (
             {"data_source_weights": [0.1, 0.9]},
-            ["'a': less than one group of 8 is its own in 30 steps"],
+            ["'a': less than one group of 8 is its own in 30 steps (0 to 29, down to 0.8 groups)"],
         ),
         (
-            {"data_source_weights": [1, "lambda step: 1 + min(step, 10)"]},
-            ["'a': less than", "'b': its schedule ends before the run: from step 10 of 30"],
+            {"data_source_weights": [1, "lambda step: 1 + min(step, 5)"]},
+            ["'b': its schedule ends before the run: from step 5 of 30"],
         ),
         (
             {"data_source_weights": [1, "lambda step: 1 + min(step / 60, 1)"]},
             ["'b': its weight still changes when the run ends after 30 steps, and does until step"],
         ),
+        (
+            {"data_source_weights": [1, "lambda step: 1 + step / 100"]},
+            ["'b': its weight still changes when the run ends after 30 steps"],
+        ),
         ({"custom_rollout_log_function_path": None}, ["hooks: custom_rollout_log_function_path"]),
-        ({}, []),
     ],
 )
 def test_what_people_get_wrong_is_warned_of(
@@ -184,12 +195,54 @@ def test_what_people_get_wrong_is_warned_of(
     """Each warning comes where it should, and no others do."""
     path = write_config(tmp_path, **changes)
     warnings = preview(capsys, path)["warnings"]
-    wanted = [piece for piece in pieces if not piece.endswith("less than")]
-    for piece in wanted:
-        assert any(piece in warning for warning in warnings), warnings
-    if not pieces:
-        assert warnings == []
+    assert len(warnings) == len(pieces), warnings
+    for piece, warning in zip(pieces, warnings, strict=True):
+        assert piece in warning
     assert main(["preview", path, "--strict", "--no-picture"]) == (WARNED if warnings else WELL)
+
+
+def test_a_level_that_nobody_can_foresee_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """What waits for rewards stays as it is, and the preview says so."""
+    result = preview(
+        capsys, "data.sampler.class_name=RewardCurriculumSampler", "data.sampler.alpha=0.2",
+        "data.sampler.reward_threshold=0.5", "data.sampler.adaptive_weights=true",
+        "--rows", "logicif=400,iftrain=400", "--steps", "20", "--batch", "8",
+    )  # fmt: skip
+    assert len(result["assumptions"]) == 2
+    assert set(result["sources"][0]["open_shares"]) == {0.3}
+
+
+def test_without_the_optional_libraries(tmp_path: Path) -> None:
+    """Plain text, and no picture unless one is asked for; then it says what to install."""
+    path = write_config(tmp_path)
+    program = (
+        "import sys; sys.modules['rich'] = sys.modules['matplotlib'] = None\n"
+        "from curriculum_learning.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "preview", path]
+    plain = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
+    assert plain.returncode == WELL
+    assert "picture" not in plain.stdout
+    asked = subprocess.run(
+        [*command, "--picture", "a.png"], cwd=tmp_path, capture_output=True, text=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    assert asked.returncode == WRONG
+    assert "pip install 'curriculum_learning[cli]'" in asked.stderr
+
+
+def test_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rich and somebody who looks, the same cells are in a drawn table."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["preview", write_config(tmp_path), "--no-picture"]) == WELL
+    text = capsys.readouterr().out
+    assert "─" in text
+    assert "0.25 > 0.25 > 0.25" in text
 
 
 def test_the_picture_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
