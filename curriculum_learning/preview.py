@@ -205,14 +205,29 @@ def _ends(plan: Plan, name: str, steps: int) -> str | None:
 
 
 def _missing_hooks(plan: Plan) -> list[str]:
-    if plan.config is None or plan.config.accounting:
+    if plan.config is None:
         return []
-    return [
-        f"hooks: {HOOKS[0]} is not {LOG_FUNCTION}, so nothing tells which groups were trained: "
-        f"what is in flight when a state is saved is not served again, and a clock stands in for "
-        f"the rollout. Set it; in synchronous rollouts set {HOOKS[1]} to "
-        f"{custom_log.__name__}.{custom_log.process_all_samples.__name__} as well"
-    ]
+    log, process = HOOKS
+    process_all_samples = f"{custom_log.__name__}.{custom_log.process_all_samples.__name__}"
+    if not plan.config.accounting:
+        return [
+            f"hooks: {log} is not {LOG_FUNCTION}, so nothing tells which groups were trained: what "
+            f"is in flight when a state is saved is not served again, and a clock stands in for "
+            f"the rollout. Set it; in synchronous rollouts set {process} to {process_all_samples} "
+            f"as well"
+        ]
+    values = plan.values
+    requested = values.get("over_sampling_batch_size") or 0
+    discards = requested > (plan.batch or 0) and not values.get("partial_rollout")
+    filters = values.get("dynamic_sampling_filter_path") is not None
+    if (discards or filters) and values.get(process) != process_all_samples:
+        return [
+            f"hooks: groups will be {'dropped' if filters else 'discarded'} and {process} is not "
+            f"{process_all_samples}: until {plan.config.max_in_flight_rollouts} rollouts later "
+            f"they count as in flight, and a resume serves them again; in synchronous rollouts "
+            f"set it"
+        ]
+    return []
 
 
 def table(outlook: Outlook) -> tuple[list[str], list[list[str]]]:

@@ -42,6 +42,8 @@ class SourceResult:
     max_buffer: int
     epoch: int
     """Completed."""
+    trained_by_rollout: list[int]
+    """Groups."""
 
 
 @dataclasses.dataclass
@@ -114,6 +116,7 @@ def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -
                 mean_buffer=fmean(buffers[name]),
                 max_buffer=max(buffers[name]),
                 epoch=epochs[name],
+                trained_by_rollout=runner.trained[name],
             )
         )
     notes = [note for result in results if (note := _note(result, trained)) is not None]

@@ -85,6 +85,8 @@ class SimulatedEngine:
         """Virtual time."""
         self.counts: dict[str, Counter[str]] = {name: Counter() for name in settings.latency}
         """Groups of each source: served, trained, dropped, returned, discarded."""
+        self.trained: dict[str, list[int]] = {name: [] for name in settings.latency}
+        """Groups of each source, rollout by rollout."""
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Of each trained group: rollouts since it was first served."""
         self._source, self._args, self._settings = source, args, settings
@@ -118,6 +120,9 @@ class SimulatedEngine:
             if fate == "trained":
                 trained.append(group)
                 self.ages[_name(group)].append(rollout_id - first)
+        names = Counter(map(_name, trained))
+        for name, counts in self.trained.items():
+            counts.append(names[name])
         if not settings.fully_async:
             self._stop()
             if self._args.get("rollout_all_samples_process_path") == PROCESS_ALL_SAMPLES:

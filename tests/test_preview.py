@@ -187,6 +187,9 @@ def test_all_errors_at_once_each_with_its_line(
             ["'b': its weight still changes when the run ends after 30 steps"],
         ),
         ({"custom_rollout_log_function_path": None}, ["hooks: custom_rollout_log_function_path"]),
+        ({"dynamic_sampling_filter_path": "tests.engine.keeps"}, ["hooks: groups will be dropped"]),
+        ({"over_sampling_batch_size": 12}, ["hooks: groups will be discarded"]),
+        ({"over_sampling_batch_size": 12, "partial_rollout": True}, []),
     ],
 )
 def test_what_people_get_wrong_is_warned_of(
