@@ -93,6 +93,7 @@ def _simulate(options: argparse.Namespace) -> int:
         latency=per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=per_source(options.drop, names, "--drop", 0.0),
+        reward=per_source(options.reward, names, "--reward", 1.0),
         fully_async=options.fully_async,
         partial=bool(plan.values.get("partial_rollout", False)),
         seed=options.seed,

@@ -167,6 +167,10 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
         help="part of a source's groups that the engine's filter refuses, 0 to below 1",
     )  # fmt: skip
     command.add_argument(
+        "--reward", default="", metavar="NAME=PART,...",
+        help="part of a source's samples that have reward 1, the others have 0; default: 1",
+    )  # fmt: skip
+    command.add_argument(
         "--fully-async", action="store_true", help="groups are generated across rollouts"
     )
     command.add_argument("--seed", type=int, default=0, help="of times and drops; default: 0")

@@ -85,7 +85,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         ``rollout_id``, ``step`` (that schedules go on at), ``groups`` (drawn, and by what became
         of them), ``settings``, ``metadata`` (its keys), ``adaptive``, and ``sources``: for each
         its rows, ``epoch``, ``offset``, ``drawn``, ``credit`` (in groups: what the ledger owes
-        it), ``level`` and ``ema`` of its curriculum, ``waiting``, ``in_flight`` and ``presumed``.
+        it), ``level`` and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and
+        ``fates``, where states count what became of groups by source.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -123,6 +124,11 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
             "waiting": sum(entry[1] == name for entry in state["waiting"]),
             "in_flight": sum(entry[1] == name for entry in in_flight),
             "presumed": sum(entry[1] == name for entry in presumed),
+            "fates": {
+                fate: count.get(name, 0)
+                for fate, count in groups["counts"].items()
+                if isinstance(count, Mapping)
+            },
         }
     return {
         "rollout_id": state.get("rollout_id"),
@@ -132,7 +138,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
             "ids": groups["next_group"],
             "waiting": len(state["waiting"]),
             "in_flight": len(in_flight),
-            **groups["counts"],
+            **{fate: _total(count) for fate, count in groups["counts"].items()},
         },
         "accounting": groups["accounting"],
         "generated": len(state["generated"]),
@@ -142,6 +148,11 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "adaptive": mixture.get("adaptive"),
         "sources": sources,
     }
+
+
+def _total(count: Any) -> int:
+    """A count of groups, or one for each source."""
+    return int(sum(count.values()) if isinstance(count, Mapping) else count)
 
 
 def line(state: Mapping[str, Any]) -> str:

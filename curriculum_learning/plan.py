@@ -13,6 +13,7 @@ import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.cache import Cache
+from curriculum_learning.columns import SCORE_COLUMN
 from curriculum_learning.config import Config, SourceConfig
 from curriculum_learning.config_check import Errors, check_config, check_sampler_config
 from curriculum_learning.config_file import RunConfig
@@ -173,9 +174,11 @@ def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str,
     for number, source in enumerate(config.sources):
         path = folder / f"{number}.jsonl"
         with open(path, "wb") as file:
+            # Where a source has a key of its own for the scores of a curriculum, it is used.
+            key = getattr(source, "complexity_key", "") or SCORE_COLUMN
             for row in range(rows[source.name]):
-                score = {"complexity_score": float(row)}
-                record = {**score, "extra_info": score, source.metadata_key: score}
+                score = {key: float(row)}
+                record = {**score, source.metadata_key: score}
                 record |= {key: "" for key in (source.label_key,) if key is not None}
                 file.write(orjson.dumps({**record, source.input_key: f"row {row}"}) + b"\n")
         paths.append(str(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.plan import WRITES_NOTHING
-from curriculum_learning.simulated_engine import EngineSettings, SimulatedEngine, keeps
+from curriculum_learning.simulated_engine import EngineSettings, SimulatedEngine
 from curriculum_learning.terminal import progress
 
 _NOTEWORTHY = 0.02
@@ -71,15 +71,16 @@ def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -
     Raises:
         CurriculumLearningError: As the data source does.
     """
+    refused: set[int] = set()
     args = {
         **values,
         **WRITES_NOTHING,
         # Its own filter would look for what only a model can give.
-        "dynamic_sampling_filter_path": keeps,
+        "dynamic_sampling_filter_path": lambda args, samples: samples[0].group_index not in refused,
         "data_source_metrics_callback": lambda metrics, rollout_id: None,
     }
     source = MultipleWeightedRolloutDataSourceWithBuffer(args)
-    runner = SimulatedEngine(source, args, engine)
+    runner = SimulatedEngine(source, args, engine, refused)
     shares: dict[str, list[float]] = {name: [] for name in engine.latency}
     buffers: dict[str, list[int]] = {name: [] for name in engine.latency}
     try:

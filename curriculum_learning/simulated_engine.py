@@ -40,6 +40,8 @@ class EngineSettings:
     """Standard deviation of the logarithm of that time; 0 and more."""
     drop: Mapping[str, float]
     """Part of the finished groups that the filter refuses, per source; 0 to below 1."""
+    reward: Mapping[str, float]
+    """Part of the samples that have reward 1, per source; the others have 0."""
     fully_async: bool = False
     """Groups are generated across rollouts."""
     partial: bool = False
@@ -55,15 +57,11 @@ class EngineSettings:
             *(("--latency", {n: t}, t > 0, "must be above 0") for n, t in self.latency.items()),
             *(("--drop", {n: d}, d < 1, "must be below 1: a source of which nothing is ever "
                "trained would stop the run") for n, d in self.drop.items()),
+            *(("--reward", {n: r}, r <= 1, "must be 0 to 1") for n, r in self.reward.items()),
         ]  # fmt: skip
         for key, value, fine, problem in checks:
             if not fine:
                 raise ConfigurationError(f"{key} ({value!r}) {problem}", key=key, value=value)
-
-
-def keeps(args: Any, samples: Group) -> bool:
-    """The engine's dynamic filter: what it refuses has no reward."""
-    return bool(samples[0].reward)
 
 
 class SimulatedEngine:
@@ -73,6 +71,7 @@ class SimulatedEngine:
         source: Serves the groups.
         args: What it was made from.
         settings: How it generates.
+        refused: Takes the ids of the groups that the engine's filter refuses.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class SimulatedEngine:
         source: MultipleWeightedRolloutDataSourceWithBuffer,
         args: Mapping[str, Any],
         settings: EngineSettings,
+        refused: set[int],
     ) -> None:
         self.now = 0.0
         """Virtual time."""
@@ -90,6 +90,7 @@ class SimulatedEngine:
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Of each trained group: rollouts since it was first served."""
         self._source, self._args, self._settings = source, args, settings
+        self._refused = refused
         self._running: list[tuple[float, int, Group]] = []
         """Groups in generation, by the time at which they will have finished."""
         self._left: dict[int, float] = {}
@@ -147,10 +148,13 @@ class SimulatedEngine:
 
     def _finish(self, group_index: int, group: Group) -> bool:
         """Score a group; whether the filter keeps it."""
-        dice = random.Random(f"{self._settings.seed} drop {group_index}").random()
-        kept = dice >= self._settings.drop[_name(group)]
+        settings, name = self._settings, _name(group)
+        dice = random.Random(f"{settings.seed} score {group_index}")
+        kept = dice.random() >= settings.drop[name]
+        if not kept:
+            self._refused.add(group_index)
         for sample in flatten(group):
-            sample.reward = float(kept)
+            sample.reward = float(dice.random() < settings.reward[name])
             sample.status = type(sample).Status.COMPLETED
         return kept
 

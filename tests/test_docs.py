@@ -169,7 +169,7 @@ def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
 def seen(text: str, folder: Path) -> str:
     """Text without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+]+", "TIME", text.replace(str(folder), "."))
-    return re.sub(r"\d+ bytes", "N bytes", text)
+    return re.sub(r"\d+ bytes|format \d+", "N", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
