@@ -163,8 +163,9 @@ def _repeated(source: SourceOutlook, max_epochs: float) -> str | None:
     passes = max(source.groups / source.served_rows, len(source.epoch_ends))
     if passes <= max_epochs:
         return None
+    what = "open rows" if source.has_curriculum else f"{source.served_rows} rows"
     return (
-        f"its {source.served_rows} rows are gone through {passes:.1f} times, more than "
+        f"its {what} are gone through {passes:.1f} times, more than "
         f"{max_epochs:g}; lower its weight, or accept it with --max-epochs {passes:.0f}"
     )
 
@@ -241,7 +242,9 @@ def table(outlook: Outlook) -> tuple[list[str], list[list[str]]]:
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            f"{source.groups / source.served_rows:.2f}",
+            str(len(source.epoch_ends))
+            if source.has_curriculum
+            else f"{source.groups / source.served_rows:.2f}",
             _ends_shown(source.epoch_ends),
             f"{source.open_shares[0]:.0%} > {source.open_shares[-1]:.0%}",
         ]

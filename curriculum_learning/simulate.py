@@ -35,7 +35,7 @@ class SourceResult:
     returned: int
     discarded: int
     mean_age: float
-    """Of trained groups: rollouts since they were first served."""
+    """Of trained groups: rollouts since their first token."""
     max_age: int
     mean_buffer: float
     """Groups waiting at the end of a rollout."""

@@ -88,7 +88,7 @@ class SimulatedEngine:
         self.trained: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Groups of each source, rollout by rollout."""
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
-        """Of each trained group: rollouts since it was first served."""
+        """Of each trained group: rollouts since its first token."""
         self._source, self._args, self._settings = source, args, settings
         self._refused = refused
         self._running: list[tuple[float, int, Group]] = []
@@ -96,7 +96,7 @@ class SimulatedEngine:
         self._left: dict[int, float] = {}
         """Of groups given back: the time still to be spent."""
         self._first: dict[int, int] = {}
-        """The rollout in which a group was first served."""
+        """The rollout in which the first token of a group was made."""
 
     def rollout(self, rollout_id: int) -> None:
         """Generate and report one rollout."""
@@ -165,6 +165,7 @@ class SimulatedEngine:
         for finish, group_index, group in running:
             self.counts[_name(group)][fate] += 1
             if not self._settings.partial:
+                del self._first[group_index]  # it is generated anew, if at all
                 continue
             self._left[group_index] = finish - self.now
             for sample in flatten(group):
