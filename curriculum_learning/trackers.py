@@ -6,6 +6,7 @@ object made with settings of one's own (``TensorBoard``, ``WandB``).
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import numbers
 import os
@@ -19,6 +20,8 @@ FOLDER = "runs"
 """Where ``tensorboard`` writes, unless TENSORBOARD_DIR says otherwise."""
 
 _X_AXIS = "rollout/step"
+_FLUSH_SECONDS = 5
+"""What is lost at most of the curves when a run is killed."""
 
 
 class TensorBoard:
@@ -38,6 +41,7 @@ class TensorBoard:
         self._writer = writer.SummaryWriter(
             str(folder),
             purge_step=first_rollout or None,
+            flush_secs=_FLUSH_SECONDS,
             # Files are named by the second: a quick resume must not write over the run before.
             filename_suffix=f".{first_rollout}",
         )
@@ -46,7 +50,6 @@ class TensorBoard:
         """Write the metrics of a rollout."""
         for name, value in _numbers(metrics).items():
             self._writer.add_scalar(name, value, rollout_id)
-        self._writer.flush()
 
     def close(self) -> None:
         """Finish the files."""
@@ -83,7 +86,8 @@ def tensorboard(metrics: Mapping[str, Any], rollout_id: int) -> None:
     """Write the metrics of a rollout to the folder TENSORBOARD_DIR, ``runs`` if that is not set."""
     if "tensorboard" not in _made:
         folder = os.environ.get("TENSORBOARD_DIR", FOLDER)
-        _made["tensorboard"] = TensorBoard(folder, first_rollout=rollout_id)
+        made = _made["tensorboard"] = TensorBoard(folder, first_rollout=rollout_id)
+        atexit.register(made.close)  # nobody else knows of it
     _made["tensorboard"](metrics, rollout_id)
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as D
 from curriculum_learning import trackers
 from curriculum_learning.custom_log import custom_rollout_log_function
 from tests.harness import prompt_files
+
+ROOT = Path(__file__).parent.parent
 
 
 def scalars(folder: Path) -> dict[tuple[str, int], float]:
@@ -44,6 +49,7 @@ def test_tensorboard_by_dotted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TENSORBOARD_DIR", str(tmp_path / "curves"))
     monkeypatch.setattr(trackers, "_made", {})
     train(tmp_path, "curriculum_learning.trackers.tensorboard")
+    trackers._made["tensorboard"].close()
     found = scalars(tmp_path / "curves")
     assert found["rollout/a/weight", 0] == pytest.approx(0.25)
     assert found["rollout/b/trained_share", 1] == pytest.approx(0.75)
@@ -70,3 +76,14 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made.close()
     (run,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     assert b"rollout/a/weight" in run.read_bytes()
+
+
+def test_a_loop_need_not_close_its_tracker(tmp_path: Path) -> None:
+    """What a tracker named by dotted path was given is there when the process has ended."""
+    program = (
+        "from curriculum_learning.trackers import tensorboard\n"
+        "for rollout_id in range(50): tensorboard({'x': rollout_id}, rollout_id)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TENSORBOARD_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=tmp_path)
+    assert scalars(tmp_path) == {("x", rollout_id): rollout_id for rollout_id in range(50)}
