@@ -186,11 +186,13 @@ def _ends(plan: Plan, name: str, steps: int) -> str | None:
     """Whether a schedule ends long before the run, or after it."""
     last = None
     horizon = 2 * steps + 1000
+    end = ""
     before = plan.mixture.weights(0)[name]
     for step in range(1, horizon):
         try:
             now = plan.mixture.weights(step)[name]
         except ScheduleError:
+            end = f", and at step {step} there is no usable weight any more"
             break
         if now != before:
             last = step
@@ -198,8 +200,9 @@ def _ends(plan: Plan, name: str, steps: int) -> str | None:
     if last is None:
         return None
     if last >= steps:
-        until = "" if last > horizon - 100 else f", and does until step {last}"
-        return f"its weight still changes when the run ends after {steps} steps{until}"
+        if not end and last < horizon - 100:
+            end = f", and does until step {last}"
+        return f"its weight still changes when the run ends after {steps} steps{end}"
     if last < 0.9 * steps:
         return f"its schedule ends before the run: from step {last} of {steps} on it is constant"
     return None
