@@ -189,7 +189,6 @@ def test_all_errors_at_once_each_with_its_line(
         (
             {"data_source_weights": [1, "lambda step: 1 - step / 40"], "rollout_batch_size": 2},
             [
-                "'a': less",
                 "'b': less",
                 "'b': its weight still changes when the run ends after 30 "
                 "steps, and at step 41 there is no usable weight any more",
