@@ -167,7 +167,8 @@ def show_details(found: Mapping[str, Any]) -> None:
     settings = ", ".join(f"{key}={value}" for key, value in found["settings"].items())
     show(f"{found['file']}: rollout {found['rollout_id']}, goes on at step {found['step']}")
     show(f"settings: {settings}")
-    show("groups: " + ", ".join(f"{count} {fate}" for fate, count in groups.items()))
+    counts = [f"{count} {fate.replace('_', ' ')}" for fate, count in groups.items() if count]
+    show(f"groups: {', '.join(counts) or 'none yet'}")
     if found["generated"]:
         show(f"{found['generated']} of them have begun ({found['generated_bytes']} bytes)")
     if not found["accounting"]:
