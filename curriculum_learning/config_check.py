@@ -7,11 +7,13 @@ left is read again, until nothing is wrong any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from curriculum_learning.config import Config, read_config
 from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
+from curriculum_learning.prompt_file import file_of
 from curriculum_learning.sampler_config import SamplerConfig, read_sampler_config
 from curriculum_learning.weight_scheduler import KEY as WEIGHTS_KEY
 
@@ -76,9 +78,18 @@ def _attempt(read: Callable[[_Values], _Read], values: _Values) -> _Read | Curri
 def _set_aside(values: _Values, error: CurriculumLearningError) -> _Values:
     key, source = str(error.key), error.source
     rest = {name: value for name, value in values.items() if name != key}
-    if key == "prompt_data":
-        return {**rest, "rollout_global_dataset": False}
     paths = values.get("prompt_data")
+    if key == "prompt_data":
+        # Nothing of the files is known; how many sources there are, perhaps.
+        names, weights = values.get("prompt_data_source_names"), values.get(WEIGHTS_KEY)
+        stand_ins: list[str] = []
+        if isinstance(names, list):
+            stand_ins = [str(name) for name in names]
+        elif isinstance(weights, Mapping):
+            stand_ins = [str(name) for name in weights]
+        elif isinstance(several := paths or weights, list):
+            stand_ins = [f"source {number}" for number in range(1, len(several) + 1)]
+        return {**rest, key: stand_ins} if stand_ins else {**rest, "rollout_global_dataset": False}
     count = len(paths) if isinstance(paths, list) else 1
     if key == "prompt_data_source_names":
         # What was given by name is taken in its order; it is as good as any to look at the values.
@@ -95,9 +106,12 @@ def _set_aside(values: _Values, error: CurriculumLearningError) -> _Values:
             return {**rest, key: [1.0] * count}
         if isinstance(weights, Mapping):
             return {**rest, key: {**weights, source: 1.0}}
-        if isinstance(weights, list):
-            # The offending value, not its place: names may have been derived from paths.
-            return {**rest, key: [1.0 if item is error.value else item for item in weights]}
+        names = values.get("prompt_data_source_names")
+        if not isinstance(names, list) and isinstance(paths, list):
+            names = [Path(file_of(str(path))).stem for path in paths]  # as sources are named then
+        if isinstance(weights, list) and isinstance(names, list) and source in names:
+            at = names.index(source)
+            return {**rest, key: [*weights[:at], 1.0, *weights[at + 1 :]]}
     return rest
 
 

@@ -111,7 +111,7 @@ def _read_slime(
         )
     if rows:
         errors += _other_names("--rows", rows, names)
-    else:
+    elif all(error.key != "prompt_data" for error in errors):  # else files stand in
         errors += _data_errors(config)
     if errors:
         return None, errors, names
@@ -175,12 +175,12 @@ def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str,
         path = folder / f"{number}.jsonl"
         with open(path, "wb") as file:
             # Where a source has a key of its own for the scores of a curriculum, it is used.
-            key = getattr(source, "complexity_key", "") or SCORE_COLUMN
+            score_key = getattr(source, "complexity_key", "") or SCORE_COLUMN
+            label = {} if source.label_key is None else {source.label_key: ""}
             for row in range(rows[source.name]):
-                score = {key: float(row)}
-                record = {**score, source.metadata_key: score}
-                record |= {key: "" for key in (source.label_key,) if key is not None}
-                file.write(orjson.dumps({**record, source.input_key: f"row {row}"}) + b"\n")
+                score = {score_key: float(row)}
+                texts = {**label, source.metadata_key: score, source.input_key: f"row {row}"}
+                file.write(orjson.dumps({**score, **texts}) + b"\n")
         paths.append(str(path))
     return {
         "prompt_data": paths,
@@ -229,8 +229,8 @@ def _read_verl(
     trainer = values.get("trainer")
     trainer = trainer if isinstance(trainer, Mapping) else {}
     steps = trainer.get("total_training_steps")
-    if steps is None and trainer.get("total_epochs") is not None:
-        steps = trainer["total_epochs"] * len(sampler) // config.batch_size
+    if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
+        steps = epochs * len(sampler) // config.batch_size
     return Plan("verl", mixture, sizes, config.batch_size, steps, None, {}), []
 
 

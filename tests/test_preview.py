@@ -142,7 +142,7 @@ def test_all_errors_at_once_each_with_its_line(
     path = tmp_path / "run.yaml"
     path.write_text(
         f"prompt_data:\n  - {good}\n  - {tmp_path}/nowhere.jsonl\n"
-        "data_source_weights:\n  - 'lambda step: 1 / 0'\n  - -1\n"
+        "data_source_weights:\n  - 'lambda step: 1 / 0'\n  - 'lambda step: 1 / 0'\n"
         "rollout_shuffle: 1\nn_samples_per_prompt: 0\ndata_source_wieghts: [1, 2]\n"
         "on_source_change: maybe\nnum_rollout: 5\n",
         encoding="utf-8",
@@ -275,3 +275,19 @@ def test_nothing_of_the_run_is_touched(
     preview(capsys, path)
     assert main(["simulate", path]) == WELL
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_bad_list_of_files_hides_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights and keys are looked at although it is not known which files there are."""
+    path = tmp_path / "run.yaml"
+    for files in ("", "prompt_data: [a.jsonl, 5]\n"):
+        path.write_text(
+            files + "data_source_weights: [1, -1]\nrollout_shuffle: 1\n", encoding="utf-8"
+        )
+        keys = [error["key"] for error in preview(capsys, str(path))["errors"]]
+        assert sorted(keys) == ["data_source_weights", "prompt_data", "rollout_shuffle"]
+        named = "data_source_weights={a: 1, b: -1}"
+        keys = [error["key"] for error in preview(capsys, str(path), named)["errors"]]
+        assert sorted(keys) == ["data_source_weights", "prompt_data", "rollout_shuffle"]
