@@ -174,7 +174,10 @@ def _chosen(
     chosen: dict[int, Waiting] = {}
     for group in result:
         if id(group) not in waiting or id(group) in chosen:
-            raise error("returned a group twice, or one that is not of the buffer")
+            raise error(
+                "returned a group twice, or one that is not of the buffer; it must return "
+                "some of the buffer's groups, each once"
+            )
         if id(group) in left:
             raise error("returned a group that is still in the buffer; it must remove it from it")
         chosen[id(group)] = waiting[id(group)]

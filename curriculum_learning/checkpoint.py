@@ -97,7 +97,8 @@ def read_state(path: Path) -> dict[str, Any]:
         raise error(
             "is damaged at its beginning"
             if content[len(MAGIC) :].startswith(struct.pack("<I", VERSION))
-            else "is no state file of curriculum_learning; it was not read any further"
+            else "is no state file of curriculum_learning, and was not read any further; name one "
+            "that save or autosave has written"
         )
     if not intact:
         raise error("is damaged (its checksum does not match); load another rollout's state")

@@ -69,7 +69,8 @@ def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[n
         shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
             f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
-            f"{EXTRA_COLUMN}.{SCORE_COLUMN}, a finite number. The first, by row: {shown}",
+            f"{EXTRA_COLUMN}.{SCORE_COLUMN}, a finite number; give each row one. "
+            f"The first without, by row: {shown}",
             source=source,
             key=SCORE_COLUMN,
             value=next(iter(shown.values())),

@@ -26,7 +26,8 @@ class _ComplexitySampler(MultiSourceSampler):
         source = self.config.complexity_source
         if source not in self._rows:
             raise ConfigurationError(
-                f"complexity_source is '{source}'; the data has the sources {list(self._rows)}",
+                f"complexity_source is '{source}', none of the sources of the data; set it "
+                f"to one of {list(self._rows)}",
                 source=source,
                 key="complexity_source",
                 value=source,

@@ -30,7 +30,7 @@ def load_callable(path: str) -> Callable[..., Any]:
     if module is None:
         raise NoModuleError(
             f"there is no module {module_path}, neither installed nor below the working "
-            f"directory {os.getcwd()}"
+            f"directory {os.getcwd()}; correct the path, or put the module's folder on PYTHONPATH"
         )
     function = getattr(module, name, None)
     if function is None:
@@ -38,7 +38,7 @@ def load_callable(path: str) -> Callable[..., Any]:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"module {module_path} has no function {name}{hint}")
     if not callable(function):
-        raise ValueError(f"it is a {type(function).__name__}, not a function")
+        raise ValueError(f"it is a {type(function).__name__}, not a function; name one")
     return function  # type: ignore[no-any-return]  # of a user's module
 
 

@@ -154,14 +154,14 @@ class GroupLedger:
             return
         if not 0 <= group_index < self.next_group:
             raise GroupError(
-                f"{what} has group_index {group_index}, which was never served: ids served so "
+                f"{what}, was never served: ids served so "
                 f"far are 0 to {self.next_group - 1}; give back the groups that get_samples gave",
                 key="group_index",
                 value=group_index,
             )
         if self.accounting:
             raise GroupError(
-                f"{what} has group_index {group_index}, which is not in flight: it was trained, "
+                f"{what}, is not in flight: it was trained, "
                 f"dropped or given back already; give each group back once",
                 key="group_index",
                 value=group_index,

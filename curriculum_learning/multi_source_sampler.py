@@ -111,6 +111,11 @@ class MultiSourceSampler(Base):
     def _make_source(self, data_source: Any, name: str) -> RowSource:
         return Source(name, len(self._rows[name]), seed=self.config.seed, shuffle=True)
 
+    @property
+    def mixture(self) -> Mixture:
+        """The sources together; for looking at."""
+        return self._mixture
+
     # Drawing
 
     def __len__(self) -> int:

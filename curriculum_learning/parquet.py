@@ -54,7 +54,7 @@ class ParquetRows:
             batches, digest = kept
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(
-                f"source '{source}': {path} is not a readable parquet file: {error}",
+                f"source '{source}': {path} is not a readable parquet file: {error}; write it anew",
                 source=source,
                 key="prompt_data",
                 value=path,

@@ -43,13 +43,14 @@ def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
     }
     kind = kinds.get(os.path.splitext(file)[1])
     if kind is None:
-        raise error("is neither .jsonl nor .parquet")
+        raise error("is neither .jsonl nor .parquet; convert it to one of the two")
     if not os.path.isfile(file):
-        raise error("does not exist" if not os.path.exists(file) else "is not a file")
+        kind_of = "does not exist" if not os.path.exists(file) else "is not a file"
+        raise error(f"{kind_of}; paths are relative to the working directory, {os.getcwd()}")
     rows: Rows = kind(file, source, span, cache or Cache(None))
     if not len(rows):
         rows.close()
-        raise error("has no rows")
+        raise error("has no rows; name a file, or a slice of one, that has some")
     return rows
 
 

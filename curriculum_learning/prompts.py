@@ -141,11 +141,18 @@ class Prompts:
         prompt = record.get(config.input_key)
         if prompt is None:
             raise self._error(
-                row, "input_key", config.input_key, f"is missing; its columns are {sorted(record)}"
+                row,
+                "input_key",
+                config.input_key,
+                f"is missing; set input_key to one of its columns, {sorted(record)}",
             )
         if not isinstance(prompt, str) and not _is_chat(prompt):
             raise self._error(
-                row, "input_key", config.input_key, "is neither text nor a list of messages"
+                row,
+                "input_key",
+                config.input_key,
+                f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "
+                f"column of the prompts, or mend the row",
             )
         label = None
         if config.label_key is not None:
@@ -154,14 +161,21 @@ class Prompts:
                     row,
                     "label_key",
                     config.label_key,
-                    f"is missing; its columns are {sorted(record)}",
+                    f"is missing; set label_key to one of its columns, {sorted(record)}, or "
+                    f"to null",
                 )
             label = record[config.label_key]
         metadata = record.get(config.metadata_key)
         if not metadata:  # null, [] and "" as well, as slime reads them
             metadata = {}
         elif not isinstance(metadata, dict):
-            raise self._error(row, "metadata_key", config.metadata_key, "is not a mapping")
+            raise self._error(
+                row,
+                "metadata_key",
+                config.metadata_key,
+                f"is {metadata!r:.60}, not a mapping; set metadata_key to another column, or mend "
+                f"the row",
+            )
         metadata = _with_original(metadata)
         tools = record.get(config.tool_key) if config.tool_key is not None else None
         if tools is not None:
@@ -187,7 +201,9 @@ class Prompts:
                     row, "tool_key", "tools", f"is not valid JSON: {problem}"
                 ) from None
         if not isinstance(tools, list):
-            raise self._error(row, "tool_key", "tools", f"is a {type(tools).__name__}, not a list")
+            raise self._error(
+                row, "tool_key", "tools", f"is a {type(tools).__name__}, not a list; mend the row"
+            )
         return tools
 
     def _render(self, prompt: Any, tools: Any, row: int) -> str:
@@ -266,7 +282,8 @@ def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
     """
     if not hf_checkpoint:
         raise ConfigurationError(
-            f"{key} needs a tokenizer; set hf_checkpoint to the model's folder or name",
+            f"{key} needs a tokenizer, and hf_checkpoint ({hf_checkpoint!r}) names none; set it "
+            f"to the model's folder or name",
             key="hf_checkpoint",
             value=hf_checkpoint,
         )

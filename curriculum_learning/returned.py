@@ -90,7 +90,8 @@ class ReturnCheck:
         size = self._groups.size
         if len(group) != size:
             raise _error(
-                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={size}",
+                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={size}: give "
+                f"groups back whole",
                 "n_samples_per_prompt", len(group),
             )  # fmt: skip
         leaves = list(flatten(group))

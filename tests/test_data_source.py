@@ -378,7 +378,7 @@ def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
         (tagged(out[1], data_source="nosuch", source_name="nosuch"), "nosuch"),
         (tagged(out[1], data_source="chat"), "source tags"),
         (tagged(out[0], data_source="chat", source_name="chat"), "was served from 'code'"),
-        (other.get_samples(20)[15], "group_index 15, which was never served"),
+        (other.get_samples(20)[15], "group_index 15, was never served"),
         (changed(out[1], metadata={**out[1][1].metadata, "bad": object()}), "metadata.bad"),
         (good, "given back already"),
         ([[out[1][0], out[1][1]], []], "something else than Samples"),

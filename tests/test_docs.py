@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +15,17 @@ import yaml
 
 import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning import trackers
+from curriculum_learning.__main__ import main
 from curriculum_learning.config import read_config
+from curriculum_learning.config_check import check_config
 from curriculum_learning.dotted_path import load_callable
 from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
 from curriculum_learning.state_files import saved_rollouts
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -86,11 +95,96 @@ def test_the_table_of_weights_is_true() -> None:
             read_config({"prompt_data": "a.jsonl", "data_source_weights": [value]})
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link can name in a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_between_documents_hold() -> None:
-    """Relative links in README and docs lead to files that are there."""
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")):
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+    """Relative links in README and docs lead to files and headings that are there."""
+    for document in (ROOT / "README.md", *PAGES, *ROOT.glob("*/README.md")):
+        text = document.read_text(encoding="utf-8")
+        for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
+            target = document.parent / link if link else document
+            assert target.exists(), f"{document.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{document.name}: {link}#{anchor}"
+
+
+def test_every_page_is_linked() -> None:
+    """The README leads to each page."""
+    for page in PAGES:
+        assert f"](docs/{page.name})" in README, page.name
+
+
+@pytest.fixture
+def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with what the pages use: configurations and prompt files."""
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    rows = [{"input": f"prompt {i}", "label": str(i), "metadata": {}} for i in range(5000)]
+    for name in ("chat", "wide", "deep", "odd", "own"):
+        write_rows(folder / "data" / f"{name}.jsonl", rows)
+    (folder / "demo_output" / "prompts").mkdir(parents=True)
+    for name in ("easy", "medium", "hard"):
+        write_rows(folder / "demo_output" / "prompts" / f"{name}.jsonl", rows)
+    monkeypatch.setattr(trackers, "_made", {})
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith("my_"):  # what a page has written
+            del sys.modules[name]
+
+
+def test_the_walk_of_the_readme(workplace: Path) -> None:
+    """The change that the README makes to the demo's configuration can be looked at."""
+    (walk,) = [text for text in blocks("bash") if "sed -i" in text]
+    change, look, again = walk.splitlines()
+    subprocess.run(change, shell=True, check=True, cwd=workplace)
+    assert yaml.safe_load((workplace / "configs" / "demo.yaml").read_text(encoding="utf-8"))[
+        "data_source_weights"
+    ]["easy"].startswith("lambda step: 0.6")
+    program, *arguments = shlex.split(look, comments=True)
+    assert program == ".venv/bin/curriculum-learning"
+    assert main(arguments) == 0
+    assert (workplace / "preview.png").exists()
+    assert again == "make demo"
+
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# ([\w.]+\.(?:py|yaml|yml|sh))\n")
+
+
+def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a terminal shows of commands, each in a line that begins with a dollar sign."""
+    shown = []
+    for line in re.findall(r"^\$ (.*)$", text, flags=re.MULTILINE):
+        program, *arguments = shlex.split(line)
+        assert program == "curriculum-learning"
+        main(arguments)
+        output = capsys.readouterr()
+        shown.append(f"$ {line}\n{output.out}{output.err}")
+    return "".join(shown)
+
+
+def seen(text: str, folder: Path) -> str:
+    """Text without what differs from run to run."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+]+", "TIME", text.replace(str(folder), "."))
+    return re.sub(r"\d+ bytes|format \d+", "N", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_true(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its programs run, its configurations can be read, its commands show what is printed there."""
+    names: dict[str, Any] = {}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if (file := FILE.match(text)) is not None:
+            (workplace / file[1]).write_text(text, encoding="utf-8")
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), names)
+        elif language == "console":
+            assert seen(text, workplace) == seen(run_commands(text, capsys), workplace)
+    for path in workplace.glob("*.yaml"):
+        assert check_config(yaml.safe_load(path.read_text(encoding="utf-8")))[1] == []
 
 
 def test_the_examples_for_verl_work() -> None:

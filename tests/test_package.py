@@ -20,8 +20,9 @@ def test_the_import_is_light() -> None:
     """Importing the package, all of its faces included, imports no engine and no torch."""
     program = (
         "import json, sys, curriculum_learning, curriculum_learning.custom_log;"
-        "print(json.dumps([m for m in ('torch', 'ray', 'verl', 'slime', 'transformers') "
-        "if m in sys.modules]))"
+        "import curriculum_learning.__main__, curriculum_learning.trackers;"
+        "print(json.dumps([m for m in ('torch', 'ray', 'verl', 'slime', 'transformers', "
+        "'matplotlib', 'rich', 'tensorboardX', 'wandb') if m in sys.modules]))"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT

@@ -165,13 +165,17 @@ def test_a_rows_own_source_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(
     ("row", "changes", "piece"),
     [
-        ({"text": "a"}, {}, "input_key 'input' is missing; its columns are ['text']"),
+        (
+            {"text": "a"},
+            {},
+            "input_key 'input' is missing; set input_key to one of its columns, ['text']",
+        ),
         ({"input": None}, {}, "input_key 'input' is missing"),
         ({"input": 5}, {}, "neither text nor a list of messages"),
         ({"input": []}, {}, "neither text nor a list of messages"),
         ({"input": ["a"]}, {}, "neither text nor a list of messages"),
         ({"input": "a"}, {"label_key": "label"}, "label_key 'label' is missing"),
-        ({"input": "a", "metadata": "b"}, {}, "metadata_key 'metadata' is not a mapping"),
+        ({"input": "a", "metadata": "b"}, {}, "metadata_key 'metadata' is 'b', not a mapping"),
         ({"input": "a", "tools": "{"}, {}, "tools' is not valid JSON"),
         ({"input": "a", "tools": 5}, {}, "is a int, not a list"),
     ],
@@ -194,7 +198,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, key: str) -> None:
     """What needs a tokenizer says so, and where to set it."""
     path = write_rows(tmp_path / "math.jsonl", [{"input": "a"}])
     value = {"apply_chat_template": True, "rollout_max_prompt_len": 5}[key]
-    with pytest.raises(ConfigurationError, match=f"{key} needs a tokenizer; set hf_checkpoint"):
+    with pytest.raises(ConfigurationError, match=f"{key} needs a tokenizer, and hf_checkpoint"):
         DataSource({"prompt_data": path, key: value})
     with pytest.raises(ConfigurationError, match="has no tokenizer"):
         DataSource({"prompt_data": path, key: value, "hf_checkpoint": str(tmp_path)})

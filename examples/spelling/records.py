@@ -12,6 +12,7 @@ from examples.spelling.state import sync
 
 METRICS_FILE = "metrics.jsonl"
 HELD_OUT_FILE = "held_out.json"
+CURVES_FOLDER = "tensorboard"
 
 Metrics = dict[str, Any]
 
@@ -80,6 +81,12 @@ def read_held_out(folder: Path) -> dict[str, dict[str, float]]:
 
 def remove_run(folder: Path) -> None:
     """Remove what a run has written to its folder, and nothing else."""
-    for pattern in (METRICS_FILE, HELD_OUT_FILE, "policy_*.pt", "rollout/*.state"):
+    for pattern in (
+        METRICS_FILE,
+        HELD_OUT_FILE,
+        "policy_*.pt",
+        "rollout/*.state",
+        f"{CURVES_FOLDER}/*",
+    ):
         for path in folder.glob(pattern):
             path.unlink()

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ import yaml
 from curriculum_learning.custom_log import custom_rollout_log_function
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.state_files import saved_rollouts
+from curriculum_learning.trackers import TensorBoard
 from examples.spelling import grpo
 from examples.spelling.engine import collect_batch
 from examples.spelling.policy import Policy, new_policy
 from examples.spelling.prompts import held_out_file, read_rows, write_prompts
-from examples.spelling.records import MetricsFile, write_held_out
+from examples.spelling.records import CURVES_FOLDER, MetricsFile, write_held_out
 from examples.spelling.state import State, load_state, save_state, saved_states
 from examples.spelling.warm_start import accuracy, warm_start
 
@@ -51,10 +53,13 @@ def train(config: dict[str, Any], out: Path, *, resume: bool = False) -> None:
     generator = torch.Generator().manual_seed(args.rollout_seed)
     state = State(policy, grpo.make_optimizer(policy), generator)
     metrics = MetricsFile(out)
-    args.data_source_metrics_callback = metrics.append
+    trackers: list[Callable[[dict[str, Any], int], None]] = [metrics.append]
+    args.data_source_metrics_callback = lambda *rollout: [track(*rollout) for track in trackers]
     source = MultipleWeightedRolloutDataSourceWithBuffer(args)
     last = resume_or_start(args, out, state, source)
     metrics.keep(last + 1)
+    curves = TensorBoard(out / CURVES_FOLDER, first_rollout=last + 1)
+    trackers.append(curves)
 
     for rollout_id in range(last + 1, args.num_rollout):
         began = time.perf_counter()
@@ -83,6 +88,7 @@ def train(config: dict[str, Any], out: Path, *, resume: bool = False) -> None:
             save_state(out, rollout_id, state)
             logger.info("rollout %d: saved; %s", rollout_id, figures)
     write_held_out(out, "after", held_out_accuracies(args, policy))
+    curves.close()
     source.close()
 
 

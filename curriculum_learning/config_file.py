@@ -1,0 +1,184 @@
+"""What a run is configured with: YAML files, files of verl's overrides, and single overrides.
+
+Each key remembers where it was written, so that an error can say so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curriculum_learning.errors import ConfigurationError
+
+_OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
+_TIGHT = re.compile(r"""(?<=[\w"']):(?=[^\s/])""")
+"""A colon in Hydra's ``{a:1}``, which YAML wants a space after."""
+
+
+@dataclasses.dataclass
+class RunConfig:
+    """The values of a run's configuration, and the place of each."""
+
+    values: dict[str, Any]
+    """As written, nested where the files are."""
+    places: dict[str, str]
+    """By dotted path (``data.sampler.alpha``, ``data_source_weights[1]``): file and line."""
+
+    def place(self, key: str | None, source: str | None, names: Sequence[str]) -> str | None:
+        """Where the value of ``key`` was written, for ``source`` if it has one of its own.
+
+        Args:
+            key: As errors name it: the end of a dotted path.
+            source: The source concerned, or None.
+            names: All sources, in the order of lists.
+        """
+        if key is None:
+            return None
+        wanted = [key]
+        if source is not None:
+            index = [names.index(source)] if source in names else []
+            wanted = [f"{key}.{source}", *(f"{key}[{i}]" for i in index), key]
+        for end in wanted:
+            for path, place in self.places.items():
+                if path == end or path.endswith(f".{end}"):
+                    return place
+        return None
+
+
+def read_run_config(arguments: Sequence[str]) -> RunConfig:
+    """Read what a command line names, in order; later values replace earlier ones.
+
+    Args:
+        arguments: Paths of YAML files, paths of text files with verl's overrides (a launch
+            script will do: what is no ``key=value`` is passed over), and overrides themselves.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or is neither.
+    """
+    config = RunConfig({}, {})
+    for argument in arguments:
+        path = Path(argument)
+        if _OVERRIDE.match(argument) and not path.exists():
+            _override(config, argument, "command line")
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{argument} cannot be read: {error}; give a YAML file, a file of overrides, or "
+                f"key=value",
+                key="CONFIG",
+                value=argument,
+            ) from error
+        if path.suffix in (".yaml", ".yml"):
+            _read_yaml(config, argument, text)
+        else:
+            _read_overrides(config, argument, text)
+    return config
+
+
+def _read_yaml(config: RunConfig, name: str, text: str) -> None:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = name if mark is None else f"{name}:{mark.line + 1}"
+        what = "; ".join(
+            filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))
+        )
+        raise ConfigurationError(
+            f"{place} is no YAML of one document: {what or error}", key="CONFIG", value=name
+        ) from error
+    if node is None or not isinstance(values, Mapping):
+        raise ConfigurationError(
+            f"{name} holds {values!r}, not a mapping from keys to values; docs/slime.md and "
+            f"docs/verl.md list the keys",
+            key="CONFIG",
+            value=name,
+        )
+    for path, line in _lines(node, "", name):
+        config.places[path] = f"{name}:{line}"
+    _merge(config.values, values)
+
+
+def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
+    """Dotted paths with their lines, counted from 1."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigurationError(
+                    f"{name}:{line} gives '{key.value}' again (first in line {seen[key.value]}): "
+                    f"keep one of the two",
+                    key=key.value,
+                )
+            seen[key.value] = line
+            inner = f"{path}.{key.value}" if path else str(key.value)
+            yield inner, line
+            yield from _lines(value, inner, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield f"{path}[{index}]", item.start_mark.line + 1
+            yield from _lines(item, f"{path}[{index}]", name)
+
+
+def _read_overrides(config: RunConfig, name: str, text: str) -> None:
+    found = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name}:{number} cannot be split into words as a shell does: {error}",
+                key="CONFIG",
+                value=line,
+            ) from error
+        for word in filter(_OVERRIDE.match, words):
+            _override(config, word, f"{name}:{number}")
+            found = True
+    if not found:
+        raise ConfigurationError(
+            f"{name} has no override such as data.sampler.class_name=MultiSourceSampler; if it is "
+            f"YAML, call it .yaml",
+            key="CONFIG",
+            value=name,
+        )
+
+
+def _override(config: RunConfig, word: str, place: str) -> None:
+    match = _OVERRIDE.match(word)
+    assert match is not None
+    prefix, path, text = match.groups()
+    *outer, last = path.split(".")
+    node = config.values
+    for key in outer:
+        inner = node.get(key)
+        if not isinstance(inner, dict):
+            inner = node[key] = {}
+        node = inner
+    config.places[path] = place
+    if "~" in prefix:
+        node.pop(last, None)
+        return
+    try:
+        node[last] = yaml.safe_load(_TIGHT.sub(": ", text) if text[:1] in ("{", "[") else text)
+    except yaml.YAMLError:
+        node[last] = text  # lambdas have colons
+    if isinstance(node[last], Mapping) and text[:1] != "{":
+        node[last] = text
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

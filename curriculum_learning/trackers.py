@@ -1,0 +1,118 @@
+"""Curves while training, outside of engines that have trackers of their own.
+
+Each is a ``data_source_metrics_callback``: by dotted path (``tensorboard``, ``wandb``), or an
+object made with settings of one's own (``TensorBoard``, ``WandB``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import numbers
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.errors import ConfigurationError
+
+FOLDER = "runs"
+"""Where ``tensorboard`` writes, unless TENSORBOARD_DIR says otherwise."""
+
+_X_AXIS = "rollout/step"
+_FLUSH_SECONDS = 5
+"""What is lost at most of the curves when a run is killed."""
+
+
+class TensorBoard:
+    """Writes event files.
+
+    Args:
+        folder: Where they lie; one for each run.
+        first_rollout: What an earlier, killed run has written of this rollout and of later ones
+            is hidden.
+
+    Raises:
+        ConfigurationError: tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: str | Path, *, first_rollout: int = 0) -> None:
+        writer = _load("tensorboardX", "tensorboard")
+        self._writer = writer.SummaryWriter(
+            str(folder),
+            purge_step=first_rollout or None,
+            flush_secs=_FLUSH_SECONDS,
+            # Files are named by the second: a quick resume must not write over the run before.
+            filename_suffix=f".{first_rollout}",
+        )
+
+    def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:
+        """Write the metrics of a rollout."""
+        for name, value in _numbers(metrics).items():
+            self._writer.add_scalar(name, value, rollout_id)
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._writer.close()
+
+
+class WandB:
+    """Logs to Weights & Biases; offline where WANDB_MODE is ``offline``.
+
+    Args:
+        settings: As ``wandb.init`` takes them; a run that has begun already is used as it is.
+
+    Raises:
+        ConfigurationError: wandb is not installed.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        module = _load("wandb", "wandb")
+        self._run = module.run or module.init(**settings)
+        # An axis of its own: W&B's step can only grow, and a resumed run goes back.
+        self._run.define_metric(_X_AXIS)
+        self._run.define_metric("*", step_metric=_X_AXIS)
+
+    def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:
+        """Log the metrics of a rollout."""
+        self._run.log({**_numbers(metrics), _X_AXIS: rollout_id})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+def tensorboard(metrics: Mapping[str, Any], rollout_id: int) -> None:
+    """Write the metrics of a rollout to the folder TENSORBOARD_DIR, ``runs`` if that is not set."""
+    if "tensorboard" not in _made:
+        folder = os.environ.get("TENSORBOARD_DIR", FOLDER)
+        made = _made["tensorboard"] = TensorBoard(folder, first_rollout=rollout_id)
+        atexit.register(made.close)  # nobody else knows of it
+    _made["tensorboard"](metrics, rollout_id)
+
+
+def wandb(metrics: Mapping[str, Any], rollout_id: int) -> None:
+    """Log the metrics of a rollout to W&B, set up by its environment variables."""
+    if "wandb" not in _made:
+        _made["wandb"] = WandB()
+    _made["wandb"](metrics, rollout_id)
+
+
+_made: dict[str, TensorBoard | WandB] = {}
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value) for name, value in metrics.items() if isinstance(value, numbers.Real)
+    }
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigurationError(
+            f"data_source_metrics_callback: {module} is not installed; "
+            f"pip install 'curriculum_learning[{extra}]'",
+            key="data_source_metrics_callback",
+        ) from None
