@@ -102,10 +102,14 @@ class AdaptiveWeights:
             return dict(weights)
         averages = self._in_force
         positive = {name: weight for name, weight in weights.items() if weight > 0}
+        # A source without a reward is neither favoured nor held back: it has the others' mean.
+        known = {name: weight for name, weight in positive.items() if name in averages}
+        total = math.fsum(known.values())
+        usual = math.fsum(weight / total * averages[name] for name, weight in known.items())
         # Only differences count, and from the smallest they are at worst infinite.
-        least = min(averages.get(name, 0.0) for name in positive)
+        least = min(averages.get(name, usual) for name in positive)
         logits = {
-            name: math.log(weight) - (averages.get(name, 0.0) - least) / self.temperature
+            name: math.log(weight) - (averages.get(name, usual) - least) / self.temperature
             for name, weight in positive.items()
         }
         top = max(logits.values())

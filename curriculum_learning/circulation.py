@@ -114,7 +114,7 @@ class Circulation:
         fresh = self._maker.make([(waiting.group_index, waiting.served) for waiting in stale])
         ids = (waiting.group_index for waiting in stale)
         self.buffers.renew(dict(zip(ids, fresh, strict=True)))
-        self.ledger.counts["reset"].update(sources)
+        self.ledger.count("reset", sources)
 
     def _go_out(self, waiting: Waiting, step: int) -> None:
         served = waiting.served._replace(step=step)
@@ -186,7 +186,7 @@ class Circulation:
         self._settlement.forget()
         self.ledger.settle(dropped, "dropped")
         without_room = [served.source for group_index, served, _ in out if group_index in surplus]
-        self.ledger.settle_waiting(without_room, "surplus")
+        self.ledger.count("surplus", without_room)
         for group_index, served, group, partial in again:
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
@@ -253,4 +253,5 @@ class Circulation:
         out = [(index, Served(*served), generated.get(index)) for index, *served in entries]
         for again in new._made_again(out):
             new.buffers.add(*again)
+        new.ledger.out.update(waiting.served.source for waiting in new.buffers)
         return new

@@ -206,8 +206,16 @@ def _read_adaptive(reader: _Reader) -> AdaptiveConfig | None:
     return read_keys(AdaptiveConfig, value, _ADAPTIVE_KEY)
 
 
+def _per_source(reader: _Reader, names: list[str], key: str, kind: str) -> list[Any]:
+    """The values of ``key``, of which a mapping with an entry ``kind`` is one for all sources."""
+    value = reader.get(key, None)
+    if isinstance(value, Mapping) and kind in value:
+        return [value] * len(names)
+    return reader.per_source(names)(key, None)
+
+
 def _read_caps(reader: _Reader, names: list[str]) -> list[Schedule | None]:
-    values = reader.per_source(names)(CAPS_KEY, None)
+    values = _per_source(reader, names, CAPS_KEY, "schedule")
     return [
         None if value is None else parse_weight(value, name, key=CAPS_KEY, noun="cap")
         for name, value in zip(names, values, strict=True)
@@ -219,14 +227,14 @@ def _read_curricula(
 ) -> list[tuple[TimeConfig | RewardConfig | None, str]]:
     """The curriculum of each source, and the key of its complexity scores."""
     curricula: list[tuple[TimeConfig | RewardConfig | None, str]] = []
-    for name, value in zip(names, reader.per_source(names)(_CURRICULA_KEY, None), strict=True):
+    for name, value in zip(names, _per_source(reader, names, _CURRICULA_KEY, "type"), strict=True):
         where = f"{_CURRICULA_KEY} of source '{name}'"
         if value is None:
             curricula.append((None, ""))
             continue
         keys = dict(value) if isinstance(value, Mapping) else {}
         kind = keys.pop("type", None)
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ConfigurationError(
                 f"{where} is {value!r}; it must be null, or a mapping with type: time or "
                 f"type: reward and the keys of that curriculum",

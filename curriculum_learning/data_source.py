@@ -31,7 +31,7 @@ from curriculum_learning.replacements import Replacements
 from curriculum_learning.resume import apply, compare, refuse, table
 from curriculum_learning.returned import encode_groups
 from curriculum_learning.reward_caps import RewardCaps
-from curriculum_learning.rewards import reward_of
+from curriculum_learning.rewards import group_rewards
 from curriculum_learning.sample import (
     Group,
     flatten,
@@ -152,6 +152,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._snapshots.begin_rollout(self.state_dict)
         self._draws.clock.ask()
         step = self._draws.step()
+        if step > 0 and self._draws.replacements is not None and not self._groups.logs:
+            self._tell_once(
+                "mixture_target is 'trained', but nothing tells which groups are trained: what is "
+                "lost is replaced only when it is no longer waited for. Set "
+                "custom_rollout_log_function_path, or mixture_target: served"
+            )
         groups = self._groups.serve_waiting(count, step, self._fresh_groups)
         self._groups.ledger.presume(step, self.config.max_in_flight_rollouts)
         return groups
@@ -218,7 +224,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 self._learn()
                 self._caps.forget()
                 if self._draws.replacements is not None:
-                    self._draws.replacements.trained(len(groups))
+                    trained = self._groups.ledger.counts["trained"].total()
+                    self._draws.replacements.rollout_logged(trained)
                 self._draws.clock.rollout_logged(rollout_id)
                 self._snapshots.logged(rollout_id, self.state_dict)
 
@@ -250,11 +257,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             samples: The samples of the group.
             source: Its source.
         """
-        rewards = [reward_of(sample, self.config.reward_key) for sample in samples]
-        known = [reward for reward in rewards if reward is not None]
+        rewards = group_rewards(samples, self.config.reward_key)
         group_index = getattr(samples[0], "group_index", None)
         with self._lock:
-            return self._caps.verdict(group_index, source, known, self.rollout_step)
+            return self._caps.verdict(group_index, source, rewards, self.rollout_step)
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Show all groups that were finished in a rollout, before it is logged.
@@ -398,7 +404,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if replacements is not None and state["replacements"] is not None:
             replacements.load_state_dict(state["replacements"])
         elif replacements is not None:  # what was served was the target then: nothing is owed
-            replacements.forgive(groups.ledger.lost())
+            replacements.forgive(groups.ledger)
         # The last thing that can fail, and it changes nothing then; so does all before it.
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])

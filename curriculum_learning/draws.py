@@ -43,7 +43,8 @@ class Draws:
         opened: list[tuple[int, Served]] = []
         replacements = self.replacements
         if replacements is not None:
-            replacements.ended(ledger.lost, ledger.counts["trained"], ledger.news)
+            drawn = [] if self.mixture is None else self.mixture.drawn
+            replacements.hear(ledger, drawn)
         before = None if replacements is None else replacements.copy()
         try:
             for _ in range(count):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -38,8 +39,9 @@ class Feedback:
         sources: dict[int, str | None] = {}
         for sample in flatten(samples):
             group_index = getattr(sample, "group_index", None)
-            if not isinstance(group_index, int):
+            if not isinstance(group_index, numbers.Integral):
                 continue
+            group_index = int(group_index)
             if group_index not in sources:
                 sources[group_index] = source_of(group_index)
             source = sources[group_index]
@@ -55,8 +57,9 @@ class Feedback:
         """The rollout is over: the mean reward of each source that had one; they count once."""
         if self._unusable:
             logger.warning(
-                "%d samples had no reward that is a finite number; adaptive weights and curricula "
-                "do not count them",
+                "%d samples had no reward that is a finite number (where rewards are mappings, "
+                "reward_key names the entry that counts); adaptive weights and curricula do not "
+                "count them",
                 self._unusable,
             )
         # An exact sum: engines report the same samples in any order.

@@ -7,7 +7,7 @@ import logging
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
@@ -23,7 +23,6 @@ _LOST = ("dropped", "stale", "presumed")
 _PRESUMED_KEPT = 65_536
 """Groups no longer waited for of which is remembered how they were served."""
 
-_NUMBER = struct.Struct("<I")
 _ENTRY = struct.Struct("<I4q?")
 
 logger = logging.getLogger(__name__)
@@ -72,6 +71,8 @@ class GroupLedger:
             what: Counter() for what in ("served", "returned", "reset", *FATES, "presumed")
         }
         """Groups by what became of them and by source; one served twice counts twice as served."""
+        self.out: Counter[str] = Counter()
+        """Groups of each source that have no end yet: in flight, or waiting in a buffer."""
         self.news = 0
         """Changes whenever something becomes known of groups' ends."""
         # Thousands of groups are in flight for long: an entry is 37 packed bytes, not a tuple.
@@ -88,6 +89,7 @@ class GroupLedger:
         """Give a new group its id and its samples theirs; it is in flight."""
         group_index, served = self.next_group, Served(source, self.next_index, row, epoch, step)
         self.serve(group_index, served)
+        self.out[source] += 1
         self.next_group += 1
         self.next_index += self.size
         return group_index, served
@@ -104,6 +106,7 @@ class GroupLedger:
         served = self._unpack(self._in_flight.pop(group_index))
         self.next_group, self.next_index = group_index, served.first_index
         self.counts["served"][served.source] -= 1
+        self.out[served.source] -= 1
 
     def lost(self) -> Counter[str]:
         """Groups of each source that ended without being trained."""
@@ -113,10 +116,9 @@ class GroupLedger:
         """The ids of the groups in flight, those of earlier requests first."""
         return iter(self._in_flight)
 
-    def in_flight_by_source(self) -> Counter[str]:
-        """How many groups of each source are in flight."""
-        numbers = Counter(entry[: _NUMBER.size] for entry in self._in_flight.values())
-        return Counter({self._sources[_NUMBER.unpack(n)[0]]: count for n, count in numbers.items()})
+    def done(self) -> Counter[str]:
+        """Groups of each source that were trained, or of which no more will be known."""
+        return self.counts["trained"] + self.counts["finished"]
 
     def mark_rewarded(self, group_index: int) -> str | None:
         """The source of a group whose rewards are to be counted; None if they were, or it ended."""
@@ -170,25 +172,34 @@ class GroupLedger:
     def give_back(self, group_index: int, source: str) -> None:
         """A group of ``source`` came back unfinished."""
         self._forget(group_index)
+        self.out[source] += 1
         self.counts["returned"][source] += 1
 
     def settle(self, group_indices: Iterable[int], fate: str) -> None:
         """Groups are done with, as ``fate`` says; those of which that is known do not count."""
         self.accounting = True
         ended = map(self._forget, group_indices)
-        self.settle_waiting([source for source in ended if source is not None], fate)
+        self.count(fate, [source for source in ended if source is not None])
 
-    def settle_waiting(self, sources: Iterable[str], fate: str) -> None:
+    def settle_waiting(self, sources: Collection[str], fate: str) -> None:
         """A group of each of ``sources`` that waited is done with."""
-        self.counts[fate].update(sources)
-        self.news += 1
+        self.out.subtract(sources)
+        self.count(fate, sources)
+
+    def count(self, fate: str, sources: Collection[str]) -> None:
+        """Something has become of a group of each of ``sources``."""
+        if sources:
+            self.counts[fate].update(sources)
+            self.news += 1
 
     def _forget(self, group_index: int) -> str | None:
         """The source of a group that was waited for; None if it was not."""
         self._partial.pop(group_index, None)
         entry = self._in_flight.pop(group_index, None)
         if entry is not None:
-            return self._unpack(entry).source
+            source = self._unpack(entry).source
+            self.out[source] -= 1
+            return source
         entry = self._presumed.pop(group_index, None)
         if entry is None:
             return None
@@ -209,13 +220,15 @@ class GroupLedger:
         if not old:
             return
         gone = {group_index: self._in_flight.pop(group_index) for group_index in old}
+        sources = [self._unpack(entry).source for entry in gone.values()]
+        self.out.subtract(sources)
         for group_index in old:
             self._partial.pop(group_index, None)
         if not self.accounting:  # these are the trained groups too
             return
         self.news += 1
         self._presumed |= gone
-        self.counts["presumed"].update(self._unpack(entry).source for entry in gone.values())
+        self.counts["presumed"].update(sources)
         excess = max(0, len(self._presumed) - _PRESUMED_KEPT)
         for group_index in list(itertools.islice(self._presumed, excess)):
             del self._presumed[group_index]
@@ -244,7 +257,7 @@ class GroupLedger:
         self.counts = {what: Counter(state["counts"][what]) for what in self.counts}
         self.news += 1
         self._presumed = {g: self._pack(Served(*out)) for g, *out in listed(state["presumed"])}
-        self._in_flight, self._partial = {}, {}
+        self._in_flight, self._partial, self.out = {}, {}, Counter()
 
     def _packed(self, entries: Mapping[int, bytes]) -> dict[str, Any]:
         """See ``listed``; made quickly, since the engine waits meanwhile."""

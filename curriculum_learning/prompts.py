@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import numbers
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class Prompts:
                 metadata = record.get(self.config.metadata_key)
                 inner = metadata.get(key) if isinstance(metadata, dict) else None
                 score = record.get(key) if inner is None else inner
-                if isinstance(score, numbers.Real) and not isinstance(score, bool):
+                if isinstance(score, (numbers.Real, Decimal)) and not isinstance(score, bool):
                     scores[row] = float(score)
         return scores
 

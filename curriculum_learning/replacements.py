@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curriculum_learning.groups import GroupLedger
+
 logger = logging.getLogger(__name__)
 
 _WINDOW = 4
@@ -29,7 +31,8 @@ class _Mark(NamedTuple):
     """Of each source, by the ledger."""
     replaced: list[int]
     lost: list[int]
-    trained: list[int]
+    done: list[int]
+    """Trained, or not to be heard of again."""
 
 
 class Replacements:
@@ -61,11 +64,15 @@ class Replacements:
         self._credits = [0] * len(self._names)
         self._ledger_credit = 0
         self._lost = [0] * len(self._names)
-        self._trained = [0] * len(self._names)
+        self._done = [0] * len(self._names)
+        self._out = [0] * len(self._names)
+        """Groups that had no end when ``hear`` was called last, less those drawn till then."""
         self._rates: dict[int, int] = {}
         """The part of its groups that a source loses, 0 to _GROUP, of those that lose any."""
         self._news = -1
         self._batch = 1
+        self._logged = 0
+        """Groups trained in the run until a rollout was logged last."""
         self._marks: deque[_Mark] = deque(maxlen=_WINDOW)
         self._at_bound: set[int] = set()
         """The sources of which something lapsed in the last rollout."""
@@ -87,55 +94,53 @@ class Replacements:
         new._credits, new._marks = list(self._credits), self._marks.copy()
         return new
 
-    def ended(
-        self,
-        lost: Callable[[], Mapping[str, int]],
-        trained: Mapping[str, int],
-        news: int,
-    ) -> None:
-        """Take in how many groups of each source have been lost and trained so far.
-
-        Args:
-            lost: Gives the former by source; those without are left out.
-            trained: The latter.
-            news: Another number whenever one of them has changed.
-        """
-        if news == self._news:
+    def hear(self, ledger: GroupLedger, drawn: Sequence[int]) -> None:
+        """Take in what has become of groups so far; ``drawn`` is as for ``next``."""
+        if ledger.news == self._news:
             return
-        self._news = news
-        counts = lost()
-        self._lost = [counts.get(name, 0) for name in self._names]
-        self._trained = [trained.get(name, 0) for name in self._names]
+        self._news = ledger.news
+        lost, done = ledger.lost(), ledger.done()
+        self._lost = [lost[name] for name in self._names]
+        self._done = [done[name] for name in self._names]
+        self._out = [
+            ledger.out[name] - of_ledger - replaced
+            for name, of_ledger, replaced in zip(self._names, drawn, self._replaced, strict=True)
+        ]
+        self._estimate()
+
+    def _estimate(self) -> None:
+        """What part of its groups each source loses."""
         since = self._marks[0] if self._marks else _Mark(0, *[[0] * len(self._names)] * 4)
         self._rates = {}
         for index, count in enumerate(self._lost):
             recently = count - since.lost[index]
-            ended = recently + self._trained[index] - since.trained[index]
+            ended = recently + self._done[index] - since.done[index]
             if recently or count != self._replaced[index] + self._lapsed[index]:
                 self._rates[index] = _GROUP * recently // (ended + 1)
 
-    def _owed(self, index: int, drawn: Sequence[int]) -> int:
-        """What a source is owed, in parts of a group."""
-        replaced = self._replaced[index]
-        out = drawn[index] + replaced - self._trained[index] - self._lost[index]
-        owed = self._lost[index] - replaced - self._lapsed[index]
-        return _GROUP * owed + self._rates[index] * out
+    def _expected(self, index: int, drawn: int) -> int:
+        """The part of the groups of a source that are out which it will lose, in parts of one."""
+        return self._rates[index] * (self._out[index] + drawn + self._replaced[index])
 
-    def forgive(self, lost: Mapping[str, int]) -> None:
+    def forgive(self, ledger: GroupLedger) -> None:
         """Nothing is owed for what has been lost so far."""
-        owed = zip(self._names, self._replaced, strict=True)
-        self._lapsed = [max(lost.get(name, 0) - replaced, 0) for name, replaced in owed]
+        lost = ledger.lost()
+        self._lapsed = [lost[name] for name in self._names]
         self._lapsed_before = list(self._lapsed)
+        self._logged = ledger.counts["trained"].total()
         self._news = -1
 
-    def trained(self, groups: int) -> None:
-        """A rollout of so many groups was trained."""
-        self._batch = groups
+    def rollout_logged(self, trained: int) -> None:
+        """A rollout is over; ``trained`` groups have been trained in the run so far."""
+        if trained > self._logged:
+            self._batch = trained - self._logged
+        self._logged = trained
 
     def _begin(self, step: int, drawn: Sequence[int]) -> None:
         """The first group of a rollout is asked for."""
-        counts = (drawn, self._replaced, self._lost, self._trained)
+        counts = (drawn, self._replaced, self._lost, self._done)
         self._marks.append(_Mark(step, *map(list, counts)))
+        self._estimate()  # over the same rollouts as the bounds
         lapsed = zip(self._lapsed, self._lapsed_before, strict=True)
         at_bound = {index for index, (now, before) in enumerate(lapsed) if now > before}
         self._lapsed_before = list(self._lapsed)
@@ -173,7 +178,8 @@ class Replacements:
         self._ledger_credit += spread
         chosen, credit = None, self._ledger_credit
         for index in self._rates:
-            owed = self._owed(index, drawn)
+            owed = self._lost[index] - self._replaced[index] - self._lapsed[index]
+            owed = _GROUP * owed + self._expected(index, drawn[index])
             if owed < _GROUP:
                 continue
             whole += owed
@@ -199,9 +205,8 @@ class Replacements:
         """
         if index not in self._rates or self._replaced[index] <= self._lost[index]:
             return False
-        out = drawn[index] - 1 + self._replaced[index] - self._trained[index] - self._lost[index]
-        needed = _GROUP * self._lost[index] + self._rates[index] * out
-        if _GROUP * self._replaced[index] < needed + _GROUP:
+        unneeded = self._replaced[index] - self._lost[index]
+        if _GROUP * (unneeded - 1) < self._expected(index, drawn[index] - 1):
             return False
         self._replaced[index] -= 1
         return True
@@ -230,6 +235,7 @@ class Replacements:
             },
             "ledger_credit": self._ledger_credit,
             "batch": self._batch,
+            "logged": self._logged,
             "steps": [mark.step for mark in self._marks],
         }
 
@@ -248,7 +254,8 @@ class Replacements:
         self._lapsed_before = [source["lapsed_before"] for source in saved]
         self._credits = [source["credit"] for source in saved]
         self._at_bound = {index for index, source in enumerate(saved) if source["at_bound"]}
-        self._ledger_credit, self._batch = state["ledger_credit"], state["batch"]
+        self._ledger_credit = state["ledger_credit"]
+        self._batch, self._logged = state["batch"], state["logged"]
         self._marks = deque(
             (
                 _Mark(step, *([source["marks"][at][part] for source in saved] for part in range(4)))

@@ -188,14 +188,22 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         [[entry[0], names[entry[1]], *entry[2:]] for entry in entries if entry[1] in names]
         for entries in (state["waiting"], before, listed(groups["presumed"]))
     )
+    # What there was of a removed source must not count for another one of its name.
+    others = {old: old for old in state["identity"]["sources"] if old not in now["sources"]}
     groups["counts"] = {
-        what: _renamed(counts, everywhere) for what, counts in groups["counts"].items()
+        what: {
+            {**others, **everywhere}[old]: count
+            for old, count in counts.items()
+            if old in others or old in everywhere
+        }
+        for what, counts in groups["counts"].items()
     }
     dropped = groups["counts"]["dropped"]
     for _, source, *_ in (*state["waiting"], *before):
         if source not in names:
             name = everywhere.get(source, source)
-            dropped[name] = dropped.get(name, 0) + 1
+            if name in everywhere.values() or name not in now["sources"]:
+                dropped[name] = dropped.get(name, 0) + 1
     partials = zip(state["generated_begun"], state["generated_data"], strict=True)
     generated = dict(zip(state["generated"], partials, strict=True))
     if fit.resized:

@@ -10,7 +10,7 @@ from curriculum_learning.config import read_config
 from curriculum_learning.data_source import find_data_source
 from curriculum_learning.errors import GroupError
 from curriculum_learning.reward_caps import RewardCaps
-from curriculum_learning.rewards import reward_of
+from curriculum_learning.rewards import group_rewards
 from curriculum_learning.sample import SOURCE_KEY, SOURCE_NAME_KEY, STEP_KEY, flatten
 
 __all__ = ["check_reward_cap_per_source"]
@@ -46,6 +46,7 @@ def check_reward_cap_per_source(args: Any, samples: list[Any], **kwargs: Any) ->
 
     Raises:
         GroupError: The samples do not say which source they are of.
+        ConfigurationError: The rewards are mappings, and ``reward_key`` is not an entry of them.
     """
     leaves = list(flatten(samples))
     metadata = leaves[0].metadata if leaves else {}
@@ -62,10 +63,9 @@ def check_reward_cap_per_source(args: Any, samples: list[Any], **kwargs: Any) ->
         reason = data_source.reward_cap_verdict(leaves, source)
     else:
         config = read_config(args)
-        rewards = [reward_of(sample, config.reward_key) for sample in leaves]
+        rewards = group_rewards(leaves, config.reward_key)
         caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
-        known = [reward for reward in rewards if reward is not None]
-        reason = caps.verdict(None, source, known, metadata.get(STEP_KEY) or 0)
+        reason = caps.verdict(None, source, rewards, metadata.get(STEP_KEY) or 0)
     output = _output_type()
     return output(keep=True) if reason is None else output(keep=False, reason=f"{reason}_{source}")
 

@@ -25,6 +25,7 @@ class RewardCaps:
     def __init__(self, caps: Mapping[str, Schedule | None]) -> None:
         self._caps = {name: cap for name, cap in caps.items() if cap is not None}
         self._verdicts: dict[int, tuple[str, str | None]] = {}
+        self._step = 0
 
     def verdict(
         self, group_index: int | None, source: str, rewards: Sequence[float], step: int
@@ -36,15 +37,18 @@ class RewardCaps:
         Args:
             group_index: Its id; None counts it not at all.
             source: Its source.
-            rewards: Of its samples, those that have one; of none it can be told nothing.
+            rewards: Finite numbers, of its samples that have one; of none nothing can be told.
             step: The rollout step.
         """
+        if step != self._step:  # where no rollout is logged
+            self.forget()
+            self._step = step
         cap = self._caps.get(source)
         reason = None
         if cap is not None and rewards:
             if not any(rewards):
                 reason = ALL_ZERO
-            elif math.fsum(rewards) / len(rewards) > cap(step):
+            elif math.fsum(reward / len(rewards) for reward in rewards) > cap(step):
                 reason = REWARD_CAP
         if group_index is not None:
             self._verdicts[group_index] = source, reason

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from curriculum_learning.errors import ConfigurationError
 
 
 def raw_reward(metadata: Mapping[Any, Any], reward: Any, reward_key: str | None) -> Any:
@@ -30,9 +33,29 @@ def reward_of(sample: Any, reward_key: str | None) -> float | None:
     return number(reward)
 
 
+def group_rewards(samples: Iterable[Any], reward_key: str | None) -> list[float]:
+    """The rewards of the samples of a group that have one that is a finite number.
+
+    Raises:
+        ConfigurationError: They are mappings, and ``reward_key`` is not an entry of them.
+    """
+    samples = list(samples)
+    rewards = [reward_of(sample, reward_key) for sample in samples]
+    known = [reward for reward in rewards if reward is not None and math.isfinite(reward)]
+    mappings = [sample.reward for sample in samples if isinstance(sample.reward, Mapping)]
+    if mappings and not known:
+        raise ConfigurationError(
+            f"reward_key ({reward_key!r}): the rewards are mappings with the entries "
+            f"{sorted(map(str, mappings[0]))}; set reward_key to the one that counts",
+            key="reward_key",
+            value=reward_key,
+        )
+    return known
+
+
 def number(value: Any) -> float | None:
     """``value`` as a number; None where it is none."""
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -58,16 +58,16 @@ def _known(key: str, value: float | None) -> dict[str, float]:
 def source_counts(mixture: Mixture, groups: Circulation, draws: Draws) -> Status:
     """Groups since the run began, by what has become of them."""
     ledger = groups.ledger
-    in_flight = ledger.in_flight_by_source()
     counts: Status = {}
     for name, drawn in zip(mixture.names, mixture.drawn, strict=True):
-        counts[name] = {"drawn": drawn, "in_flight": in_flight[name]}
+        waiting = len(groups.buffers.of(name))
+        counts[name] = {"drawn": drawn, "in_flight": ledger.out[name] - waiting}
         for what in ("served", "returned", "trained", "dropped", "surplus", "presumed"):
             counts[name][what] = ledger.counts[what][name]
         if groups.max_staleness is not None:
             counts[name]["stale_reset"] = ledger.counts["reset"][name]
             counts[name]["stale_dropped"] = ledger.counts["stale"][name]
         if draws.replacements is not None:
-            draws.replacements.ended(ledger.lost, ledger.counts["trained"], ledger.news)
+            draws.replacements.hear(ledger, mixture.drawn)
             counts[name] |= draws.replacements.counts(name)
     return counts

@@ -178,8 +178,8 @@ def parse_weight(
         schedule = reader.named(value)
     else:
         if not _is_number(value):
-            raise reader.error(value, f"it is a {type(value).__name__}; a weight is {_FORMS}")
-        return Constant(reader.number(value, value, "a weight"))
+            raise reader.error(value, f"it is a {type(value).__name__}; a {noun} is {_FORMS}")
+        return Constant(reader.number(value, value, f"a {noun}"))
     return _checked(schedule, source_name, key, value, noun)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curriculum_learning import CheckpointError, ConfigurationError, DataError
@@ -188,6 +189,13 @@ def test_a_time_curriculum_follows_the_rollout_step(tmp_path: Path) -> None:
         assert min(rows) >= 40 * (1 - open_share)
 
 
+def test_one_curriculum_for_all_sources(tmp_path: Path) -> None:
+    """A mapping with a type is one value for all of them."""
+    curriculum = {"type": "time", "initial_complexity_percentile": 50}
+    source = open_source(tmp_path, data_source_curricula=curriculum)
+    assert [s["open_share"] for s in source.source_status().values()] == [0.5, 0.5]
+
+
 def test_focused_intervals_have_epochs_of_their_own(tmp_path: Path) -> None:
     """With focus_new_intervals the newest interval is drawn most."""
     focused = {**REWARD, "focus_new_intervals": True, "interval_decay": 0.5}
@@ -209,6 +217,26 @@ def test_samples_without_a_usable_reward_are_counted(
     custom_rollout_log_function(0, source.args, groups, {}, 1.0)
     assert "2 samples had no reward" in caplog.text
     assert learned(source)["updates"] == 1
+
+
+def test_ids_may_be_numpy_numbers(tmp_path: Path) -> None:
+    """An engine that makes arrays of ids loses no rewards."""
+    source = open_source(tmp_path, **LOG)
+    groups = source.get_samples(4)
+    give_rewards(groups, 0)
+    for sample in (sample for group in groups for sample in group):
+        sample.group_index = np.int64(sample.group_index)
+    custom_rollout_log_function(0, source.args, groups, {}, 1.0)
+    assert learned(source)["updates"] == 1
+
+
+def test_a_source_without_a_reward_has_its_configured_part(tmp_path: Path) -> None:
+    """One that joins late is neither favoured nor held back by rewards that it has not had."""
+    weights = [1, {"schedule": "piecewise", "points": [[7, 0], [8, 1]]}]
+    source = open_source(tmp_path, data_source_weights=weights, data_source_curricula=None, **LOG)
+    drive(source, "log", drop=False)
+    source.set_rollout_step(8)
+    assert source.source_status()["code"]["weight"] == pytest.approx(0.5)
 
 
 def test_fully_asynchronous_rollouts_feed_at_their_log(tmp_path: Path) -> None:
@@ -298,6 +326,7 @@ def test_renamed_sources_keep_their_averages(tmp_path: Path) -> None:
         ({"data_source_curricula": [REWARD]}, "one entry per source"),
         ({"data_source_curricula": [{"type": "luck"}, None]}, "'math'.*type: time or type: reward"),
         ({"data_source_curricula": ["time", None]}, "'math'.*type: time or type: reward"),
+        ({"data_source_curricula": [{"type": ["time"]}, None]}, "'math'.*type: time or type"),
         ({"data_source_curricula": [{"type": "reward"}, None]}, "reward_threshold.*is required"),
         (
             {"data_source_curricula": [{"type": "time", "complexity_warmup_step": 5}, None]},

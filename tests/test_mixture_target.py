@@ -261,3 +261,116 @@ def test_any_run_keeps_its_account(
     for count in source.source_counts().values():
         assert count["replaced"] <= count["dropped"]
         assert count["replaced"] + count["lapsed"] >= count["dropped"]
+
+
+def go_on(
+    args: argparse.Namespace, state: dict[str, Any], first: int, rollouts: int
+) -> Counter[str]:
+    """Resume from a state and train; what is trained of each source."""
+    source = DataSource(args)
+    source.load_state_dict(state)
+    engine = SynchronousEngine(source, args, batch=BATCH, request=48, seed=2)
+    trained: Counter[str] = Counter()
+    for rollout_id in range(first, first + rollouts):
+        trained.update(name_of(group) for group in engine.rollout(rollout_id))
+    return trained
+
+
+def test_hooks_may_be_added_on_a_resume(tmp_path: Path) -> None:
+    """What was served when nothing was told does not count as lost, or as still to be lost."""
+    none = dict.fromkeys(HOOKS)
+    source = DataSource(run_arguments(tmp_path, DROPS, **none))
+    for step in range(30):
+        source.set_rollout_step(step)
+        source.get_samples(BATCH)
+    trained = go_on(run_arguments(tmp_path, DROPS), source.state_dict(), 30, 50)
+    assert max(map(abs, errors(trained).values())) < 0.015
+
+
+def test_the_target_may_be_switched_to_and_fro(tmp_path: Path) -> None:
+    """Trained, then served, then trained: the shares are reached again."""
+    source, _ = train(run_arguments(tmp_path, DROPS), 10)
+    other = DataSource(run_arguments(tmp_path, DROPS, mixture_target="served"))
+    other.load_state_dict(source.state_dict())
+    trained = go_on(run_arguments(tmp_path, DROPS), other.state_dict(), 10, 50)
+    assert max(map(abs, errors(trained).values())) < 0.015
+
+
+def test_a_state_from_the_middle_of_a_rollout_goes_on_exactly(tmp_path: Path) -> None:
+    """Cut between two requests of a rollout, the second one is the same."""
+    args = run_arguments(tmp_path, DROPS)
+    source, _ = train(args, 7)
+    source.get_samples(10)
+    state = source.state_dict()
+    rest = [(name_of(group), group[0].prompt) for group in source.get_samples(100)]
+    again = DataSource(args)
+    again.load_state_dict(state)
+    again.get_samples(10)
+    assert [(name_of(group), group[0].prompt) for group in again.get_samples(100)] == rest
+
+
+def test_a_source_of_a_former_name_is_owed_nothing(tmp_path: Path) -> None:
+    """Removed and added again, or another one renamed to its name: counts are the source's own."""
+    keys: dict[str, Any] = {"on_source_change": "adopt"}
+    args = run_arguments(tmp_path, DROPS, **keys)
+    source, _ = train(args, 6)
+
+    def with_sources(names: dict[str, str], **changes: Any) -> argparse.Namespace:
+        paths = [str(tmp_path / f"{file}.jsonl") for file in names.values()]
+        weights = [SHARES[file] for file in names.values()]
+        return argparse.Namespace(
+            **{
+                **vars(args),
+                "prompt_data": paths,
+                "prompt_data_source_names": list(names),
+                "data_source_weights": weights,
+                **changes,
+            }
+        )
+
+    without = DataSource(with_sources({"code": "code", "chat": "chat"}))
+    without.load_state_dict(source.state_dict())
+    state = without.state_dict()
+    readded = DataSource(args)
+    readded.load_state_dict(state)
+    assert set(readded.source_counts()["math"].values()) == {0}
+    renamed = DataSource(
+        with_sources({"math": "chat", "code": "code"}, renamed_from={"math": "chat"})
+    )
+    renamed.load_state_dict(state)
+    assert renamed.source_counts()["math"] == without.source_counts()["chat"]
+
+
+def test_a_rollout_reported_in_parts_is_one(tmp_path: Path) -> None:
+    """A log without samples, or with half of them, does not make replacements a block."""
+    sequences = []
+    for parts in (1, 2):
+        source = DataSource(run_arguments(tmp_path, {}, mixture_target="trained"))
+        groups = source.get_samples(64)
+        lost = [group for group in groups if name_of(group) == "math"]
+        kept = [group for group in groups if name_of(group) != "math"]
+        source.observe(lost, fate="dropped")
+        for part in range(parts - 1):
+            source.observe(kept[part::parts], fate="trained")
+        source.observe(
+            kept[parts - 1 :: parts] if parts > 1 else kept, rollout_id=0, fate="trained"
+        )
+        source.observe([], rollout_id=1, fate="trained")
+        sequences.append([name_of(group) for group in source.get_samples(40)])
+    assert sequences[0] == sequences[1]
+    assert len(set(sequences[0][:12])) == 3
+
+
+def test_a_target_that_nothing_tells_of_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``trained`` and no report of what is trained, one warning says what to set."""
+    args = run_arguments(tmp_path, {}, mixture_target="trained", **dict.fromkeys(HOOKS))
+    source = DataSource(args)
+    for step in range(3):
+        source.set_rollout_step(step)
+        source.get_samples(4)
+    told = [
+        r.message for r in caplog.records if "nothing tells which groups are trained" in r.message
+    ]
+    assert len(told) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from curriculum_learning import GroupError, ScheduleError
+from curriculum_learning import ConfigurationError, GroupError, ScheduleError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.reward_cap_filter import check_reward_cap_per_source
@@ -46,6 +46,10 @@ def scored(source: DataSource, name: str, *rewards: Any) -> Group:
         ("math", (0.6, 1), "reward_cap_math"),
         ("math", (None, 1), "reward_cap_math"),  # judged by those that have a reward
         ("math", (None, None), None),
+        ("math", (float("nan"), 1), "reward_cap_math"),
+        ("math", (float("inf"), float("-inf")), None),
+        ("math", (1e308, 1e308), "reward_cap_math"),
+        ("math", (10**400, 0), "all_zero_math"),  # no reward, and one of 0
         ("chat", (1, 0.9), "reward_cap_chat"),
         ("code", (0, 0), None),  # null filters nothing
         ("code", (1, 1), None),
@@ -65,6 +69,24 @@ def test_rewards_may_be_mappings(tmp_path: Path) -> None:
     assert check_reward_cap_per_source(source.args, high).reason == "reward_cap_math"
     zero = scored(source, "math", {"score": 0, "format": 1}, {"score": 0, "format": 1})
     assert check_reward_cap_per_source(source.args, zero).reason == "all_zero_math"
+
+
+def test_mappings_without_their_key_are_an_error(tmp_path: Path) -> None:
+    """It names reward_key and the entries that there are."""
+    source = open_source(tmp_path)
+    group = scored(source, "math", {"score": 1}, {"score": 1})
+    with pytest.raises(ConfigurationError, match=r"reward_key \(None\).*entries \['score'\]"):
+        check_reward_cap_per_source(source.args, group)
+
+
+def test_without_a_log_a_step_begins_anew(tmp_path: Path) -> None:
+    """Ratios are those of the present step where no rollout is logged."""
+    source = open_source(tmp_path)
+    for step in range(3):
+        source.set_rollout_step(step)
+        check_reward_cap_per_source(source.args, scored(source, "math", step, step))
+        ratio = source.source_status()["math"]["filter_ratio_all_zero"]
+        assert ratio == (1 if step == 0 else 0)
 
 
 def test_a_fan_out_group_is_judged_as_one(tmp_path: Path) -> None:
