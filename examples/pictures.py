@@ -1,4 +1,4 @@
-"""The pictures of the documentation: schedules, and the metrics of a demo run.
+"""The pictures of the documentation: schedules, targets, and the metrics of a demo run.
 
 python -m examples.pictures demo_output/curriculum docs/pictures
 """
@@ -6,13 +6,18 @@ python -m examples.pictures demo_output/curriculum docs/pictures
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 
 import matplotlib
 
+from curriculum_learning.config import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.picture import draw_schedules
+from curriculum_learning.simulate import simulate
+from curriculum_learning.simulated_engine import EngineSettings
 from curriculum_learning.weight_scheduler import NAMED
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader
@@ -54,6 +59,51 @@ def draw_family(metrics: Sequence[Metrics], family: Mapping[str, str], path: Pat
     pyplot.close(figure)
 
 
+def draw_targets(path: Path, rollouts: int = 200) -> None:
+    """A picture of the shares that are trained with either ``mixture_target``.
+
+    Of two sources most groups are dropped by a filter, and the engine interrupts and over-samples.
+    """
+    shares, dropped = {"math": 0.5, "code": 0.3, "chat": 0.2}, {"math": 0.6, "chat": 0.8}
+    engine = EngineSettings(
+        batch=32,
+        request=48,
+        latency=dict.fromkeys(shares, 1.0),
+        spread=0.5,
+        drop={name: dropped.get(name, 0.0) for name in shares},
+        reward=dict.fromkeys(shares, 0.5),
+        partial=True,
+    )
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in shares:
+            lines = "".join(f'{{"input": "{name} {row}"}}\n' for row in range(5000))
+            Path(folder, f"{name}.jsonl").write_text(lines)
+        values = {
+            "prompt_data": [f"{folder}/{name}.jsonl" for name in shares],
+            "data_source_weights": shares,
+            "rollout_batch_size": engine.batch,
+            "rollout_shuffle": True,
+            "custom_rollout_log_function_path": LOG_FUNCTION,
+            "rollout_all_samples_process_path": ALL_SAMPLES_FUNCTION,
+        }
+        for axis, target in zip(axes, ("served", "trained"), strict=True):
+            result = simulate({**values, "mixture_target": target}, engine, rollouts)
+            for source in result.sources:
+                trained = accumulate(source.trained_by_rollout)
+                part = [count / (engine.batch * at) for at, count in enumerate(trained, 1)]
+                (curve,) = axis.plot(range(1, rollouts + 1), part, label=source.name)
+                axis.axhline(shares[source.name], color=curve.get_color(), ls=":", lw=1)
+            axis.set_title(f"mixture_target: {target}", fontsize="medium")
+            axis.set_xlabel("rollouts")
+    axes[0].set_ylabel("share of all trained groups")
+    axes[0].set_ylim(0, 0.7)
+    axes[1].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
 def main(run: Path, folder: Path) -> None:
     """Draw all of them.
 
@@ -63,6 +113,7 @@ def main(run: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     draw_schedules(NAMED, 250, folder / "schedules.png")
+    draw_targets(folder / "mixture_target.png")
     metrics = MetricsReader(run).new()
     for name, family in FAMILIES.items():
         draw_family(metrics, family, folder / f"monitoring_{name}.png")
