@@ -174,8 +174,7 @@ def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str,
     for number, source in enumerate(config.sources):
         path = folder / f"{number}.jsonl"
         with open(path, "wb") as file:
-            # Where a source has a key of its own for the scores of a curriculum, it is used.
-            score_key = getattr(source, "complexity_key", "") or SCORE_COLUMN
+            score_key = source.complexity_key or SCORE_COLUMN
             label = {} if source.label_key is None else {source.label_key: ""}
             for row in range(rows[source.name]):
                 score = {score_key: float(row)}
