@@ -166,6 +166,22 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._groups.give_back(samples, encoded)
             self._snapshots.changed()
 
+    def give_up(self, group_indices: Sequence[int]) -> int:
+        """Groups in flight of which the holder is gone are served again, before all others.
+
+        They keep their ids, and what they had when they last came back.
+
+        Returns:
+            How many of them were in flight; others are left alone.
+
+        Raises:
+            DataError: A row cannot be read; nothing has changed then.
+        """
+        with self._lock:
+            count = self._groups.give_up(group_indices)
+            self._snapshots.changed()
+            return count
+
     # Feedback
 
     def observe(self, samples: Any, *, rollout_id: int | None = None, fate: Fate) -> None:
@@ -275,6 +291,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         with self._lock:
             self._draws.clock.override(int(step))
 
+    def rollout_begun(self, rollout: int) -> None:
+        """Tell which rollout the engine is in, where it runs in another process."""
+        with self._lock:
+            self._draws.clock.begun(rollout)
+
     def source_status(self) -> dict[str, dict[str, float]]:
         """What is in force for each source at this moment; ``docs/slime.md`` lists it."""
         with self._lock:
@@ -325,11 +346,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 "metadata": encode(self._metadata),
             }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, held: bool = False) -> None:
         """Go to the state that ``state_dict`` gave; sources are matched by name, in any order.
 
         Groups that were in flight then are served again first, with their ids; if the engine
         had never reported which groups it trained they are not, as it may have trained them.
+        With ``held``, those who were given them are there still: they stay in flight.
 
         Raises:
             CheckpointError: The state is of other sources, rows, order or group size, or is no
@@ -346,7 +368,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             refuse(fit.changes, self.config.on_source_change)
             try:
                 adapted = apply(state, fit, now) if fit.notes or fit.resized else state
-                self._restore(adapted)
+                self._restore(adapted, held)
             except CurriculumLearningError:
                 raise
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -378,8 +400,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             return "the intervals of its curriculum have other rows"
         return self._prompts[name].grown_from(saved)
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        groups = self._groups.restored(state)
+    def _restore(self, state: Mapping[str, Any], held: bool) -> None:
+        groups = self._groups.restored(state, held=held)
         metadata = decode(state["metadata"])
         clock, feedback = copy.copy(self._draws.clock), self._new_feedback()
         clock.load_state_dict(state["clock"])
