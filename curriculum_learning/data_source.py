@@ -65,7 +65,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     def __init__(self, args: Any) -> None:
         self.args = args
-        config = self.config = read_config(args)
+        config = self.config = self._read_config(args)
         self._prompts = open_prompts(config)
         sample_type = sample_class()
         names = list(self._prompts) or [NO_SOURCE]
@@ -103,7 +103,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             logged=config.accounting,
             weights_vary=config.weights_vary,
         )
-        self._draws = Draws(mixture, clock, self._new_replacements())
+        self._draws = self._new_draws(mixture, clock, self._new_replacements())
         self._feedback = self._new_feedback()
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._metadata: dict[str, Any] = {}
@@ -118,6 +118,19 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         _registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
+
+    # What a part of a data source does otherwise
+
+    def _read_config(self, args: Any) -> Config:
+        return read_config(args)
+
+    def _new_draws(
+        self, mixture: Mixture | None, clock: RolloutClock, replacements: Replacements | None
+    ) -> Draws:
+        return Draws(mixture, clock, replacements)
+
+    def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
+        return find_state(self.config.load, rollout_id, self.config.on_missing_state)
 
     # Serving
 
@@ -416,7 +429,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])
         self._groups, self._metadata, self._feedback = groups, metadata, feedback
-        self._draws = Draws(self._mixture, clock, replacements)
+        self._draws = self._new_draws(self._mixture, clock, replacements)
         self._caps.forget()
         self._snapshots.forget()
         self._swallowed = None
@@ -488,7 +501,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         resumes = rollout_id is not None and rollout_id >= 0
         if self.config.load is None and not resumes:
             return
-        state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
+        state = self._find_state(rollout_id)
         with self._lock:
             self.load_state_dict(self._fresh if state is None else state)
             if state is not None:

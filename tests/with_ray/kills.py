@@ -107,12 +107,13 @@ def campaign(
     late = 0
     while any(slot.left() for slot in slots):
         settled = total - sum(slot.left() for slot in slots)
-        while victims and settled >= points[0]:
+        alive = [slot for slot in slots if slot.left() and slot.alive]
+        if victims and settled >= points[0] and alive:
             points.pop(0)
             if victims.pop() == "service":
                 os.kill(service_pid(source), signal.SIGKILL)
             else:
-                randomness.choice([slot for slot in slots if slot.left()]).kill()
+                randomness.choice(alive).kill()
         late += sum(slot.go_on() for slot in slots)
         time.sleep(0.05)
     seconds = time.monotonic() - begun
@@ -171,12 +172,16 @@ class _Slot:
             self._running = self._worker.run.remote(self.left())
         return 0
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process to kill."""
+        return self._pid != 0
+
     def kill(self) -> None:
         """Kill it, wherever it is."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            self._pid = 0
-            ray.wait([self._running], timeout=30)
+        os.kill(self._pid, signal.SIGKILL)
+        self._pid = 0
+        ray.wait([self._running], timeout=30)
 
     def end(self) -> int:
         """Let its process end."""
@@ -205,8 +210,8 @@ def _check(source: RemoteDataSource, lines: list[dict[str, Any]]) -> dict[str, A
                 problems.append(f"group {group_index} was of two rows")
     counts = source.source_counts()
     waiting = source.get_buffer_length()
-    drawn = sum(counts[name]["drawn"] for name in _WEIGHTS)
-    ended = sum(counts[name][fate] for name in _WEIGHTS for fate in ("trained", "dropped"))
+    drawn = int(sum(counts[name]["drawn"] for name in _WEIGHTS))
+    ended = int(sum(counts[name][fate] for name in _WEIGHTS for fate in ("trained", "dropped")))
     rest = {group[0].group_index: row_of(group) for group in source.get_samples(waiting)}
     rows |= rest
     problems += [f"group {g} was settled twice" for g, n in settled.items() if n > 1]
