@@ -14,14 +14,14 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from curriculum_learning.codec import CannotStoreError, decode, decode_group, encode
+from curriculum_learning.codec import CannotStoreError, decode, encode
 from curriculum_learning.config import read_config
 from curriculum_learning.data_source import _registry, _slime_rollout
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.ray_actor import ServiceActor
 from curriculum_learning.returned import encode_groups
-from curriculum_learning.sample import TAGS, Group, flatten, sample_class
-from curriculum_learning.service import LEASE_KEY, claims_of
+from curriculum_learning.sample import Group, flatten, sample_class
+from curriculum_learning.service import LEASE_KEY, claims_of, unpack_group
 from curriculum_learning.service_config import description, read_service_config
 from curriculum_learning.settlement import Settlement
 
@@ -358,7 +358,7 @@ class RemoteDataSource:
 
     def _groups_of(self, answer: bytes) -> list[Group]:
         number, encoded = decode(answer)
-        groups = [decode_group(data, self._sample_type) for data in encoded]
+        groups = [unpack_group(packed, self._sample_type) for packed in encoded]
         for sample in flatten(groups):
             sample.metadata[LEASE_KEY] = number
         return groups
@@ -446,7 +446,6 @@ def _told(samples: Any) -> list[dict[str, Any]]:
         told.append(
             {
                 "group_index": sample.group_index,
-                "index": sample.index,
                 "reward": sample.reward,
                 "metadata": {key: metadata[key] for key in _TOLD if key in metadata},
             }
@@ -454,7 +453,7 @@ def _told(samples: Any) -> list[dict[str, Any]]:
     return told
 
 
-_TOLD = (*TAGS, LEASE_KEY, "raw_reward")
+_TOLD = (LEASE_KEY, "raw_reward")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from curriculum_learning.checkpoint import read_state, write_state
@@ -20,7 +21,7 @@ from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWit
 from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
 from curriculum_learning.leases import Claim, Leases
 from curriculum_learning.operations import Operations, read_operations
-from curriculum_learning.sample import flatten, sample_class
+from curriculum_learning.sample import Group, flatten, sample_class
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,33 @@ class _Done(NamedTuple):
     answer: bytes
     ids: list[int]
     """The groups concerned; carried out again, it must concern the same ones."""
+
+
+def pack_group(group: Group) -> list[Any]:
+    """A group on its way to a client; the samples of a fresh one differ in nothing but ``index``.
+
+    They travel as one of them and the indices of all, which is most of the time saved that the
+    service would need for them.
+    """
+    first = group[0]
+    alike = not isinstance(first, list) and all(
+        not isinstance(sample, list) and {**vars(sample), "index": first.index} == vars(first)
+        for sample in group
+    )
+    if not alike:
+        return [encode_group(group), None]
+    return [encode_group(group[:1]), [sample.index for sample in group]]
+
+
+def unpack_group(packed: list[Any], sample_type: type[Any]) -> Group:
+    """The group of which ``pack_group`` gave ``packed``."""
+    data, indices = packed
+    if indices is None:
+        return decode_group(data, sample_type)
+    group = [decode_group(data, sample_type)[0] for _ in indices]
+    for sample, index in zip(group, indices, strict=True):
+        sample.index = index
+    return group
 
 
 def claims_of(samples: Iterable[Any]) -> list[Claim]:
@@ -181,7 +209,7 @@ class Service:
         groups = self.source.get_samples(count)
         ids = [next(flatten(group)).group_index for group in groups]
         number = self.leases.grant(client, ids, self._now())
-        return _Done(encode([number, [encode_group(group) for group in groups]]), ids)
+        return _Done(encode([number, [pack_group(group) for group in groups]]), ids)
 
     def _return(self, client: str, body: Any) -> _Done:
         """Encoded groups."""
@@ -194,7 +222,7 @@ class Service:
     def _settle(self, client: str, body: Any) -> _Done:
         """``[fate, rollout_id or None, samples]``, of these what feedback needs."""
         fate, rollout_id, data = body
-        samples = [self._sample_type(**fields) for fields in data]
+        samples = [SimpleNamespace(**fields) for fields in data]
         claims = claims_of(samples)
         self.leases.check(client, claims)
         self.source.observe(samples, rollout_id=rollout_id, fate=fate)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from curriculum_learning.codec import decode, decode_group, encode, encode_group
+from curriculum_learning.codec import decode, encode, encode_group
 from curriculum_learning.errors import CheckpointError, GroupError
 from curriculum_learning.leases import Leases
 from curriculum_learning.sample import Sample, flatten
-from curriculum_learning.service import LEASE_KEY, ServedDataSource, Service
+from curriculum_learning.service import LEASE_KEY, ServedDataSource, Service, unpack_group
 from tests.harness import Group, arguments, as_data, interrupt
 
 SIZES = {"math": 40, "code": 30}
@@ -54,7 +54,7 @@ class Client:
 def groups_of(answer: bytes) -> list[Group]:
     """What a request for groups was answered."""
     number, encoded = decode(answer)
-    groups = [decode_group(data, Sample) for data in encoded]
+    groups = [unpack_group(packed, Sample) for packed in encoded]
     for sample in flatten(groups):
         sample.metadata[LEASE_KEY] = number
     return groups
