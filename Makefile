@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench demo ray-demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,9 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 demo: $(READY)  ## train a small policy on a curriculum and on uniform mixing, and compare them
 	$(BIN)/python -m examples.spelling.demo
+
+ray-demo: $(READY)  ## several rollout workers on a cluster of this machine; half a minute
+	$(BIN)/python -m examples.ray_workers
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q

@@ -47,6 +47,7 @@ class Buffers:
         self._buffers: dict[str, deque[Waiting]] = {name: deque() for name in names}
         self.choose = choose
         self._arrivals = itertools.count()
+        self._ahead = itertools.count(-1, -1)
         self._ids: set[int] = set()
 
     def __len__(self) -> int:
@@ -81,6 +82,14 @@ class Buffers:
         """Put a group at the end of its source's buffer."""
         waiting = Waiting(next(self._arrivals), group_index, served, group, partial)
         self._buffers[served.source].append(waiting)
+        self._ids.add(group_index)
+
+    def add_in_front(
+        self, group_index: int, served: Served, group: Group, partial: Partial | None
+    ) -> None:
+        """Put a group before all others, those of other sources too."""
+        waiting = Waiting(next(self._ahead), group_index, served, group, partial)
+        self._buffers[served.source].appendleft(waiting)
         self._ids.add(group_index)
 
     def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:

@@ -140,6 +140,22 @@ class Circulation:
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
 
+    def give_up(self, group_indices: Sequence[int]) -> int:
+        """Groups that went out will not come back: they wait again, before all others.
+
+        They are as they came back last, if they did; the first of them is served first.
+
+        Returns:
+            How many of them were out.
+        """
+        served = ((index, self.ledger.served(index)) for index in group_indices)
+        out = [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
+        again = self._made_again(out)
+        for group_index, how, group, partial in reversed(again):
+            self.ledger.give_back(group_index, how.source)
+            self.buffers.add_in_front(group_index, how, group, partial)
+        return len(again)
+
     def _partial(self, group_index: int, served: Served, group: Group, data: bytes) -> Partial:
         """A group as it is now; its first token is of when it went out, or of before that."""
         if not any(sample.response_length or sample.response for sample in flatten(group)):
@@ -219,6 +235,7 @@ class Circulation:
         generated = {w.group_index: w.partial for w in waiting if w.partial is not None}
         generated |= self.ledger.partials()
         return {
+            "logs": self.logs,
             "groups": self.ledger.state_dict(),
             "waiting": [[w.group_index, *w.served] for w in waiting],
             "generated": list(generated),
@@ -226,17 +243,23 @@ class Circulation:
             "generated_data": [partial.data for partial in generated.values()],
         }
 
-    def restored(self, state: Mapping[str, Any]) -> Circulation:
+    def restored(self, state: Mapping[str, Any], *, held: bool = False) -> Circulation:
         """The circulation of which ``state_dict`` gave ``state``; this one is as it was.
 
         What was in flight waits in front, if the engine reported what it trained: else it may have
-        trained them.
+        trained them. With ``held`` it is in flight still.
         """
         new = copy.copy(self)
         new._start()
         new.ledger.load_state_dict(state["groups"])
+        partials = map(Partial, state["generated_data"], state["generated_begun"])
+        generated = dict(zip(state["generated"], partials, strict=True))
         in_flight = sorted(listed(state["groups"]["in_flight"]))
-        if not state["groups"]["accounting"] and in_flight:
+        if held:
+            new.logs = state["logs"]
+            new.ledger.resume(state["groups"], generated)
+            in_flight = []
+        elif not state["groups"]["accounting"] and in_flight:
             logger.warning(
                 "%d groups were in flight when the state was saved. They are not served again, "
                 "because the engine never reported which groups it trained: set "
@@ -247,8 +270,6 @@ class Circulation:
             in_flight = []
         elif in_flight:
             logger.info("%d groups were in flight and will be served again", len(in_flight))
-        partials = map(Partial, state["generated_data"], state["generated_begun"])
-        generated = dict(zip(state["generated"], partials, strict=True))
         entries = [*in_flight, *state["waiting"]]
         out = [(index, Served(*served), generated.get(index)) for index, *served in entries]
         for again in new._made_again(out):

@@ -41,7 +41,12 @@ class RolloutClock:
 
     def ask(self) -> None:
         """Ask the engine which rollout it is in."""
-        if self._override is None and (rollout := self._engine_rollout()) is not None:
+        if (rollout := self._engine_rollout()) is not None:
+            self.begun(rollout)
+
+    def begun(self, rollout: int) -> None:
+        """The engine is in ``rollout``; it changes nothing where the step has been set."""
+        if self._override is None:
             self._tell(rollout)
 
     def step(self, drawn: int) -> int:

@@ -64,7 +64,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     def __init__(self, args: Any) -> None:
         self.args = args
-        config = self.config = read_config(args)
+        config = self.config = self._read_config(args)
         self._prompts = open_prompts(config)
         sample_type = sample_class()
         names = list(self._prompts) or [NO_SOURCE]
@@ -102,7 +102,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             logged=config.accounting,
             weights_vary=config.weights_vary,
         )
-        self._draws = Draws(mixture, clock, self._new_replacements())
+        self._draws = self._new_draws(mixture, clock, self._new_replacements())
         self._feedback = self._new_feedback()
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._metadata: dict[str, Any] = {}
@@ -117,6 +117,19 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         _registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
+
+    # What a part of a data source does otherwise
+
+    def _read_config(self, args: Any) -> Config:
+        return read_config(args)
+
+    def _new_draws(
+        self, mixture: Mixture | None, clock: RolloutClock, replacements: Replacements | None
+    ) -> Draws:
+        return Draws(mixture, clock, replacements)
+
+    def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
+        return find_state(self.config.load, rollout_id, self.config.on_missing_state)
 
     # Serving
 
@@ -184,6 +197,22 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 self._remember(error)
                 raise
             self._snapshots.changed()
+
+    def give_up(self, group_indices: Sequence[int]) -> int:
+        """Groups in flight of which the holder is gone are served again, before all others.
+
+        They keep their ids, and what they had when they last came back.
+
+        Returns:
+            How many of them were in flight; others are left alone.
+
+        Raises:
+            DataError: A row cannot be read; nothing has changed then.
+        """
+        with self._lock:
+            count = self._groups.give_up(group_indices)
+            self._snapshots.changed()
+            return count
 
     # Feedback
 
@@ -294,6 +323,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         with self._lock:
             self._draws.clock.override(int(step))
 
+    def rollout_begun(self, rollout: int) -> None:
+        """Tell which rollout the engine is in, where it runs in another process."""
+        with self._lock:
+            self._draws.clock.begun(rollout)
+
     def source_status(self) -> dict[str, dict[str, float]]:
         """What is in force for each source at this moment; ``docs/slime.md`` lists it."""
         with self._lock:
@@ -340,11 +374,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 "metadata": encode(self._metadata),
             }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, held: bool = False) -> None:
         """Go to the state that ``state_dict`` gave; sources are matched by name, in any order.
 
         Groups that were in flight then are served again first, with their ids; if the engine
         had never reported which groups it trained they are not, as it may have trained them.
+        With ``held``, those who were given them are there still: they stay in flight.
 
         Raises:
             CheckpointError: The state is of other sources, rows, order or group size, or is no
@@ -361,7 +396,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             refuse(fit.changes, self.config.on_source_change)
             try:
                 adapted = apply(state, fit, now) if fit.notes or fit.resized else state
-                self._restore(adapted)
+                self._restore(adapted, held)
             except CurriculumLearningError:
                 raise
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -393,8 +428,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             return "the intervals of its curriculum have other rows"
         return self._prompts[name].grown_from(saved)
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        groups = self._groups.restored(state)
+    def _restore(self, state: Mapping[str, Any], held: bool) -> None:
+        groups = self._groups.restored(state, held=held)
         metadata = decode(state["metadata"])
         clock, feedback = copy.copy(self._draws.clock), self._new_feedback()
         clock.load_state_dict(state["clock"])
@@ -409,7 +444,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         if self._mixture is not None:
             self._mixture.load_state_dict(state["mixture"])
         self._groups, self._metadata, self._feedback = groups, metadata, feedback
-        self._draws = Draws(self._mixture, clock, replacements)
+        self._draws = self._new_draws(self._mixture, clock, replacements)
         self._caps.forget()
         self._snapshots.forget()
         self._swallowed = None
@@ -480,7 +515,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         resumes = rollout_id is not None and rollout_id >= 0
         if self.config.load is None and not resumes:
             return
-        state = find_state(self.config.load, rollout_id, self.config.on_missing_state)
+        state = self._find_state(rollout_id)
         with self._lock:
             self.load_state_dict(self._fresh if state is None else state)
             if state is not None:

@@ -259,6 +259,25 @@ class GroupLedger:
         self._presumed = {g: self._pack(Served(*out)) for g, *out in listed(state["presumed"])}
         self._in_flight, self._partial, self.out = {}, {}, Counter()
 
+    def resume(self, state: Mapping[str, Any], generated: Mapping[int, Partial]) -> None:
+        """After ``load_state_dict``: what was in flight in ``state`` is in flight again.
+
+        Args:
+            state: What ``state_dict`` gave.
+            generated: What groups were when they came back last, of those that did.
+        """
+        in_flight = listed(state["in_flight"])
+        self._in_flight = {g: self._pack(Served(*out)) for g, *out in in_flight}
+        self._partial = {g: generated[g] for g in self._in_flight if g in generated}
+        self.out.update(source for _, source, *_ in in_flight)
+
+    def pass_over(self) -> int:
+        """Use up the ids of a group that is another rank's to serve; gives its id."""
+        group_index = self.next_group
+        self.next_group += 1
+        self.next_index += self.size
+        return group_index
+
     def _packed(self, entries: Mapping[int, bytes]) -> dict[str, Any]:
         """See ``listed``; made quickly, since the engine waits meanwhile."""
         return {

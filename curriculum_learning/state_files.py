@@ -27,6 +27,11 @@ def saved_rollouts(folder: Path) -> list[int]:
     return _rollouts(folder, _FILE)
 
 
+def saved_path(folder: Path, rollout_id: int) -> Path:
+    """The file of the state of ``rollout_id`` that the engine saved, or would save."""
+    return _path(folder, rollout_id, _FILE)
+
+
 def _rollouts(folder: Path, name: str) -> list[int]:
     before, after = name.split("{}")
     names = [path.name for path in (folder / "rollout").glob(name.format("*"))]

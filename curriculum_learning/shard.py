@@ -1,0 +1,218 @@
+"""One sequence of draws, divided among the ranks of an SPMD trainer without communication.
+
+The groups have one order, that of their ids. Rank r of w serves those whose id is r modulo w: it
+draws all of them in the ledger, which costs a few microseconds each, and makes samples of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.checkpoint import written_at
+from curriculum_learning.clock import RolloutClock
+from curriculum_learning.config import Config
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.draws import Draws, Make
+from curriculum_learning.errors import CheckpointError, ConfigurationError
+from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served, listed, packed
+from curriculum_learning.mixture import Draw, Mixture
+from curriculum_learning.replacements import Replacements
+from curriculum_learning.sample import Group
+from curriculum_learning.state_files import find_state, saved_path, saved_rollouts
+
+_FOLDER = "shard_{}_of_{}"
+_SHARED = ("mixture", "clock", "feedback", "replacements")
+"""What all ranks have alike at one position."""
+
+
+def shard(args: Any, rank: int, world_size: int) -> ShardedDataSource:
+    """The data source of one rank; see ``ShardedDataSource``."""
+    return ShardedDataSource(args, rank, world_size)
+
+
+class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
+    """The part of one rank of what a data source serves.
+
+    ``get_samples(n)`` of all ranks together gives what ``get_samples(n * world_size)`` gives of
+    the whole, with the same ids. For that all ranks make the same requests at the same rollout
+    steps, as trainers do in lockstep. What a rank gives back, it is served again: a rank that has
+    groups waiting draws fewer fresh ones, so that its position is another than that of the others
+    from then on, and where weights follow the steps its draws may be too. ``load`` finds out.
+
+    ``save`` writes to ``{save}/shard_{rank}_of_{world_size}/``. ``load`` reads the states of all
+    ranks of the rollout, of whatever world size, and takes its own groups out of them.
+
+    Args:
+        args: As for ``MultipleWeightedRolloutDataSourceWithBuffer``.
+        rank: 0 to ``world_size`` - 1.
+        world_size: At least 1.
+
+    Raises:
+        ConfigurationError: The rank is none of these; or the mixture depends on what was trained
+            (``mixture_target: trained``, adaptive weights, reward curricula), which a rank alone
+            cannot know.
+    """
+
+    def __init__(self, args: Any, rank: int, world_size: int) -> None:
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(
+                f"shard: rank is {rank!r} of world_size {world_size!r}; it must be 0 to "
+                f"world_size - 1",
+                key="rank",
+                value=rank,
+            )
+        self.rank, self.world_size = rank, world_size
+        super().__init__(args)
+        if self._feedback is not None or self.config.mixture_target == "trained":
+            raise ConfigurationError(
+                "shard: mixture_target: trained, adaptive weights and reward curricula follow what "
+                "was trained on all ranks, and ranks do not communicate; use ray_service instead",
+                key="mixture_target",
+                value=self.config.mixture_target,
+            )
+
+    def _read_config(self, args: Any) -> Config:
+        config = super()._read_config(args)
+        if config.save is None:
+            return config
+        folder = config.save / _FOLDER.format(self.rank, self.world_size)
+        return dataclasses.replace(config, save=folder)
+
+    def _new_draws(
+        self, mixture: Mixture | None, clock: RolloutClock, replacements: Replacements | None
+    ) -> Draws:
+        return _ShardedDraws(mixture, clock, self.rank, self.world_size)
+
+    def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
+        states = _find_states(self.config.load, rollout_id)
+        if states:
+            return own(merged(states), self.rank, self.world_size)
+        return find_state(None, rollout_id, self.config.on_missing_state)
+
+
+class _ShardedDraws(Draws):
+    """Draws all groups and opens those of one rank."""
+
+    def __init__(
+        self, mixture: Mixture | None, clock: RolloutClock, rank: int, world_size: int
+    ) -> None:
+        super().__init__(mixture, clock, None)
+        self._rank, self._world_size = rank, world_size
+
+    def groups(self, count: int, ledger: GroupLedger, make: Make) -> list[Group]:
+        """See ``Draws``; so many for each rank are drawn."""
+        draws: list[Draw] = []
+        opened: list[tuple[int, Served]] = []
+        before = ledger.next_group, ledger.next_index
+        try:
+            for _ in range(count * self._world_size):
+                served = (NO_SOURCE, 0, 0, self.step())
+                if self.mixture is not None:
+                    draw = self.mixture.draw(self.step())
+                    draws.append(draw)
+                    served = (draw.source, draw.row, draw.epoch, draw.step)
+                if ledger.next_group % self._world_size == self._rank:
+                    opened.append(ledger.open(*served))
+                else:
+                    ledger.pass_over()
+            return make(opened)
+        except BaseException:
+            for group_index, _ in reversed(opened):
+                ledger.unopen(group_index)
+            ledger.next_group, ledger.next_index = before
+            for draw in reversed(draws):
+                assert self.mixture is not None
+                self.mixture.undo(draw)
+            raise
+
+
+def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The state of the whole, from those of all ranks at one position.
+
+    Raises:
+        CheckpointError: They are at different positions of the sequence.
+    """
+    first = states[0]
+    for rank, state in enumerate(states):
+        differs = [key for key in _SHARED if state[key] != first[key]]
+        drawn = [one["groups"]["next_group"] for one in (first, state)]
+        if differs or drawn[0] != drawn[1]:
+            raise CheckpointError(
+                f"rank 0 has drawn {drawn[0]} groups and rank {rank} {drawn[1]} (of all ranks), "
+                f"and they differ in {differs or ['groups']}: they are not at the same position. "
+                f"Save when all ranks have made the same requests at the same steps, and no rank "
+                f"has been served groups again that the others have not; or resume a rollout "
+                f"where they were",
+                key="load",
+                value=drawn[1],
+            )
+    groups = [state["groups"] for state in states]
+    counts: dict[str, Counter[str]] = {what: Counter() for what in groups[0]["counts"]}
+    for one in groups:
+        for what, by_source in one["counts"].items():
+            counts[what].update(by_source)
+    return {
+        **first,
+        "groups": {
+            **groups[0],
+            "accounting": any(one["accounting"] for one in groups),
+            "counts": {what: dict(by_source) for what, by_source in counts.items()},
+            **{key: packed(_all(listed(g[key]) for g in groups)) for key in _OUT},
+        },
+        **{key: _all(state[key] for state in states) for key in ("waiting", *_GENERATED)},
+    }
+
+
+def own(state: Mapping[str, Any], rank: int, world_size: int) -> dict[str, Any]:
+    """Of the state of the whole what one rank goes on from; rank 0 goes on with the counts."""
+
+    def mine(group_index: int) -> bool:
+        return group_index % world_size == rank
+
+    groups = state["groups"]
+    generated = list(zip(*(state[key] for key in _GENERATED), strict=True))
+    kept = [entry for entry in generated if mine(entry[0])]
+    return {
+        **state,
+        "groups": {
+            **groups,
+            "counts": groups["counts"] if rank == 0 else {what: {} for what in groups["counts"]},
+            **{key: packed(out for out in listed(groups[key]) if mine(out[0])) for key in _OUT},
+        },
+        "waiting": [entry for entry in state["waiting"] if mine(entry[0])],
+        **{key: [entry[i] for entry in kept] for i, key in enumerate(_GENERATED)},
+    }
+
+
+_OUT = ("in_flight", "presumed")
+_GENERATED = ("generated", "generated_begun", "generated_data")
+
+
+def _all(lists: Iterable[Iterable[Any]]) -> list[Any]:
+    return list(itertools.chain.from_iterable(lists))
+
+
+def _find_states(folder: Path | None, rollout_id: int | None) -> list[dict[str, Any]]:
+    """The states of all ranks of a rollout, of the world size that saved it last; or none."""
+    if folder is None:
+        return []
+    found: list[tuple[int, list[Path], int]] = []
+    for first in folder.glob(_FOLDER.format(0, "*")):
+        world_size = int(first.name.rpartition("_")[2])
+        ranks = [folder / _FOLDER.format(rank, world_size) for rank in range(world_size)]
+        rollouts = set.intersection(*(set(saved_rollouts(rank)) for rank in ranks))
+        found += [
+            (written_at(saved_path(first, rollout)), ranks, rollout)
+            for rollout in rollouts
+            if rollout_id in (None, rollout)
+        ]
+    if not found:
+        return []
+    _, ranks, rollout = max(found, key=lambda item: item[0])
+    states = [find_state(rank, rollout, "error") for rank in ranks]
+    return [state for state in states if state is not None]
