@@ -264,7 +264,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         return Replacements(self._mixture.names, self.config.max_oversampling)
 
     def _new_feedback(self) -> Feedback | None:
-        learns = self.config.adaptive or any(source.curriculum for source in self.config.sources)
+        by_reward = any(isinstance(s.curriculum, RewardConfig) for s in self.config.sources)
+        learns = by_reward or self.config.adaptive is not None
         return Feedback(self.config.reward_key) if learns else None
 
     def _take_rewards(self, samples: Any) -> None:

@@ -20,6 +20,8 @@ from curriculum_learning.data_source import _registry, _slime_rollout
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.ray_actor import ServiceActor
 from curriculum_learning.returned import encode_groups
+from curriculum_learning.reward_caps import RewardCaps
+from curriculum_learning.rewards import reward_of
 from curriculum_learning.sample import Group, flatten, sample_class
 from curriculum_learning.service import LEASE_KEY, claims_of, unpack_group
 from curriculum_learning.service_config import description, read_service_config
@@ -69,6 +71,7 @@ class RemoteDataSource:
         self._coming: tuple[int, Any] | None = None
         """A request for groups to hold ready: its number, and its answer to come."""
         self._settlement = Settlement(None if config.dynamic_filter is None else self._refuses)
+        self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed: Exception | None = None
         self._closed = threading.Event()
         restarts = service.max_restarts if config.save is not None else 0
@@ -185,6 +188,8 @@ class RemoteDataSource:
         self._ask("settle", [fate, rollout_id, _told(samples)])
         if fate != "finished":
             self._let_go(samples)
+        if fate == "trained" and rollout_id is not None:
+            self._caps.forget()
 
     async def observe_async(
         self, samples: Any, *, rollout_id: int | None = None, fate: Fate
@@ -225,6 +230,13 @@ class RemoteDataSource:
             self._settlement.forget()
             self._held.difference_update(dropped, again, outcome.surplus)
 
+    def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
+        """As of the data source, for the groups that this client judges."""
+        rewards = [reward_of(sample, self.config.reward_key) for sample in samples]
+        known = [reward for reward in rewards if reward is not None]
+        group_index = getattr(samples[0], "group_index", None)
+        return self._caps.verdict(group_index, source, known, self.rollout_step)
+
     def _refuses(self, group: Group) -> bool:
         assert self.config.dynamic_filter is not None
         verdict = self.config.dynamic_filter(self.args, list(flatten(group)))
@@ -242,7 +254,8 @@ class RemoteDataSource:
     def source_status(self) -> dict[str, dict[str, float]]:
         """As of the data source."""
         status: dict[str, dict[str, float]] = self._figure("source_status")
-        return status
+        step = self.rollout_step
+        return {name: {**of, **self._caps.metrics(name, step)} for name, of in status.items()}
 
     def source_counts(self) -> dict[str, dict[str, float]]:
         """As of the data source; and under ``ray_service`` the figures of the service itself."""
