@@ -86,7 +86,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         of them), ``settings``, ``metadata`` (its keys), ``adaptive``, and ``sources``: for each
         its rows, ``epoch``, ``offset``, ``drawn``, ``credit`` (in groups: what the ledger owes
         it), ``level`` and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and
-        ``fates``, where states count what became of groups by source.
+        ``fates``, where states count what became of groups by source. Of a Ray service also
+        ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -147,6 +148,20 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": sorted(map(str, decode(state["metadata"]))),
         "adaptive": mixture.get("adaptive"),
         "sources": sources,
+        "clients": _clients(state.get("service")),
+    }
+
+
+def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] | None:
+    """Of the state of a Ray service: what each client held, and for how long (seconds)."""
+    if service is None:
+        return None
+    return {
+        f"{client['label']}/{client['name']}": {
+            "leased": len(client["groups"]),
+            "lease_age/max": max((age for _, _, age in client["groups"]), default=0.0),
+        }
+        for client in decode(service["leases"])["clients"]
     }
 
 
@@ -199,6 +214,14 @@ def show_details(found: Mapping[str, Any]) -> None:
             for name, source in found["sources"].items()
         ],
     )
+    if found["clients"]:
+        show_table(
+            ["client", "leased", "oldest lease (s)"],
+            [
+                [name, *map(_short, (client["leased"], client["lease_age/max"]))]
+                for name, client in found["clients"].items()
+            ],
+        )
 
 
 def _short(value: Any) -> str:

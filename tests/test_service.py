@@ -8,6 +8,7 @@ import pytest
 
 from curriculum_learning.codec import decode, encode, encode_group
 from curriculum_learning.errors import CheckpointError, GroupError
+from curriculum_learning.inspect_state import look_at
 from curriculum_learning.leases import Leases
 from curriculum_learning.sample import Sample, flatten
 from curriculum_learning.service import LEASE_KEY, ServedDataSource, Service, unpack_group
@@ -93,6 +94,18 @@ def test_groups_of_a_dead_client_are_served_first(tmp_path: Path) -> None:
     again = other.draw(6)
     assert ids(again) == [0, 2, 3, 1, 4, 5]
     assert again[3][0].response == "xxx"
+
+
+def test_a_state_shows_what_each_client_held(tmp_path: Path) -> None:
+    """The command line reads the leases out of the state of a service."""
+    one = service(tmp_path)
+    Client(one, "a").draw(3)
+    Client(one, "b").draw(2)
+    one.checkpoint()()
+    found = look_at(tmp_path / "save" / "ray_service" / "test.state")["latest"]
+    leased = {name: client["leased"] for name, client in found["clients"].items()}
+    assert leased == {"/a": 3, "/b": 2}
+    assert found["groups"]["in_flight"] == 5
 
 
 def test_a_late_answer_changes_nothing(tmp_path: Path) -> None:
