@@ -98,7 +98,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         )
         clock = RolloutClock(
             config.rollout_batch_size,
-            _slime_rollout,
+            slime_rollout,
             logged=config.accounting,
             weights_vary=config.weights_vary,
         )
@@ -114,7 +114,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._closed = False
         self._told: set[str] = set()
         self._fresh = self.state_dict()
-        _registry.register(args, self)
+        registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
 
@@ -567,12 +567,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 prompts.close()
 
 
-_registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
+registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
 
 
 def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
     """The data source made last from this very ``args`` object in this process, or None."""
-    return _registry.find(args)
+    return registry.find(args)
 
 
 def _source(config: SourceConfig, prompts: Prompts, mix: Config) -> RowSource:
@@ -616,7 +616,7 @@ def _refuses(dynamic_filter: Any, args: Any, group: Group) -> bool:
     return not getattr(verdict, "keep", verdict)
 
 
-def _slime_rollout() -> int | None:
+def slime_rollout() -> int | None:
     """The rollout that slime is in, where its module is loaded and says so."""
     rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
     return rollout if isinstance(rollout, int) else None

@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.codec import CannotStoreError, decode, encode
 from curriculum_learning.config import read_config
-from curriculum_learning.data_source import _registry, _slime_rollout
+from curriculum_learning.data_source import registry, slime_rollout
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.ray_actor import ServiceActor
 from curriculum_learning.returned import encode_groups
@@ -99,7 +99,7 @@ class RemoteDataSource:
             name="curriculum_learning heartbeat",
             daemon=True,
         ).start()
-        _registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
+        registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
 
     def __reduce__(self) -> tuple[type[RemoteDataSource], tuple[Any]]:
         return RemoteDataSource, (self.args,)
@@ -122,7 +122,7 @@ class RemoteDataSource:
                     self._put(self._groups_of(self._answer(coming)))
                     groups += self._take(num_samples - len(groups))[0]
                 if len(groups) < num_samples:
-                    answer = self._ask("draw", [num_samples - len(groups), _slime_rollout(), True])
+                    answer = self._ask("draw", [num_samples - len(groups), slime_rollout(), True])
                     groups += self._groups_of(answer)
             except BaseException:
                 self._put(groups, front=True)
@@ -137,7 +137,7 @@ class RemoteDataSource:
                 self._put(self._groups_of(await self._answer_async(coming)))
                 groups += self._take(num_samples - len(groups))[0]
             if len(groups) < num_samples:
-                body = [num_samples - len(groups), _slime_rollout(), True]
+                body = [num_samples - len(groups), slime_rollout(), True]
                 groups += self._groups_of(await self._ask_async("draw", body))
         except BaseException:
             self._put(groups, front=True)
@@ -362,7 +362,7 @@ class RemoteDataSource:
             self._held.update(sample.group_index for group in groups for sample in flatten(group))
             room = self._service.prefetch - len(self._ready)
             if room > 0 and self._coming is None:
-                self._coming = self._send("draw", [room, _slime_rollout(), False])
+                self._coming = self._send("draw", [room, slime_rollout(), False])
         return groups
 
     def _let_go(self, samples: Any) -> None:
