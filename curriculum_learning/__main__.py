@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from curriculum_learning.preview import table as outlook_table
 from curriculum_learning.terminal import show, show_json, show_table
 
 WELL, WARNED, WRONG = 0, 1, 2
+INTERRUPTED, UNREAD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,18 +34,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Of the command line; None is the process's own.
 
     Returns:
-        The exit code: 0 all well, 1 warnings with ``--strict``, 2 an error.
+        The exit code: 0 all well, 1 warnings with ``--strict``, 2 an error, 130 interrupted, 141
+        nobody reads the output.
     """
     options = read_arguments(arguments)
     # The faces show their lines unless somebody has decided about them: here it is decided.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("curriculum_learning").setLevel(logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     try:
         with tempfile.TemporaryDirectory() as folder:
             options.folder = Path(folder)
             code = _COMMANDS[options.command](options)
+        sys.stdout.flush()
     except CurriculumLearningError as error:
         return _tell([error], options.json)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:  # nobody reads any more, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except OSError as error:
+        sys.stderr.write(f"error: the output cannot be written: {error}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG
     return code
 
 
@@ -56,7 +73,13 @@ def _preview(options: argparse.Namespace) -> int:
     if picture is not None:
         from curriculum_learning.picture import draw_outlook
 
-        draw_outlook(outlook, picture)
+        try:
+            draw_outlook(outlook, picture)
+        except ConfigurationError as error:
+            if options.picture is not None:
+                raise
+            outlook.warnings.append(str(error))
+            picture = None
     if options.json:
         show_json({"errors": [], **outlook.as_data()})
     else:
@@ -87,9 +110,16 @@ def _simulate(options: argparse.Namespace) -> int:
             key="data.sampler",
         )
     names = list(plan.rows)
+    request = options.over_sampling or plan.values.get("over_sampling_batch_size")
+    if request is not None and (type(request) is not int or request < 1):
+        raise ConfigurationError(
+            f"over_sampling_batch_size ({request!r}) must be a whole number >= 1",
+            key="over_sampling_batch_size",
+            value=request,
+        )
     engine = EngineSettings(
         batch=batch_of(plan),
-        request=options.over_sampling or plan.values.get("over_sampling_batch_size"),
+        request=request,
         latency=per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=per_source(options.drop, names, "--drop", 0.0),
@@ -137,7 +167,14 @@ def _picture_path(options: argparse.Namespace) -> Path | None:
     if options.no_picture:
         return None
     if options.picture is not None:
-        return Path(options.picture)
+        path = Path(options.picture)
+        if path.is_dir() or not path.suffix:
+            raise ConfigurationError(
+                f"--picture ({options.picture}) must be a file with a suffix such as .png",
+                key="--picture",
+                value=options.picture,
+            )
+        return path
     if options.json:
         return None
     try:

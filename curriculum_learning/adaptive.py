@@ -52,8 +52,13 @@ class AdaptiveWeights:
         """The average reward of each source; None before its first reward."""
         return {name: ema.value for name, ema in self._emas.items()}
 
-    def check(self, weights: Mapping[str, float], key: str) -> None:
+    def check(self, weights: Mapping[str, float], key: str, when: str = "") -> None:
         """Whether configured weights leave room for the bound.
+
+        Args:
+            weights: Those configured.
+            key: The configuration key.
+            when: Of what time they are, for the message.
 
         Raises:
             ConfigurationError: The ratio of two of them is larger than ``max_source_ratio``.
@@ -64,9 +69,9 @@ class AdaptiveWeights:
         ratio = positive[largest] / positive[smallest]
         if ratio > self.max_source_ratio * (1 + 1e-9):
             raise ConfigurationError(
-                f"{key}: '{largest}' has {ratio:.3g} times the weight of '{smallest}', more than "
-                f"max_source_ratio={self.max_source_ratio:g} allows; raise max_source_ratio, or "
-                f"bring the weights closer together",
+                f"{key}{when}: '{largest}' has {ratio:.3g} times the weight of '{smallest}', more "
+                f"than max_source_ratio={self.max_source_ratio:g} allows; raise max_source_ratio, "
+                f"or bring the weights closer together",
                 source=smallest,
                 key=key,
                 value=dict(weights),

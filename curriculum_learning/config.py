@@ -251,7 +251,7 @@ def _read_curricula(
                 key=_CURRICULA_KEY,
                 value=complexity_key,
             )
-        curricula.append((read_keys(KINDS[kind], keys, where), complexity_key))
+        curricula.append((read_keys(KINDS[kind], keys, _CURRICULA_KEY, name), complexity_key))
     return curricula
 
 
@@ -400,7 +400,7 @@ def _check_schedules(
         at_step = weights_at(weights, step)
         vary = normalise(at_step) != first or vary
         if adapts is not None:
-            adapts.check(at_step, f"{WEIGHTS_KEY} at step {step}")
+            adapts.check(at_step, WEIGHTS_KEY, f" at step {step}")
         for source in sources:
             if source.reward_cap is not None:
                 source.reward_cap(step)

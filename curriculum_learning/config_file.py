@@ -6,6 +6,7 @@ Each key remembers where it was written, so that an error can say so.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,11 +65,11 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
     config = RunConfig({}, {})
     for argument in arguments:
         path = Path(argument)
-        if _OVERRIDE.match(argument) and not path.exists():
+        if _OVERRIDE.match(argument) and not os.path.exists(argument):
             _override(config, argument, "command line")
             continue
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(
                 f"{argument} cannot be read: {error}; give a YAML file, a file of overrides, or "
@@ -87,6 +88,8 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+    except RecursionError:
+        raise ConfigurationError(f"{name} is nested too deeply", key="CONFIG", value=name) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = name if mark is None else f"{name}:{mark.line + 1}"
@@ -103,9 +106,16 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
             key="CONFIG",
             value=name,
         )
-    for path, line in _lines(node, "", name):
-        config.places[path] = f"{name}:{line}"
-    _merge(config.values, values)
+    try:
+        for path, line in _lines(node, "", name):
+            config.places[path] = f"{name}:{line}"
+        _merge(config.values, values)
+    except RecursionError:
+        raise ConfigurationError(
+            f"{name} holds something that is nested too deeply, or holds itself",
+            key="CONFIG",
+            value=name,
+        ) from None
 
 
 def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:

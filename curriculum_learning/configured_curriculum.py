@@ -161,21 +161,27 @@ KINDS: dict[str, type[TimeConfig | RewardConfig]] = {"time": TimeConfig, "reward
 _Config = TypeVar("_Config", bound=AdaptiveConfig | TimeConfig | RewardConfig)
 
 
-def read_keys(kind: type[_Config], values: Mapping[Any, Any], prefix: str) -> _Config:
+def read_keys(
+    kind: type[_Config], values: Mapping[Any, Any], key: str, source: str | None = None
+) -> _Config:
     """Read and check a mapping of keys.
 
     Args:
         kind: What its keys are.
         values: The mapping.
-        prefix: Where it stands, for error messages.
+        key: The configuration key that it is the value of, for ``source`` if it has one.
+        source: The source, or None.
 
     Raises:
         ConfigurationError: A key is missing, unknown or out of range; it names key and value.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
 
+    where = key if source is None else f"{key} of source '{source}'"
+
     def error(name: object, value: Any, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"{prefix}.{name} ({value!r}) {problem}", key=prefix, value=value)
+        what = f"{where}.{name} ({value!r}) {problem}"
+        return ConfigurationError(what, source=source, key=key, value=value)
 
     for name, value in values.items():
         if name not in fields:
@@ -187,4 +193,8 @@ def read_keys(kind: type[_Config], values: Mapping[Any, Any], prefix: str) -> _C
     for name, field in fields.items():
         if field.default is dataclasses.MISSING and name not in values:
             raise error(name, None, f"is required: {field.metadata['meaning']}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigurationError as problem:  # of several keys together
+        what = f"{where}.{problem}"
+        raise ConfigurationError(what, source=source, key=key, value=problem.value) from None

@@ -40,7 +40,7 @@ def look_at(path: Path) -> dict[str, Any]:
     if path.is_dir():
         folder = path / "rollout" if (path / "rollout").is_dir() else path
         files = sorted(
-            (file for file in folder.iterdir() if _NAME.match(file.name)),
+            (file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()),
             key=lambda file: (written_at(file), file.name),
         )
         if not files:
@@ -50,26 +50,31 @@ def look_at(path: Path) -> dict[str, Any]:
                 key="CHECKPOINT",
                 value=str(path),
             )
-    else:
+    elif path.is_file():
         files = [path]
+    else:
+        raise CheckpointError(f"{path} is no file", key="CHECKPOINT", value=str(path))
     states, latest = [], None
     for file in files:
         match = _NAME.match(file.name)
         problem: str | None = None
         try:
-            state = read_state(file)
+            size = file.stat().st_size
+            found = describe(read_state(file))
+        except FileNotFoundError:  # the run has just removed it
+            continue
         except CheckpointError as error:
             if not path.is_dir():
                 raise
             problem = str(error)
         else:
-            latest = {"file": str(file), **describe(state)}
+            latest = {"file": str(file), **found}
         states.append(
             {
                 "file": str(file),
                 "rollout_id": int(match[1]) if match else None,
                 "kind": match[2] if match else None,
-                "bytes": file.stat().st_size,
+                "bytes": size,
                 "written": _time(written_at(file)),
                 "format": VERSION if problem is None else None,
                 "problem": problem,
@@ -105,6 +110,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     identity, groups = state["identity"], state["groups"]
     clock, mixture = state["clock"], state["mixture"]
+    if mixture.get("adaptive") is not None:
+        dict(mixture["adaptive"]["emas"])  # it is what it should be
     in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
     override = clock["override"]
     sources = {}

@@ -137,12 +137,13 @@ def batch_of(plan: Plan) -> int:
 
 def _warnings(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
     warnings = []
+    last, end_step = _last_changes(plan, outlook.steps)
     for source in outlook.sources:
         found = (
             _never_reached(source),
             _repeated(source, max_epochs),
             _rounded_out(source, outlook.batch),
-            _ends(plan, source.name, outlook.steps),
+            _ends(last.get(source.name), end_step, outlook.steps),
         )
         warnings += [f"source '{source.name}': {warning}" for warning in found if warning]
     return warnings + _missing_hooks(plan)
@@ -182,25 +183,36 @@ def _rounded_out(source: SourceOutlook, batch: int) -> str | None:
     )
 
 
-def _ends(plan: Plan, name: str, steps: int) -> str | None:
-    """Whether a schedule ends long before the run, or after it."""
-    last = None
-    horizon = 2 * steps + 1000
-    end = ""
-    before = plan.mixture.weights(0)[name]
-    for step in range(1, horizon):
+def _last_changes(plan: Plan, steps: int) -> tuple[dict[str, int], int | None]:
+    """The last step at which each weight changes, of those that do; the step at which they end.
+
+    Looked at are more steps than the run has, so that a schedule that is too long is seen.
+    """
+    last: dict[str, int] = {}
+    before = plan.mixture.weights(0)
+    for step in range(1, _horizon(steps)):
         try:
-            now = plan.mixture.weights(step)[name]
+            now = plan.mixture.weights(step)
         except ScheduleError:
-            end = f", and at step {step} there is no usable weight any more"
-            break
-        if now != before:
-            last = step
+            return last, step
+        last.update((name, step) for name, weight in now.items() if weight != before[name])
         before = now
+    return last, None
+
+
+def _horizon(steps: int) -> int:
+    return 2 * steps + 1000
+
+
+def _ends(last: int | None, end_step: int | None, steps: int) -> str | None:
+    """Whether a schedule ends long before the run, or after it."""
     if last is None:
         return None
+    end = ""
+    if end_step is not None:
+        end = f", and at step {end_step} there is no usable weight any more"
     if last >= steps:
-        if not end and last < horizon - 100:
+        if not end and last < _horizon(steps) - 100:
             end = f", and does until step {last}"
         return f"its weight still changes when the run ends after {steps} steps{end}"
     if last < 0.9 * steps:

@@ -121,6 +121,11 @@ def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -
             )
         )
     notes = [note for result in results if (note := _note(result, trained)) is not None]
+    if values.get("dynamic_sampling_filter_path") is not None:
+        notes.append(
+            "dynamic_sampling_filter_path is not asked, as it judges what only a model can give: "
+            "--drop stands in for it"
+        )
     time = runner.now
     return Result(rollouts, time, trained / time if time else math.inf, results, notes)
 

@@ -13,14 +13,27 @@ _Item = TypeVar("_Item")
 
 
 def show(text: str = "") -> None:
-    """Write a line."""
-    sys.stdout.write(f"{text}\n")
+    """Write a line; what a terminal would carry out is shown instead."""
+    sys.stdout.write(f"{_visible(text)}\n")
 
 
 def show_json(data: Any) -> None:
     """Write data as JSON."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    show(orjson.dumps(data, default=str, option=options).decode())
+    content = orjson.dumps(data, default=str, option=options) + b"\n"
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:
+        sys.stdout.write(content.decode())
+    else:
+        buffer.write(content)  # JSON is UTF-8, whatever the terminal is
+        buffer.flush()
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -33,7 +46,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for number, column in enumerate(columns):
             drawn.add_column(column, justify="right" if number else "left")
         for row in rows:
-            drawn.add_row(*map(importlib.import_module("rich.markup").escape, row))
+            escape = importlib.import_module("rich.markup").escape
+            drawn.add_row(*(escape(_visible(cell)) for cell in row))
         console.Console().print(drawn)
         return
     lines = [list(columns), *rows]

@@ -92,3 +92,16 @@ def test_looking_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str
     source = DataSource(args)
     source.load(4)
     assert {name_of(group) for group in source.get_samples(8)} == {"a", "b"}
+
+
+def test_a_foreign_state_does_not_hide_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is listed with what is wrong with it, and so are the good ones."""
+    write_state(folder / "rollout" / "curriculum_learning_9.state", {"x": 1})
+    (folder / "rollout" / "curriculum_learning_10.state").symlink_to(folder / "gone")
+    found = inspect(capsys, folder, WRONG)
+    problems = {state["rollout_id"]: state["problem"] for state in found["states"]}
+    assert "no state of a data source" in problems[9]
+    assert problems[4] is None
+    assert found["latest"]["rollout_id"] == 4

@@ -291,3 +291,55 @@ def test_a_bad_list_of_files_hides_nothing_else(
         named = "data_source_weights={a: 1, b: -1}"
         keys = [error["key"] for error in preview(capsys, str(path), named)["errors"]]
         assert sorted(keys) == ["data_source_weights", "prompt_data", "rollout_shuffle"]
+
+
+def test_what_goes_wrong_outside_of_the_configuration_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that hold themselves, words that are too long, pictures that are folders."""
+    (tmp_path / "itself.yaml").write_text("prompt_data: &a [*a]\n")
+    (tmp_path / "ok.yaml").write_text("data_source_weights: {math: 1, code: 1}\n")
+    ok = [str(tmp_path / "ok.yaml"), "rollout_batch_size=8", "--rows", "math=20,code=20"]
+    for arguments in (
+        ["preview", str(tmp_path / "itself.yaml")],
+        ["preview", f"data_source_weights=[{'1,' * 300}1]"],
+        ["preview", *ok, "--steps", "3", "--picture", str(tmp_path)],
+        ["simulate", *ok, "--steps", "3", "over_sampling_batch_size=foo"],
+    ):
+        assert main(arguments) == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_all_curricula_are_looked_at_with_their_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A curriculum that cannot be used has a line, and hides no error of another key."""
+    (tmp_path / "nest.yaml").write_text(
+        "data_source_weights: {math: 1, code: 1}\n"
+        "rollout_batch_size: 8\n"
+        "num_rollout: 5\n"
+        "data_source_curricula:\n"
+        "  math: {type: time, complexity_warmup_steps: 0}\n"
+        "  code: null\n"
+        "max_oversampling: 0\n"
+    )
+    path = str(tmp_path / "nest.yaml")
+    assert main(["preview", path, "--rows", "math=20,code=20", "--no-picture"]) == 2
+    errors = capsys.readouterr().err
+    assert f"{path}:5: data_source_curricula of source 'math'.complexity_warmup_steps" in errors
+    assert f"{path}:7: max_oversampling" in errors
+
+
+def test_a_thousand_sources_are_previewed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The work grows with the sources, not with their square."""
+    names = [f"s{number}" for number in range(1000)]
+    weights = "\n".join(f"  {name}: 1" for name in names)
+    (tmp_path / "many.yaml").write_text(
+        f"rollout_batch_size: 8\nnum_rollout: 2\ndata_source_weights:\n{weights}\n"
+    )
+    rows = ",".join(f"{name}=5" for name in names)
+    arguments = [str(tmp_path / "many.yaml"), "--rows", rows, "--no-picture", "--json"]
+    assert main(["preview", *arguments]) == 0
+    assert len(json.loads(capsys.readouterr().out)["sources"]) == 1000
