@@ -33,18 +33,26 @@ class TensorBoard:
             is hidden.
 
     Raises:
-        ConfigurationError: tensorboardX is not installed.
+        ConfigurationError: tensorboardX is not installed, or the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, *, first_rollout: int = 0) -> None:
         writer = _load("tensorboardX", "tensorboard")
-        self._writer = writer.SummaryWriter(
-            str(folder),
-            purge_step=first_rollout or None,
-            flush_secs=_FLUSH_SECONDS,
-            # Files are named by the second: a quick resume must not write over the run before.
-            filename_suffix=f".{first_rollout}",
-        )
+        try:
+            self._writer = writer.SummaryWriter(
+                str(folder),
+                purge_step=first_rollout or None,
+                flush_secs=_FLUSH_SECONDS,
+                # Files are named by the second: a quick resume must not write over the run before.
+                filename_suffix=f".{first_rollout}",
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the curves for TensorBoard cannot be written to {folder}: {error}; set "
+                f"TENSORBOARD_DIR, or give TensorBoard another folder",
+                key="TENSORBOARD_DIR",
+                value=str(folder),
+            ) from error
 
     def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:
         """Write the metrics of a rollout."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from curriculum_learning import ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning import trackers
 from curriculum_learning.custom_log import custom_rollout_log_function
@@ -63,6 +64,13 @@ def test_what_a_killed_run_wrote_is_hidden(tmp_path: Path) -> None:
         tracker({"x": value}, first)
         tracker.close()
     assert scalars(tmp_path) == {("x", 0): 1.0, ("x", 3): 2.0}
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """It names the folder, and what to set."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="set TENSORBOARD_DIR"):
+        trackers.TensorBoard(tmp_path / "file" / "curves")
 
 
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
