@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from curriculum_learning import ConfigurationError
+from curriculum_learning import ConfigurationError, trackers
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning import trackers
 from curriculum_learning.custom_log import custom_rollout_log_function
 from tests.harness import prompt_files
 
