@@ -276,7 +276,7 @@ def test_what_slime_trains_has_the_configured_shares(tmp_path: Path, target: str
         counts = run.manager.data_source.source_counts()
     trained = {name: count["trained"] / (30 * 16) for name, count in counts.items()}
     farthest = max(abs(trained[name] - share) for name, share in CONSTANT.items())
-    assert farthest < 0.02 if target == "trained" else farthest > 0.2
+    assert farthest < 0.03 if target == "trained" else farthest > 0.1, trained
 
 
 def test_a_state_saved_late_is_that_of_its_rollout(tmp_path: Path) -> None:
