@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from curriculum_learning import custom_log
-from curriculum_learning.config import LOG_FUNCTION
+from curriculum_learning.config import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.config_check import HOOKS
 from curriculum_learning.curriculum import RewardCurriculum
 from curriculum_learning.errors import ConfigurationError, ScheduleError
@@ -224,22 +223,21 @@ def _missing_hooks(plan: Plan) -> list[str]:
     if plan.config is None:
         return []
     log, process = HOOKS
-    process_all_samples = f"{custom_log.__name__}.{custom_log.process_all_samples.__name__}"
     if not plan.config.accounting:
         return [
             f"hooks: {log} is not {LOG_FUNCTION}, so nothing tells which groups were trained: what "
             f"is in flight when a state is saved is not served again, and a clock stands in for "
-            f"the rollout. Set it; in synchronous rollouts set {process} to {process_all_samples} "
+            f"the rollout. Set it; in synchronous rollouts set {process} to {ALL_SAMPLES_FUNCTION} "
             f"as well"
         ]
     values = plan.values
     requested = values.get("over_sampling_batch_size") or 0
     discards = requested > (plan.batch or 0) and not values.get("partial_rollout")
     filters = values.get("dynamic_sampling_filter_path") is not None
-    if (discards or filters) and values.get(process) != process_all_samples:
+    if (discards or filters) and values.get(process) != ALL_SAMPLES_FUNCTION:
         return [
             f"hooks: groups will be {'dropped' if filters else 'discarded'} and {process} is not "
-            f"{process_all_samples}: until {plan.config.max_in_flight_rollouts} rollouts later "
+            f"{ALL_SAMPLES_FUNCTION}: until {plan.config.max_in_flight_rollouts} rollouts later "
             f"they count as in flight, and a resume serves them again; in synchronous rollouts "
             f"set it"
         ]

@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from curriculum_learning.config import ALL_SAMPLES_FUNCTION
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.sample import SOURCE_KEY, Group, flatten
-
-PROCESS_ALL_SAMPLES = f"{process_all_samples.__module__}.{process_all_samples.__name__}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +125,7 @@ class SimulatedEngine:
             counts.append(names[name])
         if not settings.fully_async:
             self._stop()
-            if self._args.get("rollout_all_samples_process_path") == PROCESS_ALL_SAMPLES:
+            if self._args.get("rollout_all_samples_process_path") == ALL_SAMPLES_FUNCTION:
                 process_all_samples(self._args, finished, source)
         if source.config.accounting:
             custom_rollout_log_function(rollout_id, self._args, trained, {}, self.now)
