@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.groups import GroupLedger
+from curriculum_learning.groups.in_flight import GroupLedger
 
 IN_FLIGHT = (10_000, 50_000, 200_000)
 SERVED = 20_000

@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.figures import Figure, Findings, quantity
 from benchmarks.fresh import in_turns
 from benchmarks.sources import ours
-from curriculum_learning.mixture import Mixture
-from curriculum_learning.source import Source
-from curriculum_learning.weight_scheduler import Constant
+from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.source import Source
+from curriculum_learning.weights.schedules import Constant
 
 _SOURCES = (3, 30, 300, 1_000)
 _ROWS = 100_000

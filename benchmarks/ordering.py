@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.figures import Figure, Findings, quantity
 from benchmarks.fresh import in_turns
-from curriculum_learning.order import Permutation, epoch_key
+from curriculum_learning.mixing.order import Permutation, epoch_key
 
 _SIZES = (1_000_000, 1_000_000_000)
 _BLOCK = 1_024

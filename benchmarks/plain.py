@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from curriculum_learning.sample import Sample
+from curriculum_learning.samples.sample import Sample
 
 
 class PlainSource:

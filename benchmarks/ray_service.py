@@ -18,10 +18,10 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.rows import flat_files
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.codec import encode
-from curriculum_learning.ray_actor import ServiceActor
 from curriculum_learning.ray_service import RemoteDataSource
-from curriculum_learning.service_config import ServiceConfig
+from curriculum_learning.samples.codec import encode
+from curriculum_learning.service.actor import ServiceActor
+from curriculum_learning.service.config import ServiceConfig
 
 _SECONDS = 6.0
 _SAMPLES = 8

@@ -9,7 +9,7 @@ from curriculum_learning.errors import (
     GroupError,
     ScheduleError,
 )
-from curriculum_learning.weight_scheduler import parse_weight
+from curriculum_learning.weights.parse import parse_weight
 
 __all__ = [
     "CheckpointError",

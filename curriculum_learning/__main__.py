@@ -15,13 +15,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from curriculum_learning.arguments import named_numbers, per_source, read_arguments
-from curriculum_learning.config_file import read_run_config
+from curriculum_learning.commands.arguments import named_numbers, per_source, read_arguments
+from curriculum_learning.commands.plan import PlacedError, Plan, read_plan
+from curriculum_learning.commands.preview import batch_of, length_of, look_ahead
+from curriculum_learning.commands.preview import table as outlook_table
+from curriculum_learning.commands.terminal import show, show_json, show_table
+from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
-from curriculum_learning.plan import PlacedError, Plan, read_plan
-from curriculum_learning.preview import batch_of, length_of, look_ahead
-from curriculum_learning.preview import table as outlook_table
-from curriculum_learning.terminal import show, show_json, show_table
 
 WELL, WARNED, WRONG = 0, 1, 2
 INTERRUPTED, UNREAD = 130, 141  # as a shell tells of SIGINT and SIGPIPE
@@ -71,7 +71,7 @@ def _preview(options: argparse.Namespace) -> int:
     outlook.warnings[:0] = warnings
     picture = _picture_path(options)
     if picture is not None:
-        from curriculum_learning.picture import draw_outlook
+        from curriculum_learning.commands.picture import draw_outlook
 
         try:
             draw_outlook(outlook, picture)
@@ -97,8 +97,8 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from curriculum_learning import simulate
-    from curriculum_learning.simulated_engine import EngineSettings
+    from curriculum_learning.commands import simulate
+    from curriculum_learning.commands.simulated_engine import EngineSettings
 
     plan, errors, warnings = _plan(options)
     if plan is None:
@@ -140,7 +140,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from curriculum_learning import inspect_state
+    from curriculum_learning.commands import inspect as inspect_state
 
     found = inspect_state.look_at(Path(options.checkpoint))
     if options.json:

@@ -14,8 +14,8 @@ from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
 )
-from curriculum_learning.metrics import per_source_metrics
-from curriculum_learning.sample import flatten
+from curriculum_learning.groups.metrics import per_source_metrics
+from curriculum_learning.samples.sample import flatten
 
 __all__ = ["custom_rollout_log_function", "per_source_metrics", "process_all_samples"]
 

@@ -10,37 +10,37 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from curriculum_learning.circulation import Circulation
-from curriculum_learning.clock import RolloutClock
-from curriculum_learning.codec import CannotStoreError, decode, encode
-from curriculum_learning.config import Config, SourceConfig, read_config
-from curriculum_learning.configured_curriculum import RewardConfig
-from curriculum_learning.draws import Draws
+from curriculum_learning.config.curricula import RewardConfig
+from curriculum_learning.config.data_source import Config, SourceConfig, read_config
+from curriculum_learning.engines.registry import Registry
 from curriculum_learning.errors import (
     CheckpointError,
     ConfigurationError,
     CurriculumLearningError,
 )
-from curriculum_learning.feedback import Feedback
-from curriculum_learning.group_maker import GroupMaker
-from curriculum_learning.groups import NO_SOURCE
-from curriculum_learning.mixture import Mixture
-from curriculum_learning.prompts import Prompts, open_prompts
-from curriculum_learning.registry import Registry
-from curriculum_learning.replacements import Replacements
-from curriculum_learning.resume import apply, compare, refuse, table
-from curriculum_learning.returned import encode_groups
-from curriculum_learning.reward_caps import RewardCaps
-from curriculum_learning.rewards import group_rewards
-from curriculum_learning.sample import (
+from curriculum_learning.groups.circulation import Circulation
+from curriculum_learning.groups.draws import Draws
+from curriculum_learning.groups.feedback import Feedback
+from curriculum_learning.groups.in_flight import NO_SOURCE
+from curriculum_learning.groups.maker import GroupMaker
+from curriculum_learning.groups.replacements import Replacements
+from curriculum_learning.groups.returns import encode_groups
+from curriculum_learning.groups.reward_caps import RewardCaps
+from curriculum_learning.groups.status import source_counts, source_status
+from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.prompts.prompts import Prompts, open_prompts
+from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.rewards import group_rewards
+from curriculum_learning.samples.sample import (
     Group,
     flatten,
     sample_class,
 )
-from curriculum_learning.snapshots import Snapshots
-from curriculum_learning.source import RowSource, Source
-from curriculum_learning.state_files import Autosave, find_state, save_state
-from curriculum_learning.status import source_counts, source_status
+from curriculum_learning.state.files import Autosave, find_state, save_state
+from curriculum_learning.state.resume import apply, compare, refuse, table
+from curriculum_learning.state.snapshots import Snapshots
 
 logger = logging.getLogger(__name__)
 

@@ -14,18 +14,18 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from curriculum_learning.codec import CannotStoreError, decode, encode
-from curriculum_learning.config import read_config
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import registry, slime_rollout
 from curriculum_learning.errors import CurriculumLearningError, GroupError
-from curriculum_learning.ray_actor import ServiceActor
-from curriculum_learning.returned import encode_groups
-from curriculum_learning.reward_caps import RewardCaps
-from curriculum_learning.rewards import reward_of
-from curriculum_learning.sample import Group, flatten, sample_class
-from curriculum_learning.service import LEASE_KEY, claims_of, unpack_group
-from curriculum_learning.service_config import description, read_service_config
-from curriculum_learning.settlement import Settlement
+from curriculum_learning.groups.fates import Settlement
+from curriculum_learning.groups.returns import encode_groups
+from curriculum_learning.groups.reward_caps import RewardCaps
+from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.rewards import reward_of
+from curriculum_learning.samples.sample import Group, flatten, sample_class
+from curriculum_learning.service.actor import ServiceActor
+from curriculum_learning.service.config import description, read_service_config
+from curriculum_learning.service.service import LEASE_KEY, claims_of, unpack_group
 
 Fate = Literal["trained", "finished", "dropped"]
 

@@ -6,12 +6,12 @@ import dataclasses
 import functools
 from typing import Any
 
-from curriculum_learning.config import read_config
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import find_data_source
 from curriculum_learning.errors import GroupError
-from curriculum_learning.reward_caps import RewardCaps
-from curriculum_learning.rewards import group_rewards
-from curriculum_learning.sample import SOURCE_KEY, SOURCE_NAME_KEY, STEP_KEY, flatten
+from curriculum_learning.groups.reward_caps import RewardCaps
+from curriculum_learning.samples.rewards import group_rewards
+from curriculum_learning.samples.sample import SOURCE_KEY, SOURCE_NAME_KEY, STEP_KEY, flatten
 
 __all__ = ["check_reward_cap_per_source"]
 

@@ -1,10 +1,10 @@
 """The samplers for verl and any DataLoader, by the names that configurations give."""
 
-from curriculum_learning.curriculum_samplers import (
+from curriculum_learning.engines.curriculum_samplers import (
     RewardCurriculumSampler,
     TimeCurriculumSampler,
 )
-from curriculum_learning.multi_source_sampler import MultiSourceSampler
+from curriculum_learning.engines.multi_source_sampler import MultiSourceSampler
 
 # The names they had before.
 CurriculumMultiSourceSampler = TimeCurriculumSampler

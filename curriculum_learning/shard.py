@@ -13,17 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.checkpoint import written_at
-from curriculum_learning.clock import RolloutClock
-from curriculum_learning.config import Config
+from curriculum_learning.config.data_source import Config
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.draws import Draws, Make
 from curriculum_learning.errors import CheckpointError, ConfigurationError
-from curriculum_learning.groups import NO_SOURCE, GroupLedger, Served, listed, packed
-from curriculum_learning.mixture import Draw, Mixture
-from curriculum_learning.replacements import Replacements
-from curriculum_learning.sample import Group
-from curriculum_learning.state_files import find_state, saved_path, saved_rollouts
+from curriculum_learning.groups.draws import Draws, Make
+from curriculum_learning.groups.in_flight import NO_SOURCE, GroupLedger, Served, listed, packed
+from curriculum_learning.groups.replacements import Replacements
+from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.mixture import Draw, Mixture
+from curriculum_learning.samples.sample import Group
+from curriculum_learning.state.checkpoint import written_at
+from curriculum_learning.state.files import find_state, saved_path, saved_rollouts
 
 _FOLDER = "shard_{}_of_{}"
 _SHARED = ("mixture", "clock", "feedback", "replacements")

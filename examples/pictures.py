@@ -14,11 +14,11 @@ from statistics import fmean
 
 import matplotlib
 
-from curriculum_learning.config import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
-from curriculum_learning.picture import draw_schedules
-from curriculum_learning.simulate import simulate
-from curriculum_learning.simulated_engine import EngineSettings
-from curriculum_learning.weight_scheduler import NAMED
+from curriculum_learning.commands.picture import draw_schedules
+from curriculum_learning.commands.simulate import simulate
+from curriculum_learning.commands.simulated_engine import EngineSettings
+from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.weights.schedules import NAMED
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader
 from examples.spelling.report import COLOURS

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 
 from curriculum_learning.errors import GroupError
 from curriculum_learning.ray_service import RemoteDataSource
-from curriculum_learning.sample import Group
+from curriculum_learning.samples.sample import Group
 
 _WORKERS = 4
 _ROLLOUTS = 6

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.checkpoint import read_state, write_state
+from curriculum_learning.state.checkpoint import read_state, write_state
 
 Group = list[Any]
 

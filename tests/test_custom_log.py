@@ -11,7 +11,7 @@ import pytest
 from curriculum_learning import ConfigurationError, custom_log
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import custom_rollout_log_function, per_source_metrics
-from curriculum_learning.sample import Sample
+from curriculum_learning.samples.sample import Sample
 from tests.harness import arguments, interrupt, name_of, totals
 
 SIZES = {"math": 20, "code": 20, "chat": 20}

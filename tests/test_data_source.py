@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from curriculum_learning import ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.groups import listed
-from curriculum_learning.sample import Prompt, Sample, make_group
+from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.samples.sample import Prompt, Sample, make_group
 from tests.engine import SynchronousEngine
 from tests.harness import (
     Group,
@@ -679,7 +679,7 @@ def test_groups_given_up_are_remembered_up_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that was given up may still be trained or come back, the latest of them at least."""
-    monkeypatch.setattr("curriculum_learning.groups._PRESUMED_KEPT", 3)
+    monkeypatch.setattr("curriculum_learning.groups.in_flight._PRESUMED_KEPT", 3)
     source = data_source(tmp_path, {"math": 90}, max_in_flight_rollouts=1)
     groups = source.get_samples(6)
     source.observe([], rollout_id=4, fate="trained")

@@ -17,11 +17,11 @@ import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning import trackers
 from curriculum_learning.__main__ import main
-from curriculum_learning.config import read_config
-from curriculum_learning.config_check import check_config
-from curriculum_learning.dotted_path import load_callable
-from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
-from curriculum_learning.state_files import saved_rollouts
+from curriculum_learning.config.check import check_config
+from curriculum_learning.config.data_source import read_config
+from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.state.files import saved_rollouts
+from curriculum_learning.weights.dotted_path import load_callable
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent

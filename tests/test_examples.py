@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from curriculum_learning.sample import Sample
-from curriculum_learning.state_files import saved_rollouts
+from curriculum_learning.samples.sample import Sample
+from curriculum_learning.state.files import saved_rollouts
 from examples.spelling import grpo, report
 from examples.spelling.engine import collect_batch, generate
 from examples.spelling.policy import LONGEST_ANSWER, QUESTION_TEXT, decode, encode, new_policy

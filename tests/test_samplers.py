@@ -23,10 +23,9 @@ from curriculum_learning import (
     CheckpointError,
     ConfigurationError,
     DataError,
-    multi_source_sampler,
 )
-from curriculum_learning.journal import Entry, Journal
-from curriculum_learning.sampler_config import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.engines import multi_source_sampler
 from curriculum_learning.samplers import (
     CurriculumMultiSourceSampler,
     MultiSourceSampler,
@@ -34,6 +33,7 @@ from curriculum_learning.samplers import (
     RewardGatedCurriculumSampler,
     TimeCurriculumSampler,
 )
+from curriculum_learning.state.journal import Entry, Journal
 
 Row = dict[str, Any]
 ADAPTIVE = {"adaptive_weights": True, "update_frequency": 2, "temperature": 0.3}

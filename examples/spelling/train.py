@@ -20,7 +20,7 @@ import yaml
 
 from curriculum_learning.custom_log import custom_rollout_log_function
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.state_files import saved_rollouts
+from curriculum_learning.state.files import saved_rollouts
 from curriculum_learning.trackers import TensorBoard
 from examples.spelling import grpo
 from examples.spelling.engine import collect_batch

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from curriculum_learning.sample import Sample
+from curriculum_learning.samples.sample import Sample
 from examples.spelling.engine import generate
 from examples.spelling.policy import END, LONGEST_PROMPT, PAD, Policy, encode, encode_question, pack
 from examples.spelling.prompts import Row, score

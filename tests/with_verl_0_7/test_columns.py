@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from verl.trainer.main_ppo import create_rl_dataset
 
-from curriculum_learning.columns import read_scores, read_sources
+from curriculum_learning.prompts.columns import read_scores, read_sources
 from tests.with_verl_0_7 import documented
 from tests.with_verl_0_7.project import (
     COMPLETION,

@@ -1,0 +1,244 @@
+"""What is in saved states: read as the plain data that they are; nothing in them is executed."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.commands.terminal import show, show_table
+from curriculum_learning.errors import CheckpointError
+from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.mixing.ledger import WHOLE
+from curriculum_learning.samples.codec import decode
+from curriculum_learning.state.checkpoint import VERSION, read_state, written_at
+
+_NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
+
+
+def look_at(path: Path) -> dict[str, Any]:
+    """What is at ``path``, a state file or a folder with some (or with ``rollout/``).
+
+    Returns:
+        ``states``: for each file ``file``, ``rollout_id`` (by its name), ``kind``, ``bytes``,
+        ``written`` (ISO 8601), ``format`` and ``problem`` (None if it is intact).
+        ``latest``: what ``describe`` gives of the intact one written last, or None.
+
+    Raises:
+        CheckpointError: There is no such file, or no state in the folder; or the one file asked
+            for cannot be read.
+    """
+    if not path.exists():
+        raise CheckpointError(
+            f"there is no file or folder {path}; give a state, or the folder that the run has as "
+            f"save",
+            key="CHECKPOINT",
+            value=str(path),
+        )
+    if path.is_dir():
+        folder = path / "rollout" if (path / "rollout").is_dir() else path
+        files = sorted(
+            (file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()),
+            key=lambda file: (written_at(file), file.name),
+        )
+        if not files:
+            raise CheckpointError(
+                f"{path} has no states (curriculum_learning_*.state or .autosave, there or in "
+                f"rollout/); give the folder that the run has as save",
+                key="CHECKPOINT",
+                value=str(path),
+            )
+    elif path.is_file():
+        files = [path]
+    else:
+        raise CheckpointError(f"{path} is no file", key="CHECKPOINT", value=str(path))
+    states, latest = [], None
+    for file in files:
+        match = _NAME.match(file.name)
+        problem: str | None = None
+        try:
+            size = file.stat().st_size
+            found = describe(read_state(file))
+        except FileNotFoundError:  # the run has just removed it
+            continue
+        except CheckpointError as error:
+            if not path.is_dir():
+                raise
+            problem = str(error)
+        else:
+            latest = {"file": str(file), **found}
+        states.append(
+            {
+                "file": str(file),
+                "rollout_id": int(match[1]) if match else None,
+                "kind": match[2] if match else None,
+                "bytes": size,
+                "written": _time(written_at(file)),
+                "format": VERSION if problem is None else None,
+                "problem": problem,
+            }
+        )
+    return {"states": states, "latest": latest}
+
+
+def describe(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state says, as plain data.
+
+    Returns:
+        ``rollout_id``, ``step`` (that schedules go on at), ``groups`` (drawn, and by what became
+        of them), ``settings``, ``metadata`` (its keys), ``adaptive``, and ``sources``: for each
+        its rows, ``epoch``, ``offset``, ``drawn``, ``credit`` (in groups: what the ledger owes
+        it), ``level`` and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and
+        ``fates``, where states count what became of groups by source. Of a Ray service also
+        ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
+
+    Raises:
+        CheckpointError: It is no state of a data source.
+    """
+    try:
+        return _describe(state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"the file is intact, but this is no state of a data source: {error!r}; a sampler's "
+            f"state is in the loader's own checkpoint",
+            key="CHECKPOINT",
+        ) from error
+
+
+def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
+    identity, groups = state["identity"], state["groups"]
+    clock, mixture = state["clock"], state["mixture"]
+    if mixture.get("adaptive") is not None:
+        dict(mixture["adaptive"]["emas"])  # it is what it should be
+    in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
+    override = clock["override"]
+    sources = {}
+    for name, place in mixture.get("sources", {}).items():
+        fingerprint = identity["sources"].get(name, {})
+        curriculum = place.get("curriculum") or {}
+        sources[name] = {
+            "rows": fingerprint.get("rows"),
+            "served_rows": fingerprint.get("served_rows"),
+            "hash": fingerprint.get("hash"),
+            "epoch": place.get("epoch"),
+            "offset": place.get("offset"),
+            "epoch_rows": place.get("rows"),
+            "drawn": place["drawn"],
+            "credit": place["credit"] / WHOLE,
+            "level": curriculum.get("level"),
+            "ema": curriculum.get("ema"),
+            "waiting": sum(entry[1] == name for entry in state["waiting"]),
+            "in_flight": sum(entry[1] == name for entry in in_flight),
+            "presumed": sum(entry[1] == name for entry in presumed),
+            "fates": {
+                fate: count.get(name, 0)
+                for fate, count in groups["counts"].items()
+                if isinstance(count, Mapping)
+            },
+        }
+    return {
+        "rollout_id": state.get("rollout_id"),
+        "step": clock["step"] if override is None else override,
+        "told": clock["told"],
+        "groups": {
+            "ids": groups["next_group"],
+            "waiting": len(state["waiting"]),
+            "in_flight": len(in_flight),
+            **{fate: _total(count) for fate, count in groups["counts"].items()},
+        },
+        "accounting": groups["accounting"],
+        "generated": len(state["generated"]),
+        "generated_bytes": sum(map(len, state["generated_data"])),
+        "settings": {key: value for key, value in identity.items() if key != "sources"},
+        "metadata": sorted(map(str, decode(state["metadata"]))),
+        "adaptive": mixture.get("adaptive"),
+        "sources": sources,
+        "clients": _clients(state.get("service")),
+    }
+
+
+def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] | None:
+    """Of the state of a Ray service: what each client held, and for how long (seconds)."""
+    if service is None:
+        return None
+    return {
+        f"{client['label']}/{client['name']}": {
+            "leased": len(client["groups"]),
+            "lease_age/max": max((age for _, _, age in client["groups"]), default=0.0),
+        }
+        for client in decode(service["leases"])["clients"]
+    }
+
+
+def _total(count: Any) -> int:
+    """A count of groups, or one for each source."""
+    return int(sum(count.values()) if isinstance(count, Mapping) else count)
+
+
+def line(state: Mapping[str, Any]) -> str:
+    """One line on a file."""
+    verdict = f"intact, format {state['format']}" if state["problem"] is None else state["problem"]
+    return f"{state['file']}  {state['bytes']} bytes  {state['written']}  {verdict}"
+
+
+def show_details(found: Mapping[str, Any]) -> None:
+    """Show what ``describe`` gave."""
+    groups = found["groups"]
+    settings = ", ".join(f"{key}={value}" for key, value in found["settings"].items())
+    show(f"{found['file']}: rollout {found['rollout_id']}, goes on at step {found['step']}")
+    show(f"settings: {settings}")
+    counts = [f"{count} {fate.replace('_', ' ')}" for fate, count in groups.items() if count]
+    show(f"groups: {', '.join(counts) or 'none yet'}")
+    if found["generated"]:
+        show(f"{found['generated']} of them have begun ({found['generated_bytes']} bytes)")
+    if not found["accounting"]:
+        show("nothing told which groups were trained: those in flight are not served again")
+    if found["metadata"]:
+        show(f"metadata: {', '.join(found['metadata'])}")
+    if found["adaptive"] is not None:
+        emas = found["adaptive"]["emas"].items()
+        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, ema in emas))
+    columns = {
+        "epoch": "epoch",
+        "drawn": "drawn",
+        "credit": "credit",
+        "level": "level",
+        "ema": "ema",
+        "waiting": "waiting",
+        "in_flight": "in flight",
+        "presumed": "presumed",
+    }
+    show_table(
+        ["source", "offset", *columns.values()],
+        [
+            [
+                name,
+                f"{source['offset']} of {source['epoch_rows']}",
+                *(_short(source[key]) for key in columns),
+            ]
+            for name, source in found["sources"].items()
+        ],
+    )
+    if found["clients"]:
+        show_table(
+            ["client", "leased", "oldest lease (s)"],
+            [
+                [name, *map(_short, (client["leased"], client["lease_age/max"]))]
+                for name, client in found["clients"].items()
+            ],
+        )
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{round(value, 6) + 0.0:.3g}" if isinstance(value, float) else str(value)
+
+
+def _time(nanoseconds: int) -> str | None:
+    if not nanoseconds:
+        return None
+    when = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.timezone.utc)
+    return when.isoformat()

@@ -1,0 +1,253 @@
+"""What a configuration amounts to, without a run: its mixture, its batch, its steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from curriculum_learning import samplers
+from curriculum_learning.commands.training_files import assumed_rows, training_rows
+from curriculum_learning.config.check import Errors, check_config, check_sampler_config
+from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.files import RunConfig
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.engines.multi_source_sampler import MultiSourceSampler
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
+from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.prompts.cache import Cache
+from curriculum_learning.prompts.columns import SCORE_COLUMN
+from curriculum_learning.prompts.prompts import Prompts, load_tokenizer
+
+WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
+"""Settings of a data source that only looks."""
+
+
+@dataclasses.dataclass
+class Plan:
+    """A configuration that can be used."""
+
+    engine: str
+    """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
+    mixture: Mixture
+    rows: Mapping[str, int]
+    """Rows of each source, those over the length limit included."""
+    batch: int | None
+    """Groups of a rollout; rows of a batch in verl."""
+    steps: int | None
+    """Rollouts of the run; updates in verl."""
+    config: Config | None
+    """The data source's configuration, where there is one."""
+    values: Mapping[str, Any]
+    """What a data source that writes nothing can be made from."""
+
+
+class PlacedError(CurriculumLearningError):
+    """An error with the place that it comes from.
+
+    Attributes:
+        place: File and line of the value, or None.
+    """
+
+    def __init__(self, error: CurriculumLearningError, place: str | None) -> None:
+        message = str(error) if place is None else f"{place}: {error}"
+        super().__init__(message, source=error.source, key=error.key, value=error.value)
+        self.place = place
+
+
+def read_plan(
+    run: RunConfig, rows: Mapping[str, int], batch: int | None, folder: Path
+) -> tuple[Plan | None, list[PlacedError], list[str]]:
+    """Read a configuration as the run will, and find all that is wrong with it.
+
+    Args:
+        run: What was configured.
+        rows: Sizes of sources to assume; where there are any, no configured file is opened.
+        batch: Stands in where no batch size is configured.
+        folder: For files with rows of these sizes; they are needed as long as the plan is.
+
+    Returns:
+        The plan, None if there are errors; the errors; what was warned of meanwhile.
+    """
+    data = run.values.get("data", run.values)
+    is_verl = isinstance(data, Mapping) and "sampler" in data
+    with _listening() as warnings:
+        if is_verl:
+            plan, errors = _read_verl(run.values, data, rows, batch)
+            names = list(plan.rows) if plan is not None else []
+        else:
+            plan, errors, names = _read_slime(run.values, rows, batch, folder)
+    found = [PlacedError(error, run.place(error.key, error.source, names)) for error in errors]
+    found.sort(key=_by_place)
+    return (None if found else plan), found, warnings
+
+
+def _by_place(error: PlacedError) -> tuple[str, int]:
+    """In the order of the lines; what has none comes last."""
+    name, _, line = (error.place or "").rpartition(":")
+    return (name, int(line)) if line.isdecimal() else ("\uffff", 0)
+
+
+def _read_slime(
+    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None, folder: Path
+) -> tuple[Plan | None, Errors, list[str]]:
+    if rows and values.get("prompt_data") is None:
+        values = {"prompt_data_source_names": list(rows), **values}
+        values = {**values, "prompt_data": [f"{name}.jsonl" for name in rows]}
+    values = {**values, **WRITES_NOTHING}
+    config, errors = check_config(values)
+    names = [] if config is None else [source.name for source in config.sources]
+    if config is None:
+        return None, errors, names
+    if not errors and not names:
+        problem = "rollout_global_dataset is false: the engine brings its own prompts, so there is "
+        errors.append(
+            ConfigurationError(problem + "nothing to look at", key="rollout_global_dataset")
+        )
+    if rows:
+        errors += _other_names("--rows", rows, names)
+    elif all(error.key != "prompt_data" for error in errors):  # else files stand in
+        errors += _data_errors(config)
+    if errors:
+        return None, errors, names
+    if rows:
+        values = {**values, **_assumed(config, rows, folder)}
+    try:
+        mixture, lengths = _opened(values)
+    except CurriculumLearningError as error:
+        return None, [error], names
+    return (
+        Plan(
+            "slime",
+            mixture,
+            lengths,
+            config.rollout_batch_size or batch,
+            values.get("num_rollout"),
+            config,
+            values,
+        ),
+        [],
+        names,
+    )
+
+
+def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Errors:
+    if set(rows) == set(names) or not names:
+        return []
+    problem = f"{key} gives sizes of {sorted(rows)}, the sources are {sorted(names)}: one for each"
+    return [ConfigurationError(problem, key=key, value=dict(rows))]
+
+
+def _data_errors(config: Config) -> Errors:
+    """What is wrong with the prompt files, one error for each source at most."""
+    errors: Errors = []
+    tokenizer = None
+    needs = [s for s in config.sources if s.apply_chat_template or s.max_prompt_len is not None]
+    if needs:
+        key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
+        try:
+            tokenizer = load_tokenizer(config.hf_checkpoint, key)
+        except CurriculumLearningError as error:
+            return [error]
+    for source in config.sources:
+        errors += _data_error(source, tokenizer, Cache(config.cache))
+    return errors
+
+
+def _data_error(source: SourceConfig, tokenizer: Any, cache: Cache) -> Errors:
+    try:
+        Prompts(source, tokenizer, cache).close()
+    except CurriculumLearningError as error:
+        error.key, error.source = error.key or "prompt_data", source.name
+        return [error]
+    return []
+
+
+def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
+    """Settings for prompt files of the sizes given; their complexity rises evenly."""
+    paths = []
+    for number, source in enumerate(config.sources):
+        path = folder / f"{number}.jsonl"
+        with open(path, "wb") as file:
+            score_key = source.complexity_key or SCORE_COLUMN
+            label = {} if source.label_key is None else {source.label_key: ""}
+            for row in range(rows[source.name]):
+                score = {score_key: float(row)}
+                texts = {**label, source.metadata_key: score, source.input_key: f"row {row}"}
+                file.write(orjson.dumps({**score, **texts}) + b"\n")
+        paths.append(str(path))
+    return {
+        "prompt_data": paths,
+        "prompt_data_source_names": [source.name for source in config.sources],
+        "data_source_cache": False,
+        "apply_chat_template": False,
+        "rollout_max_prompt_len": None,
+    }
+
+
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+    """The mixture that a data source draws from, and the rows in its files."""
+    source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
+    try:
+        mixture = source.dataset
+        assert mixture is not None
+        prints = source.state_dict()["identity"]["sources"]
+        return mixture, {name: fingerprint["rows"] for name, fingerprint in prints.items()}
+    finally:
+        source.close()
+
+
+def _read_verl(
+    values: Mapping[str, Any], data: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
+) -> tuple[Plan | None, Errors]:
+    if data.get("train_batch_size") is None and batch is not None:
+        data = {**data, "train_batch_size": batch}
+    node = data.get("sampler")
+    name = node.get("class_name") if isinstance(node, Mapping) else None
+    kind = getattr(samplers, str(name), None) if name in samplers.__all__ else None
+    if kind is None:
+        known = ", ".join(samplers.__all__)
+        problem = f"sampler.class_name ({name!r}) must be one of {known}"
+        return None, [ConfigurationError(problem, key="sampler.class_name", value=name)]
+    config, errors = check_sampler_config(data, kind.config_type)
+    if errors or config is None:
+        return None, errors
+    try:
+        rows_of = assumed_rows(rows) if rows else training_rows(data.get("train_files"))
+        quiet = {**data, "sampler": {**data["sampler"], "journal": None}}
+        sampler: MultiSourceSampler = kind(data_source=rows_of, data_config=quiet)
+    except CurriculumLearningError as error:
+        return None, [error]
+    mixture = sampler.mixture
+    sizes = {source.name: source.size for source in mixture.sources}
+    trainer = values.get("trainer")
+    trainer = trainer if isinstance(trainer, Mapping) else {}
+    steps = trainer.get("total_training_steps")
+    if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
+        steps = epochs * len(sampler) // config.batch_size
+    return Plan("verl", mixture, sizes, config.batch_size, steps, None, {}), []
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """What the library warns of meanwhile."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, listener = logging.getLogger("curriculum_learning"), Listener(logging.WARNING)
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    logger.handlers, logger.propagate = [listener], False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield messages
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)

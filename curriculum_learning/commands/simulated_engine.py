@@ -1,0 +1,177 @@
+"""An engine without a model: generation is a wait in virtual time, filtering a throw of dice.
+
+It asks its data source, gives back and reports as slime does. What becomes of a group depends on
+the seed and the group's id alone, so the same group takes as long under every setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION
+from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.samples.sample import SOURCE_KEY, Group, flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """How an engine generates.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+    """
+
+    batch: int
+    """Groups of a rollout."""
+    request: int | None
+    """Groups asked for at once; fully asynchronous: in generation at any time. None: a batch."""
+    latency: Mapping[str, float]
+    """Mean time to generate a group, per source, in any unit."""
+    spread: float
+    """Standard deviation of the logarithm of that time; 0 and more."""
+    drop: Mapping[str, float]
+    """Part of the finished groups that the filter refuses, per source; 0 to below 1."""
+    reward: Mapping[str, float]
+    """Part of the samples that have reward 1, per source; the others have 0."""
+    fully_async: bool = False
+    """Groups are generated across rollouts."""
+    partial: bool = False
+    """What is unfinished at the end of a rollout is given back; else it is discarded."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        checks = [
+            ("over_sampling_batch_size", self.request, (self.request or self.batch) >= self.batch,
+             f"must be at least the batch of {self.batch}"),
+            ("--spread", self.spread, 0 <= self.spread <= 5, "must be 0 to 5"),
+            *(("--latency", {n: t}, t > 0, "must be above 0") for n, t in self.latency.items()),
+            *(("--drop", {n: d}, d < 1, "must be below 1: a source of which nothing is ever "
+               "trained would stop the run") for n, d in self.drop.items()),
+            *(("--reward", {n: r}, r <= 1, "must be 0 to 1") for n, r in self.reward.items()),
+        ]  # fmt: skip
+        for key, value, fine, problem in checks:
+            if not fine:
+                raise ConfigurationError(f"{key} ({value!r}) {problem}", key=key, value=value)
+
+
+class SimulatedEngine:
+    """Runs rollouts.
+
+    Args:
+        source: Serves the groups.
+        args: What it was made from.
+        settings: How it generates.
+        refused: Takes the ids of the groups that the engine's filter refuses.
+    """
+
+    def __init__(
+        self,
+        source: MultipleWeightedRolloutDataSourceWithBuffer,
+        args: Mapping[str, Any],
+        settings: EngineSettings,
+        refused: set[int],
+    ) -> None:
+        self.now = 0.0
+        """Virtual time."""
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in settings.latency}
+        """Groups of each source: served, trained, dropped, returned, discarded."""
+        self.trained: dict[str, list[int]] = {name: [] for name in settings.latency}
+        """Groups of each source, rollout by rollout."""
+        self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
+        """Of each trained group: rollouts since its first token."""
+        self._source, self._args, self._settings = source, args, settings
+        self._refused = refused
+        self._running: list[tuple[float, int, Group]] = []
+        """Groups in generation, by the time at which they will have finished."""
+        self._left: dict[int, float] = {}
+        """Of groups given back: the time still to be spent."""
+        self._first: dict[int, int] = {}
+        """The rollout in which the first token of a group was made."""
+
+    def rollout(self, rollout_id: int) -> None:
+        """Generate and report one rollout."""
+        source, settings = self._source, self._settings
+        if not source.config.accounting:
+            source.set_rollout_step(rollout_id)  # as slime's own rollout id does
+        trained: list[Group] = []
+        finished: list[Group] = []
+        request = settings.request or settings.batch
+        while len(trained) < settings.batch:
+            if settings.fully_async:
+                while len(self._running) < request:
+                    self._serve(1, rollout_id)
+            else:
+                while len(self._running) + len(trained) < settings.batch:
+                    self._serve(request, rollout_id)
+            self.now, group_index, group = heapq.heappop(self._running)
+            finished.append(group)
+            fate = "trained" if self._finish(group_index, group) else "dropped"
+            self.counts[_name(group)][fate] += 1
+            first = self._first.pop(group_index)
+            if fate == "trained":
+                trained.append(group)
+                self.ages[_name(group)].append(rollout_id - first)
+        names = Counter(map(_name, trained))
+        for name, counts in self.trained.items():
+            counts.append(names[name])
+        if not settings.fully_async:
+            self._stop()
+            if self._args.get("rollout_all_samples_process_path") == ALL_SAMPLES_FUNCTION:
+                process_all_samples(self._args, finished, source)
+        if source.config.accounting:
+            custom_rollout_log_function(rollout_id, self._args, trained, {}, self.now)
+
+    def _serve(self, count: int, rollout_id: int) -> None:
+        for group in self._source.get_samples(count):
+            name, group_index = _name(group), group[0].group_index
+            self.counts[name]["served"] += 1
+            self._first.setdefault(group_index, rollout_id)
+            left = self._left.pop(group_index, None)
+            if left is None:
+                left = self._latency(name, group_index)
+            heapq.heappush(self._running, (self.now + left, group_index, group))
+
+    def _latency(self, name: str, group_index: int) -> float:
+        spread = self._settings.spread
+        normal = random.Random(f"{self._settings.seed} latency {group_index}").gauss(0, 1)
+        return self._settings.latency[name] * math.exp(spread * normal - spread**2 / 2)
+
+    def _finish(self, group_index: int, group: Group) -> bool:
+        """Score a group; whether the filter keeps it."""
+        settings, name = self._settings, _name(group)
+        dice = random.Random(f"{settings.seed} score {group_index}")
+        kept = dice.random() >= settings.drop[name]
+        if not kept:
+            self._refused.add(group_index)
+        for sample in flatten(group):
+            sample.reward = float(dice.random() < settings.reward[name])
+            sample.status = type(sample).Status.COMPLETED
+        return kept
+
+    def _stop(self) -> None:
+        """A synchronous rollout is over: give back what is unfinished, or let go of it."""
+        running, self._running = sorted(self._running, key=lambda entry: entry[1]), []
+        fate = "returned" if self._settings.partial else "discarded"
+        for finish, group_index, group in running:
+            self.counts[_name(group)][fate] += 1
+            if not self._settings.partial:
+                del self._first[group_index]  # it is generated anew, if at all
+                continue
+            self._left[group_index] = finish - self.now
+            for sample in flatten(group):
+                sample.status = type(sample).Status.ABORTED
+        if self._settings.partial:
+            self._source.add_samples([group for _, _, group in running])
+
+
+def _name(group: Group) -> str:
+    return str(group[0].metadata[SOURCE_KEY])

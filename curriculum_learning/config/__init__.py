@@ -1,0 +1,1 @@
+"""Configuration: one typed plan that all faces read."""

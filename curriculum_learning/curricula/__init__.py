@@ -1,0 +1,1 @@
+"""Curricula: which rows of a source, and how much of each source, one file each."""

@@ -1,0 +1,54 @@
+"""What a curriculum is: it says which of a source's rows, in the order of complexity, are open.
+
+A curriculum filters rows, it does not draw them. Percentiles are of the source's rows, easiest
+first; ties are broken by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Curriculum(Protocol):
+    """What a source asks and tells its curriculum."""
+
+    rank: NDArray[np.int64]
+    """Of each row: its place in the order of complexity, 0 is the easiest."""
+
+    def open_rows(self, step: int) -> int:
+        """How many of the easiest rows are open at ``step``, 1 to all."""
+
+    def observe(self, reward: float | None) -> bool:
+        """An update happened; ``reward`` is the source's mean in it, None if it had no sample.
+
+        Returns:
+            Whether more rows are open now.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Go to the state that ``state_dict`` gave; None is the start."""
+
+
+def complexity_rank(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The place of each row in the order of complexity; shape as ``scores``."""
+    rank = np.empty(len(scores), dtype=np.int64)
+    rank[np.argsort(scores, kind="stable")] = np.arange(len(scores))
+    return rank
+
+
+def rows_at(percentile: Fraction, size: int) -> int:
+    """How many rows the easiest ``percentile`` % of ``size`` rows are: rounded down, at least 1."""
+    return max(int(percentile * size / 100), 1)
+
+
+def exact(number: float) -> Fraction:
+    """A number as it is written: 0.1 is one tenth, so that no count is off by rounding."""
+    return Fraction(str(number))

@@ -1,0 +1,1 @@
+"""Engines: what each of them needs to be told and asked."""

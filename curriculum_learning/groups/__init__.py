@@ -1,0 +1,1 @@
+"""Groups: from the first serving of a group to its end."""

@@ -1,0 +1,194 @@
+"""The returned groups of each source, waiting to be served again."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from curriculum_learning.errors import GroupError
+from curriculum_learning.groups.in_flight import Partial, Served
+from curriculum_learning.samples.sample import Group
+
+Filter = Callable[[list[Group], int], list[Group]]
+"""Takes at most a number of groups out of a list of waiting ones, and returns them."""
+
+
+class Waiting(NamedTuple):
+    """A group in a buffer."""
+
+    arrival: int
+    """Counts up over all sources; the smallest has waited longest."""
+    group_index: int
+    served: Served
+    group: Group
+    partial: Partial | None
+    """What the group was when it came back; None if it is to be generated from the start."""
+
+    @property
+    def begun(self) -> int | None:
+        """The rollout step at which its first token was generated; None if it has none."""
+        return None if self.partial is None else self.partial.begun
+
+
+class Buffers:
+    """One buffer per source.
+
+    Not thread-safe: its owner locks.
+
+    Args:
+        names: The sources.
+        choose: A user's filter, called per source; None serves first in, first out over all
+            sources. It must not change the groups that it leaves waiting.
+    """
+
+    def __init__(self, names: Sequence[str], choose: Filter | None) -> None:
+        self._buffers: dict[str, deque[Waiting]] = {name: deque() for name in names}
+        self.choose = choose
+        self._arrivals = itertools.count()
+        self._ahead = itertools.count(-1, -1)
+        self._ids: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, group_index: int) -> bool:
+        return group_index in self._ids
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """All of them, oldest first."""
+        by_source = itertools.chain.from_iterable(self._buffers.values())
+        return iter(sorted(by_source, key=lambda waiting: waiting.arrival))
+
+    def of(self, name: str) -> Collection[Waiting]:
+        """The groups that wait in the buffer of source ``name``."""
+        return self._buffers[name]
+
+    def begun_before(self, step: int) -> list[Waiting]:
+        """The groups whose first token was generated before rollout step ``step``."""
+        by_source = itertools.chain.from_iterable(self._buffers.values())
+        return [w for w in by_source if w.begun is not None and w.begun < step]
+
+    def renew(self, groups: Mapping[int, Group]) -> None:
+        """Let other groups, not begun yet, wait in the places of those of these ids."""
+        for buffer in self._buffers.values():
+            for place, waiting in enumerate(buffer):
+                if waiting.group_index in groups:
+                    group = groups[waiting.group_index]
+                    buffer[place] = waiting._replace(group=group, partial=None)
+
+    def add(self, group_index: int, served: Served, group: Group, partial: Partial | None) -> None:
+        """Put a group at the end of its source's buffer."""
+        waiting = Waiting(next(self._arrivals), group_index, served, group, partial)
+        self._buffers[served.source].append(waiting)
+        self._ids.add(group_index)
+
+    def add_in_front(
+        self, group_index: int, served: Served, group: Group, partial: Partial | None
+    ) -> None:
+        """Put a group before all others, those of other sources too."""
+        waiting = Waiting(next(self._ahead), group_index, served, group, partial)
+        self._buffers[served.source].appendleft(waiting)
+        self._ids.add(group_index)
+
+    def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:
+        """Take at most ``room`` groups.
+
+        Returns:
+            The groups to serve, and those that the filter removed without returning them.
+
+        Raises:
+            GroupError: The filter broke its contract; nothing is taken then.
+        """
+        if not self._ids:
+            return [], []
+        taken: list[Waiting]
+        dropped: list[Waiting] = []
+        if self.choose:
+            taken, dropped = self._take_chosen(self.choose, room)
+        else:
+            taken = [self._pop_oldest() for _ in range(min(room, len(self)))]
+        self._ids.difference_update(waiting.group_index for waiting in (*taken, *dropped))
+        return taken, dropped
+
+    def _take_chosen(self, choose: Filter, room: int) -> tuple[list[Waiting], list[Waiting]]:
+        taken: list[Waiting] = []
+        dropped: list[Waiting] = []
+        oldest_first = sorted(filter(None, self._buffers.values()), key=lambda b: b[0].arrival)
+        try:
+            for buffer in oldest_first:
+                if len(taken) == room:
+                    break
+                chosen, removed = _chosen(choose, buffer, room - len(taken))
+                taken += chosen
+                dropped += removed
+                gone = {waiting.arrival for waiting in (*chosen, *removed)}
+                rest = [waiting for waiting in buffer if waiting.arrival not in gone]
+                buffer.clear()
+                buffer.extend(rest)
+        except BaseException:
+            self.restore((*taken, *dropped))
+            raise
+        return taken, dropped
+
+    def remove(self, group_indices: Collection[int]) -> list[Waiting]:
+        """Take out the groups of these ids that are waiting."""
+        found = self._ids.intersection(group_indices)
+        if not found:
+            return []
+        removed = [waiting for waiting in self if waiting.group_index in found]
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = deque(w for w in buffer if w.group_index not in found)
+        self._ids -= found
+        return removed
+
+    def restore(self, taken: Iterable[Waiting]) -> None:
+        """Put groups back where they were, as if they had not been taken."""
+        for waiting in taken:
+            self._buffers[waiting.served.source].append(waiting)
+            self._ids.add(waiting.group_index)
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = deque(sorted(buffer, key=lambda waiting: waiting.arrival))
+
+    def _pop_oldest(self) -> Waiting:
+        return min(filter(None, self._buffers.values()), key=lambda b: b[0].arrival).popleft()
+
+
+def _chosen(
+    choose: Filter, buffer: Iterable[Waiting], room: int
+) -> tuple[list[Waiting], list[Waiting]]:
+    """What a filter takes out of a buffer, and what it removes without taking it."""
+    waiting = {id(item.group): item for item in buffer}
+    groups = [item.group for item in waiting.values()]
+    result = choose(groups, room)
+    source = next(iter(waiting.values())).served.source
+
+    def error(problem: str) -> GroupError:
+        return GroupError(
+            f"buffer_filter_path, called for source '{source}' with {len(waiting)} waiting groups "
+            f"and num_samples={room}, {problem}",
+            source=source,
+            key="buffer_filter_path",
+            value=result,
+        )
+
+    if not isinstance(result, (list, tuple)):
+        raise error(f"returned a {type(result).__name__}; it must return a list of groups")
+    if len(result) > room:
+        raise error(f"returned {len(result)} groups; it may return at most num_samples")
+    left = {id(group) for group in groups}
+    if not left <= waiting.keys() or len(left) < len(groups):
+        raise error("put groups into the buffer that were not there; it may only remove groups")
+    chosen: dict[int, Waiting] = {}
+    for group in result:
+        if id(group) not in waiting or id(group) in chosen:
+            raise error(
+                "returned a group twice, or one that is not of the buffer; it must return "
+                "some of the buffer's groups, each once"
+            )
+        if id(group) in left:
+            raise error("returned a group that is still in the buffer; it must remove it from it")
+        chosen[id(group)] = waiting[id(group)]
+    removed = [item for key, item in waiting.items() if key not in left and key not in chosen]
+    return list(chosen.values()), removed

@@ -1,0 +1,196 @@
+"""Whether groups that an engine gives back are groups it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from curriculum_learning.errors import GroupError
+from curriculum_learning.groups.buffers import Buffers
+from curriculum_learning.groups.in_flight import NO_SOURCE, GroupLedger, Served
+from curriculum_learning.samples.codec import encode_group
+from curriculum_learning.samples.sample import (
+    EPOCH_KEY,
+    ROW_KEY,
+    SOURCE_KEY,
+    SOURCE_NAME_KEY,
+    STEP_KEY,
+    Group,
+    flatten,
+)
+
+
+class Returned(NamedTuple):
+    """A group that may be taken in."""
+
+    group_index: int
+    served: Served
+    group: Group
+    data: bytes
+    """The group, encoded for a checkpoint."""
+
+
+class ReturnCheck:
+    """Checks all groups of one ``add_samples`` call before any is taken in.
+
+    Args:
+        sample_type: What samples are.
+        groups: The ledger of what was served.
+        buffers: The groups that wait already.
+        sources: The names that samples may be tagged with; None where samples have no tags.
+    """
+
+    def __init__(
+        self,
+        sample_type: type[Any],
+        groups: GroupLedger,
+        buffers: Buffers,
+        sources: Collection[str] | None,
+    ) -> None:
+        self._sample_type = sample_type
+        self._groups = groups
+        self._buffers = buffers
+        self._sources = sources
+
+    def accept(self, samples: Any, encoded: Sequence[bytes | Exception]) -> list[Returned]:
+        """The groups, identified; ``encoded`` is what ``encode_groups`` gave for them.
+
+        Raises:
+            GroupError: One of them cannot be taken in; the message names it.
+        """
+        if samples is None:  # as slime takes it
+            return []
+        if not isinstance(samples, (list, tuple)):
+            raise GroupError(f"add_samples takes a list of groups, not a {type(samples).__name__}")
+        accepted: dict[int, Returned] = {}
+        for number, group in enumerate(samples):
+            what = f"add_samples: group {number} of {len(samples)}"
+            leaves = self._leaves(group, what)
+            group_index = _group_index(leaves, what)
+            what += f", group_index {group_index}"
+            source = self._source(leaves, what)
+            served = self._served(group_index, leaves, source, what)
+            if group_index in accepted or group_index in self._buffers:
+                raise _error(
+                    f"{what}, was given back already; give each group back once",
+                    "group_index", group_index, source,
+                )  # fmt: skip
+            self._check_indices(leaves, served, what)
+            data = encoded[number]
+            if isinstance(data, Exception):
+                raise _error(
+                    f"{what} of source '{source}': {data}", "group_index", group_index, source
+                )
+            accepted[group_index] = Returned(group_index, served, group, data)
+        return list(accepted.values())
+
+    def _leaves(self, group: Any, what: str) -> list[Any]:
+        if not isinstance(group, list):
+            raise GroupError(f"{what} is a {type(group).__name__}, not a list of samples")
+        size = self._groups.size
+        if len(group) != size:
+            raise _error(
+                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={size}: give "
+                f"groups back whole",
+                "n_samples_per_prompt", len(group),
+            )  # fmt: skip
+        leaves = list(flatten(group))
+        if any(item == [] for item in group) or not all(
+            isinstance(sample, self._sample_type) for sample in leaves
+        ):
+            raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
+        return leaves
+
+    def _source(self, leaves: list[Any], what: str) -> str:
+        if self._sources is None:
+            return NO_SOURCE
+        tags = {
+            _plain(sample.metadata.get(key)) if isinstance(sample.metadata, dict) else None
+            for sample in leaves
+            for key in (SOURCE_KEY, SOURCE_NAME_KEY)
+        }
+        if len(tags) == 1 and (tag := next(iter(tags))) in self._sources:
+            return str(tag)
+        names = sorted(map(str, tags))
+        raise _error(
+            f"{what}, has the source tags {names} in metadata['{SOURCE_KEY}'] and "
+            f"metadata['{SOURCE_NAME_KEY}']; all its samples must carry the one they were served "
+            f"with; the sources are {list(self._sources)}",
+            SOURCE_KEY, names,
+        )  # fmt: skip
+
+    def _served(self, group_index: int, leaves: list[Any], source: str, what: str) -> Served:
+        if group_index not in self._buffers:
+            self._groups.check_return(group_index, what)
+        served = self._groups.served(group_index) or _served_from_tags(leaves, source, what)
+        if served.source != source:
+            raise _error(
+                f"{what}, is tagged as source '{source}' but was served from '{served.source}'",
+                SOURCE_KEY, source, source,
+            )  # fmt: skip
+        return served
+
+    def _check_indices(self, leaves: list[Any], served: Served, what: str) -> None:
+        expected = set(range(served.first_index, served.first_index + self._groups.size))
+        found = {_plain(sample.index) for sample in leaves}
+        if found == expected:  # of a fan-out group several samples share an index
+            return
+        raise _error(
+            f"{what} of source '{served.source}', has samples with index "
+            f"{sorted(map(str, found))}; it was served with {min(expected)} to {max(expected)}",
+            "index", sorted(map(str, found)), served.source,
+        )  # fmt: skip
+
+
+def encode_groups(samples: Any) -> list[bytes | Exception]:
+    """Each group as bytes, or why it cannot be; what is no list of groups gives none.
+
+    Apart from the check, because it takes long and needs nothing that others might change.
+    """
+    if not isinstance(samples, (list, tuple)):
+        return []
+    return [_encoded(group) for group in samples]
+
+
+def _encoded(group: Any) -> bytes | Exception:
+    try:
+        return encode_group(group)
+    except Exception as error:  # the check says what is wrong with something that is no group
+        return error
+
+
+def _group_index(leaves: list[Any], what: str) -> int:
+    ids = {_plain(sample.group_index) for sample in leaves}
+    if len(ids) == 1 and isinstance(group_index := next(iter(ids)), int):
+        return group_index
+    names = sorted(map(str, ids))
+    raise _error(
+        f"{what} has the group_index {names}; all samples of a group carry the one that "
+        f"get_samples gave them",
+        "group_index", names,
+    )  # fmt: skip
+
+
+def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
+    """How a group was handed out, told by itself where the ledger no longer knows."""
+    indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
+    if source == NO_SOURCE:
+        return Served(source, min(indices, default=-1), 0, 0, 0)
+    metadata = leaves[0].metadata
+    tags = [metadata.get(key) for key in (ROW_KEY, EPOCH_KEY, STEP_KEY)]
+    if not all(isinstance(tag, int) for tag in tags):
+        raise _error(
+            f"{what} of source '{source}', has lost metadata['{ROW_KEY}'], ['{EPOCH_KEY}'] or "
+            f"['{STEP_KEY}'], without which its prompt is not known; keep them",
+            ROW_KEY, tags, source,
+        )  # fmt: skip
+    return Served(source, min(indices, default=-1), *tags)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` where it is a name or an id, else its text, which no id is equal to."""
+    return value if value is None or isinstance(value, (int, str)) else repr(value)
+
+
+def _error(problem: str, key: str, value: object, source: str | None = None) -> GroupError:
+    return GroupError(problem, source=source, key=key, value=value)

@@ -1,0 +1,73 @@
+"""How the sources stand at one moment, for metrics."""
+
+from __future__ import annotations
+
+from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.groups.circulation import Circulation
+from curriculum_learning.groups.draws import Draws
+from curriculum_learning.groups.reward_caps import RewardCaps
+from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.source import RowSource
+
+Status = dict[str, dict[str, float]]
+"""Figures by source."""
+
+
+def source_status(mixture: Mixture, step: int, groups: Circulation, caps: RewardCaps) -> Status:
+    """What is in force at ``step``, what waits, and how far curricula are."""
+    shares, weights = mixture.shares(step), mixture.weights(step)
+    emas = {} if mixture.adaptive is None else mixture.adaptive.emas
+    return {
+        source.name: {
+            "weight": shares[source.name],
+            "configured_weight": weights[source.name],
+            **_waiting(groups, source.name, step),
+            "epoch": source.epoch,
+            **_curriculum(source, step),
+            **_known("reward_ema", emas.get(source.name)),
+            **caps.metrics(source.name, step),
+        }
+        for source in mixture.sources
+    }
+
+
+def _waiting(groups: Circulation, name: str, step: int) -> dict[str, float]:
+    waiting = groups.buffers.of(name)
+    ages = [step - group.begun for group in waiting if group.begun is not None]
+    if not ages:
+        return {"buffer_length": len(waiting)}
+    mean, largest = sum(ages) / len(ages), max(ages)
+    return {"buffer_length": len(waiting), "buffer_age/mean": mean, "buffer_age/max": largest}
+
+
+def _curriculum(source: RowSource, step: int) -> dict[str, float]:
+    curriculum = source.curriculum
+    if curriculum is None:
+        return {}
+    status: dict[str, float] = {"open_share": curriculum.open_rows(step) / source.size}
+    if isinstance(curriculum, RewardCurriculum):
+        status |= {"level": curriculum.level}
+        status |= _known("curriculum_reward_ema", curriculum.ema.value)
+    return status
+
+
+def _known(key: str, value: float | None) -> dict[str, float]:
+    return {} if value is None else {key: value}
+
+
+def source_counts(mixture: Mixture, groups: Circulation, draws: Draws) -> Status:
+    """Groups since the run began, by what has become of them."""
+    ledger = groups.ledger
+    counts: Status = {}
+    for name, drawn in zip(mixture.names, mixture.drawn, strict=True):
+        waiting = len(groups.buffers.of(name))
+        counts[name] = {"drawn": drawn, "in_flight": ledger.out[name] - waiting}
+        for what in ("served", "returned", "trained", "dropped", "surplus", "presumed"):
+            counts[name][what] = ledger.counts[what][name]
+        if groups.max_staleness is not None:
+            counts[name]["stale_reset"] = ledger.counts["reset"][name]
+            counts[name]["stale_dropped"] = ledger.counts["stale"][name]
+        if draws.replacements is not None:
+            draws.replacements.hear(ledger, mixture.drawn)
+            counts[name] |= draws.replacements.counts(name)
+    return counts

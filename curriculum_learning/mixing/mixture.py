@@ -1,0 +1,185 @@
+"""The sources together: which source is next, and which of its rows. Every face drives this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.mixing.ledger import apportionment, units_of
+from curriculum_learning.mixing.source import RowSource
+from curriculum_learning.weights.schedules import Schedule
+from curriculum_learning.weights.shares import normalise, weights_at
+
+Charge = tuple[int, Sequence[int]]
+"""The number of a source, and what the ledger credited the sources with."""
+
+
+class Draw(NamedTuple):
+    """A row taken for the first time in its epoch, charged to its source."""
+
+    source: str
+    row: int
+    epoch: int
+    """The pass over the source's rows that it belongs to."""
+    before: Any
+    """What its source needs to put it back."""
+    step: int
+    """The rollout step whose weights decided."""
+    units: Sequence[int]
+    """What the ledger credited the sources with; empty for a draw off the books."""
+
+
+class _InForce(NamedTuple):
+    """What holds at one step; kept, because thousands of draws share a step."""
+
+    step: int
+    version: int
+    """Of the adaptive weights."""
+    weights: dict[str, float]
+    shares: dict[str, float]
+    units: list[int]
+
+
+class Changes(NamedTuple):
+    """What rewards have changed."""
+
+    adapted: bool
+    """The adaptive weights."""
+    opened: list[str]
+    """The sources of which more rows are open now."""
+
+
+class Mixture:
+    """Draws rows from several sources in exact proportion to their weights.
+
+    Not thread-safe: its owner locks.
+
+    Args:
+        sources: The sources, at least one, with distinct names.
+        schedules: The weight of each of them over the rollout steps, by name.
+        adaptive: Changes the weights by the rewards; None leaves them as configured.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[RowSource],
+        schedules: Mapping[str, Schedule],
+        adaptive: AdaptiveWeights | None = None,
+    ) -> None:
+        self.sources = list(sources)
+        self.drawn = [0] * len(self.sources)
+        """Rows drawn, per source."""
+        self.total_drawn = 0
+        self._schedules = {source.name: schedules[source.name] for source in self.sources}
+        self._ledger = apportionment(len(self.sources))
+        self.adaptive = adaptive
+        self._force = _InForce(-1, 0, {}, {}, [])
+
+    def __len__(self) -> int:
+        return sum(source.size for source in self.sources)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the sources, in order."""
+        return [source.name for source in self.sources]
+
+    def weights(self, step: int) -> dict[str, float]:
+        """The configured weights at ``step``; raises as ``weight_scheduler.weights_at``."""
+        return self._at(step).weights
+
+    def shares(self, step: int) -> dict[str, float]:
+        """The shares in force at ``step``; raises as ``weight_scheduler.weights_at``."""
+        return self._at(step).shares
+
+    def _at(self, step: int) -> _InForce:
+        version = 0 if self.adaptive is None else self.adaptive.version
+        if self._force.step != step or self._force.version != version:
+            weights = weights_at(self._schedules, step)
+            adapted = weights if self.adaptive is None else self.adaptive.adapt(weights)
+            self._force = _InForce(
+                step, version, weights, normalise(adapted), units_of([*adapted.values()])
+            )
+        return self._force
+
+    def observe(self, rewards: Mapping[str, float], update: int, step: int) -> Changes:
+        """Take in the mean rewards of an update: they move adaptive weights and curricula.
+
+        Args:
+            rewards: Finite means by source; sources without a sample are left out.
+            update: Its number: 1, 2, ....
+            step: The rollout step at which it happened.
+        """
+        adapted = self.adaptive is not None and self.adaptive.observe(
+            rewards, update, self.weights(step)
+        )
+        opened = [
+            source.name
+            for source in self.sources
+            if source.curriculum is not None and source.curriculum.observe(rewards.get(source.name))
+        ]
+        return Changes(adapted, opened)
+
+    def draw(self, step: int) -> Draw:
+        """Draw the next row with the weights of ``step``."""
+        index, units = self.charge(step)
+        return self.take(index, step, units)
+
+    def charge(self, step: int) -> Charge:
+        """Charge the source whose turn it is with a draw; ``take`` gives the row."""
+        units = self._at(step).units
+        index = self._ledger.draw(units)
+        self.drawn[index] += 1
+        self.total_drawn += 1
+        return index, units
+
+    def take(self, index: int, step: int, units: Sequence[int] = ()) -> Draw:
+        """The next row of source number ``index``; without ``units``, off the books."""
+        source = self.sources[index]
+        row, epoch, before = source.take(step)
+        return Draw(source.name, row, epoch, before, step, units)
+
+    def undo(self, draw: Draw) -> None:
+        """Take back the latest draw, as if it had not been made."""
+        index = self.names.index(draw.source)
+        self.sources[index].put_back(draw.before)
+        if draw.units:
+            self.discharge((index, draw.units))
+
+    def discharge(self, charge: Charge) -> None:
+        """Take back one of the latest charges; they may be taken back in any order."""
+        index, units = charge
+        self._ledger.undo(index, units)
+        self.drawn[index] -= 1
+        self.total_drawn -= 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything by source name, as plain data."""
+        return {
+            "adaptive": None if self.adaptive is None else self.adaptive.state_dict(),
+            "sources": {
+                source.name: {
+                    "credit": self._ledger.credits[index],
+                    "drawn": self.drawn[index],
+                    **source.state_dict(),
+                }
+                for index, source in enumerate(self.sources)
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave; sources are matched by name."""
+        saved = [state["sources"][name] for name in self.names]
+        credits, drawn = [item["credit"] for item in saved], [item["drawn"] for item in saved]
+        before = self.state_dict()
+        try:
+            if self.adaptive is not None:
+                self.adaptive.load_state_dict(state["adaptive"])
+            for source, item in zip(self.sources, saved, strict=True):
+                source.load_state_dict(item)
+        except (KeyError, TypeError, ValueError):
+            self.load_state_dict(before)
+            raise
+        self._ledger.credits, self.drawn = credits, drawn
+        self.total_drawn = sum(drawn)
+        self._force = self._force._replace(step=-1)

@@ -1,0 +1,1 @@
+"""Prompts: rows of files, by index, as prompts."""

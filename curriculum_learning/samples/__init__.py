@@ -1,0 +1,1 @@
+"""Samples: the sample type, groups of samples, their bytes and their rewards."""

@@ -1,0 +1,1 @@
+"""The service: one data source for many workers."""

@@ -1,0 +1,1 @@
+"""Weights: schedules, the expression language, and functions by dotted path."""

@@ -1,0 +1,67 @@
+"""Objects by dotted path, as configurations name them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+class NoModuleError(ValueError):
+    """There is no such module, neither installed nor below the working directory."""
+
+
+def load_callable(path: str) -> Callable[..., Any]:
+    """The callable at ``package.module.name``; the working directory is searched too.
+
+    Raises:
+        NoModuleError: There is no such module.
+        ValueError: There is no such name in it, or it cannot be called.
+        Exception: Whatever the module itself raises when it is imported.
+    """
+    module_path, _, name = path.rpartition(".")
+    if not module_path:
+        raise ValueError("it is no dotted path such as package.module.function")
+    module = _import(module_path) or _import_from_working_directory(module_path)
+    if module is None:
+        raise NoModuleError(
+            f"there is no module {module_path}, neither installed nor below the working "
+            f"directory {os.getcwd()}; correct the path, or put the module's folder on PYTHONPATH"
+        )
+    function = getattr(module, name, None)
+    if function is None:
+        public = [known for known in dir(module) if not known.startswith("_")]
+        near = difflib.get_close_matches(name, public, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"module {module_path} has no function {name}{hint}")
+    if not callable(function):
+        raise ValueError(f"it is a {type(function).__name__}, not a function; name one")
+    return function  # type: ignore[no-any-return]  # of a user's module
+
+
+def _import(path: str) -> ModuleType | None:
+    """The module at ``path``, or None where there is none; errors inside it pass through."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        # Only "it is not there" is None; a module that fails to import another one is an error.
+        if error.name is not None and f"{path}.".startswith(f"{error.name}."):
+            return None
+        raise
+
+
+def _import_from_working_directory(path: str) -> ModuleType | None:
+    # The workers of an engine are often started without the working directory on their path.
+    directory = os.getcwd()
+    if directory in sys.path or "" in sys.path:
+        return None
+    sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+    try:
+        return _import(path)
+    finally:
+        sys.path.remove(directory)

@@ -1,0 +1,34 @@
+"""Weights at one step, and their shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from curriculum_learning.errors import ScheduleError
+from curriculum_learning.weights.parse import KEY
+from curriculum_learning.weights.schedules import Schedule
+
+
+def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
+    """The weight of each source at ``step``.
+
+    Raises:
+        ScheduleError: A schedule fails at this step, or all weights are 0.
+    """
+    weights = {name: schedule(step) for name, schedule in schedules.items()}
+    if not any(weights.values()):
+        raise ScheduleError(
+            f"{KEY}: the weights of all sources ({', '.join(weights)}) are 0 at step {step}; "
+            f"at least one must be > 0",
+            key=KEY,
+            value=weights,
+        )
+    return weights
+
+
+def normalise(weights: Mapping[str, float]) -> dict[str, float]:
+    """Shares: the weights, at least one of them > 0, divided by their sum."""
+    largest = max(weights.values())  # dividing by it first keeps the sum finite
+    total = math.fsum(weight / largest for weight in weights.values())
+    return {name: weight / largest / total for name, weight in weights.items()}
