@@ -30,6 +30,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test-slime: $(READY)  ## slime's own contract test and rollout functions: make test-slime SLIME_PATH=/path/to/slime
 	$(BIN)/python -m pytest -q tests/with_slime --slime-path "$(SLIME_PATH)"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from curriculum_learning.config.data_source import Config, read_config
+from curriculum_learning.config.paths import file_of
 from curriculum_learning.config.samplers import SamplerConfig, read_sampler_config
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
-from curriculum_learning.prompts.files import file_of
 from curriculum_learning.weights.dotted_path import load_callable
 from curriculum_learning.weights.parse import KEY as WEIGHTS_KEY
 

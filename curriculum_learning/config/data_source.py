@@ -21,8 +21,8 @@ from curriculum_learning.config.curricula import (
     TimeConfig,
     read_keys,
 )
+from curriculum_learning.config.paths import file_of
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.prompts.files import file_of
 from curriculum_learning.weights.dotted_path import load_callable
 from curriculum_learning.weights.parse import KEY as WEIGHTS_KEY
 from curriculum_learning.weights.parse import parse_weight

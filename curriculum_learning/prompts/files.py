@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 
+from curriculum_learning.config.paths import file_of, span_of
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.jsonl import JsonlRows
 from curriculum_learning.prompts.parquet import ParquetRows
 from curriculum_learning.prompts.rows import Rows
-
-_SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>(?:-?\d+)?):(?P<stop>(?:-?\d+)?)\]$")
 
 
 def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
@@ -33,10 +31,8 @@ def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
             value=path,
         )
 
-    match = _SLICE.match(path)
     file = os.path.abspath(file_of(path))  # engines change the working directory of their workers
-    bounds = (match["start"], match["stop"]) if match else ("", "")
-    span = slice(*(int(bound) if bound else None for bound in bounds))
+    span = span_of(path)
     kinds: dict[str, type[JsonlRows] | type[ParquetRows]] = {
         ".jsonl": JsonlRows,
         ".parquet": ParquetRows,
@@ -52,9 +48,3 @@ def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
         rows.close()
         raise error("has no rows; name a file, or a slice of one, that has some")
     return rows
-
-
-def file_of(path: str) -> str:
-    """The file of a path that may end in a slice."""
-    match = _SLICE.match(path)
-    return match["path"] if match else path

@@ -17,9 +17,10 @@ import orjson
 from numpy.typing import NDArray
 
 from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.paths import file_of
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.cache import Cache, Key
-from curriculum_learning.prompts.files import file_of, open_rows
+from curriculum_learning.prompts.files import open_rows
 from curriculum_learning.prompts.look import SMALL, check_rows
 from curriculum_learning.prompts.rows import Record, Rows
 from curriculum_learning.samples.sample import (
