@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import threading
 import uuid
@@ -16,6 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import registry, slime_rollout
+from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
@@ -70,9 +72,11 @@ class RemoteDataSource:
         self._ready: collections.deque[Group] = collections.deque()
         self._coming: tuple[int, Any] | None = None
         """A request for groups to hold ready: its number, and its answer to come."""
-        self._settlement = Settlement(None if config.dynamic_filter is None else self._refuses)
+        self._settlement = Settlement(
+            config.dynamic_filter and functools.partial(config.dynamic_filter, args)
+        )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
-        self._swallowed: Exception | None = None
+        self._swallowed = SwallowedErrors()
         self._closed = threading.Event()
         restarts = service.max_restarts if config.save is not None else 0
         self._actor: Any = (
@@ -214,7 +218,7 @@ class RemoteDataSource:
     def _end_rollout(self, trained: set[int]) -> None:
         """Settle what was finished and not trained, and give back what was discarded."""
         with self._lock:
-            outcome = self._settlement.settle(lambda i: i in self._held and i not in trained)
+            outcome = self._settlement.settle(self._held - trained)
         dropped, again, kept = outcome.dropped, outcome.discarded, list(outcome.surplus.values())
         if self.config.surplus == "drop":
             dropped, kept = [*dropped, *outcome.surplus], []
@@ -236,11 +240,6 @@ class RemoteDataSource:
         known = [reward for reward in rewards if reward is not None]
         group_index = getattr(samples[0], "group_index", None)
         return self._caps.verdict(group_index, source, known, self.rollout_step)
-
-    def _refuses(self, group: Group) -> bool:
-        assert self.config.dynamic_filter is not None
-        verdict = self.config.dynamic_filter(self.args, list(flatten(group)))
-        return not getattr(verdict, "keep", verdict)
 
     def set_rollout_step(self, step: int) -> None:
         """As for the data source; it holds for all clients."""
@@ -277,11 +276,7 @@ class RemoteDataSource:
 
     def raise_swallowed_error(self) -> None:
         """Raise again what an engine's worker thread was told and may have ignored."""
-        error = self._swallowed
-        if error is not None:
-            raise CurriculumLearningError(
-                f"the data source raised an error on a worker thread of the engine: {error}"
-            ) from error
+        self._swallowed.raise_first()
 
     # State
 
@@ -302,7 +297,7 @@ class RemoteDataSource:
             self._held.clear()
             self._settlement.forget()
         self._ask("load", rollout_id)
-        self._swallowed = None
+        self._swallowed.forget()
 
     # The rest of slime's protocol
 
@@ -432,8 +427,7 @@ class RemoteDataSource:
         try:
             yield
         except Exception as error:
-            if threading.current_thread() is not threading.main_thread():
-                self._swallowed = self._swallowed or error
+            self._swallowed.note(error)
             raise
 
 

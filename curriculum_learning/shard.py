@@ -16,12 +16,7 @@ from typing import Any
 from curriculum_learning.config.data_source import Config
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import CheckpointError, ConfigurationError
-from curriculum_learning.groups.draws import Draws, Make
-from curriculum_learning.groups.in_flight import NO_SOURCE, GroupLedger, Served, listed, packed
-from curriculum_learning.groups.replacements import Replacements
-from curriculum_learning.mixing.clock import RolloutClock
-from curriculum_learning.mixing.mixture import Draw, Mixture
-from curriculum_learning.samples.sample import Group
+from curriculum_learning.groups.served import listed, packed
 from curriculum_learning.state.checkpoint import written_at
 from curriculum_learning.state.files import find_state, saved_path, saved_rollouts
 
@@ -68,7 +63,7 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
             )
         self.rank, self.world_size = rank, world_size
         super().__init__(args)
-        if self._feedback is not None or self.config.mixture_target == "trained":
+        if self._run.feedback is not None or self.config.mixture_target == "trained":
             raise ConfigurationError(
                 "shard: mixture_target: trained, adaptive weights and reward curricula follow what "
                 "was trained on all ranks, and ranks do not communicate; use ray_service instead",
@@ -83,52 +78,11 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
         folder = config.save / _FOLDER.format(self.rank, self.world_size)
         return dataclasses.replace(config, save=folder)
 
-    def _new_draws(
-        self, mixture: Mixture | None, clock: RolloutClock, replacements: Replacements | None
-    ) -> Draws:
-        return _ShardedDraws(mixture, clock, self.rank, self.world_size)
-
     def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
         states = _find_states(self.config.load, rollout_id)
         if states:
             return own(merged(states), self.rank, self.world_size)
         return find_state(None, rollout_id, self.config.on_missing_state)
-
-
-class _ShardedDraws(Draws):
-    """Draws all groups and opens those of one rank."""
-
-    def __init__(
-        self, mixture: Mixture | None, clock: RolloutClock, rank: int, world_size: int
-    ) -> None:
-        super().__init__(mixture, clock, None)
-        self._rank, self._world_size = rank, world_size
-
-    def groups(self, count: int, ledger: GroupLedger, make: Make) -> list[Group]:
-        """See ``Draws``; so many for each rank are drawn."""
-        draws: list[Draw] = []
-        opened: list[tuple[int, Served]] = []
-        before = ledger.next_group, ledger.next_index
-        try:
-            for _ in range(count * self._world_size):
-                served = (NO_SOURCE, 0, 0, self.step())
-                if self.mixture is not None:
-                    draw = self.mixture.draw(self.step())
-                    draws.append(draw)
-                    served = (draw.source, draw.row, draw.epoch, draw.step)
-                if ledger.next_group % self._world_size == self._rank:
-                    opened.append(ledger.open(*served))
-                else:
-                    ledger.pass_over()
-            return make(opened)
-        except BaseException:
-            for group_index, _ in reversed(opened):
-                ledger.unopen(group_index)
-            ledger.next_group, ledger.next_index = before
-            for draw in reversed(draws):
-                assert self.mixture is not None
-                self.mixture.undo(draw)
-            raise
 
 
 def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from curriculum_learning import ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from curriculum_learning.samples.sample import Prompt, Sample, make_group
 from tests.engine import SynchronousEngine
 from tests.harness import (
@@ -369,7 +369,7 @@ def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
         (out[1][:1], "has 1 samples; a group has n_samples_per_prompt=2"),
         (out[1] + out[2], "has 4 samples"),
         (out[1][0], "not a list of samples"),
-        ([1, 2], "something else than Samples"),
+        ([1, 2], "objects that are not Samples"),
         ([out[1][0], out[2][1]], "group_index"),
         (changed(out[1], group_index=None), "group_index"),
         (changed(out[1], index=77), "index"),
@@ -381,7 +381,7 @@ def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
         (other.get_samples(20)[15], "group_index 15, was never served"),
         (changed(out[1], metadata={**out[1][1].metadata, "bad": object()}), "metadata.bad"),
         (good, "given back already"),
-        ([[out[1][0], out[1][1]], []], "something else than Samples"),
+        ([[out[1][0], out[1][1]], []], "objects that are not Samples"),
         ([[out[1][0]], [out[1][0]]], "index"),
         (changed(out[1], group_index=[1]), "group_index"),
         (changed(out[1], index=[1]), "index"),
@@ -523,7 +523,7 @@ def test_what_a_filter_removes_is_counted_as_dropped(
         (lambda buffer, room: buffer[:1], "still in the buffer"),
         (lambda buffer, room: None, "returned a NoneType"),
         (lambda buffer, room: take(buffer, 1) * 2, "twice"),
-        (lambda buffer, room: [[1, 2]], "not of the buffer"),
+        (lambda buffer, room: [[1, 2]], "not in the buffer"),
         (lambda buffer, room: buffer.append([1, 2]) or [], "only remove groups"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from curriculum_learning.commands.terminal import show, show_table
 from curriculum_learning.errors import CheckpointError
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
 from curriculum_learning.state.checkpoint import VERSION, read_state, written_at
@@ -101,7 +101,7 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         return _describe(state)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
-            f"the file is intact, but this is no state of a data source: {error!r}; a sampler's "
+            f"the file is intact, but this is not a state of a data source: {error!r}; a sampler's "
             f"state is in the loader's own checkpoint",
             key="CHECKPOINT",
         ) from error

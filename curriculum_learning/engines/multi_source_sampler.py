@@ -25,10 +25,11 @@ from curriculum_learning.engines.sampler_lines import Lines
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.mixing.mixture import Changes, Mixture
 from curriculum_learning.mixing.order import Permutation, epoch_key
+from curriculum_learning.mixing.results import Result
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.columns import read_sources
+from curriculum_learning.state.compare import check_fit
 from curriculum_learning.state.journal import Entry, Journal
-from curriculum_learning.state.resume import check_fit
 from curriculum_learning.weights.schedules import Constant
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ class MultiSourceSampler(Base):
 
     def _apply(self, means: Mapping[str, float]) -> None:
         self._updates += 1
-        changes = self._mixture.observe(means, self._updates, self._updates)
+        results = [Result(name, None, self._updates, [mean]) for name, mean in means.items()]
+        changes = self._mixture.observe(results, self._updates, self._updates)
         _log(self._change_lines(changes))
 
     def _open_rows(self, source: RowSource) -> int:

@@ -1,4 +1,4 @@
-"""The returned groups of each source, waiting to be served again."""
+"""Buffers of returned groups, one per source; they wait there to be served again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple
 
 from curriculum_learning.errors import GroupError
-from curriculum_learning.groups.in_flight import Partial, Served
+from curriculum_learning.groups.served import Partial, Served
 from curriculum_learning.samples.sample import Group
 
-Filter = Callable[[list[Group], int], list[Group]]
-"""Takes at most a number of groups out of a list of waiting ones, and returns them."""
+BufferFilter = Callable[[list[Group], int], list[Group]]
+"""A user's filter: removes at most a number of groups from a list, and returns them."""
 
 
 class Waiting(NamedTuple):
@@ -24,7 +24,7 @@ class Waiting(NamedTuple):
     served: Served
     group: Group
     partial: Partial | None
-    """What the group was when it came back; None if it is to be generated from the start."""
+    """The group as it came back; None if it starts anew."""
 
     @property
     def begun(self) -> int | None:
@@ -39,13 +39,13 @@ class Buffers:
 
     Args:
         names: The sources.
-        choose: A user's filter, called per source; None serves first in, first out over all
-            sources. It must not change the groups that it leaves waiting.
+        buffer_filter: A user's filter, called per source; None serves first in, first out over
+            all sources. It must not change the groups that it leaves waiting.
     """
 
-    def __init__(self, names: Sequence[str], choose: Filter | None) -> None:
+    def __init__(self, names: Sequence[str], buffer_filter: BufferFilter | None) -> None:
         self._buffers: dict[str, deque[Waiting]] = {name: deque() for name in names}
-        self.choose = choose
+        self._filter = buffer_filter
         self._arrivals = itertools.count()
         self._ahead = itertools.count(-1, -1)
         self._ids: set[int] = set()
@@ -57,12 +57,12 @@ class Buffers:
         return group_index in self._ids
 
     def __iter__(self) -> Iterator[Waiting]:
-        """All of them, oldest first."""
+        """All waiting groups, oldest first."""
         by_source = itertools.chain.from_iterable(self._buffers.values())
         return iter(sorted(by_source, key=lambda waiting: waiting.arrival))
 
     def of(self, name: str) -> Collection[Waiting]:
-        """The groups that wait in the buffer of source ``name``."""
+        """The waiting groups of source ``name``."""
         return self._buffers[name]
 
     def begun_before(self, step: int) -> list[Waiting]:
@@ -71,7 +71,7 @@ class Buffers:
         return [w for w in by_source if w.begun is not None and w.begun < step]
 
     def renew(self, groups: Mapping[int, Group]) -> None:
-        """Let other groups, not begun yet, wait in the places of those of these ids."""
+        """Replaces waiting groups, by id, with groups that start anew."""
         for buffer in self._buffers.values():
             for place, waiting in enumerate(buffer):
                 if waiting.group_index in groups:
@@ -79,7 +79,7 @@ class Buffers:
                     buffer[place] = waiting._replace(group=group, partial=None)
 
     def add(self, group_index: int, served: Served, group: Group, partial: Partial | None) -> None:
-        """Put a group at the end of its source's buffer."""
+        """Adds a group at the end of its source's buffer."""
         waiting = Waiting(next(self._arrivals), group_index, served, group, partial)
         self._buffers[served.source].append(waiting)
         self._ids.add(group_index)
@@ -87,13 +87,13 @@ class Buffers:
     def add_in_front(
         self, group_index: int, served: Served, group: Group, partial: Partial | None
     ) -> None:
-        """Put a group before all others, those of other sources too."""
+        """Adds a group before all others, those of other sources included."""
         waiting = Waiting(next(self._ahead), group_index, served, group, partial)
         self._buffers[served.source].appendleft(waiting)
         self._ids.add(group_index)
 
     def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:
-        """Take at most ``room`` groups.
+        """Takes at most ``room`` groups.
 
         Returns:
             The groups to serve, and those that the filter removed without returning them.
@@ -105,14 +105,14 @@ class Buffers:
             return [], []
         taken: list[Waiting]
         dropped: list[Waiting] = []
-        if self.choose:
-            taken, dropped = self._take_chosen(self.choose, room)
+        if self._filter:
+            taken, dropped = self._take_chosen(self._filter, room)
         else:
             taken = [self._pop_oldest() for _ in range(min(room, len(self)))]
         self._ids.difference_update(waiting.group_index for waiting in (*taken, *dropped))
         return taken, dropped
 
-    def _take_chosen(self, choose: Filter, room: int) -> tuple[list[Waiting], list[Waiting]]:
+    def _take_chosen(self, choose: BufferFilter, room: int) -> tuple[list[Waiting], list[Waiting]]:
         taken: list[Waiting] = []
         dropped: list[Waiting] = []
         oldest_first = sorted(filter(None, self._buffers.values()), key=lambda b: b[0].arrival)
@@ -133,7 +133,7 @@ class Buffers:
         return taken, dropped
 
     def remove(self, group_indices: Collection[int]) -> list[Waiting]:
-        """Take out the groups of these ids that are waiting."""
+        """Removes the groups with these ids that wait; returns them."""
         found = self._ids.intersection(group_indices)
         if not found:
             return []
@@ -144,7 +144,7 @@ class Buffers:
         return removed
 
     def restore(self, taken: Iterable[Waiting]) -> None:
-        """Put groups back where they were, as if they had not been taken."""
+        """Puts taken groups back where they were."""
         for waiting in taken:
             self._buffers[waiting.served.source].append(waiting)
             self._ids.add(waiting.group_index)
@@ -156,9 +156,9 @@ class Buffers:
 
 
 def _chosen(
-    choose: Filter, buffer: Iterable[Waiting], room: int
+    choose: BufferFilter, buffer: Iterable[Waiting], room: int
 ) -> tuple[list[Waiting], list[Waiting]]:
-    """What a filter takes out of a buffer, and what it removes without taking it."""
+    """Returns what the filter chose, and what it removed without choosing it."""
     waiting = {id(item.group): item for item in buffer}
     groups = [item.group for item in waiting.values()]
     result = choose(groups, room)
@@ -184,7 +184,7 @@ def _chosen(
     for group in result:
         if id(group) not in waiting or id(group) in chosen:
             raise error(
-                "returned a group twice, or one that is not of the buffer; it must return "
+                "returned a group twice, or one that is not in the buffer; it must return "
                 "some of the buffer's groups, each once"
             )
         if id(group) in left:

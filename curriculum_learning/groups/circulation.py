@@ -1,113 +1,110 @@
-"""Groups going out to an engine and coming back: one account of them all."""
+"""Groups on their way: out to the engine, back into a buffer, out again, and to their end."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from curriculum_learning.groups.buffers import Buffers, Filter, Waiting
-from curriculum_learning.groups.fates import Settlement
-from curriculum_learning.groups.in_flight import GroupLedger, Partial, Served, listed
+from curriculum_learning.config.data_source import Config
+from curriculum_learning.groups.buffers import BufferFilter, Buffers, Waiting
+from curriculum_learning.groups.fates import DynamicFilter, Settlement
+from curriculum_learning.groups.in_flight import GroupLedger
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.returns import ReturnCheck
+from curriculum_learning.groups.served import Partial, Served, listed
 from curriculum_learning.samples.codec import CannotStoreError, decode_group, encode_group
 from curriculum_learning.samples.sample import Group, flatten
 
 logger = logging.getLogger(__name__)
 
-_Out = tuple[int, Served, Group, Partial | None]
-"""A group that was out: its id, how it went out, and what it is now, also as it came back."""
+
+class Taken(NamedTuple):
+    """Groups taken out of the buffers for one request."""
+
+    served: list[Waiting]
+    dropped: list[Waiting]
+    """Removed by the buffer filter and not returned by it."""
+
+
+class _Again(NamedTuple):
+    """A group that is served again."""
+
+    group_index: int
+    served: Served
+    group: Group
+    partial: Partial | None
 
 
 class Circulation:
-    """Every group from its first serving to its end: in flight, waiting in a buffer, or settled.
+    """Tracks every group from its first serving to its end.
 
-    Not thread-safe: its owner locks.
+    A group is in flight, waits in a buffer, or has ended. Not thread-safe: its owner locks.
 
     Args:
-        names: The sources.
+        config: Says whether fates are reported, and what happens to surplus and stale groups.
         maker: Makes groups of rows.
-        size: Samples per group.
-        sample_type: What ``sample_class`` gave.
-        tagged: Samples say which source they are of.
-        accounting: The engine is to report which groups it trained.
-        choose: A user's buffer filter, or None.
-        refuses: The engine's filter of finished groups, or None.
-        surplus: What becomes of finished groups without room: ``keep``, ``again`` or ``drop``.
-        max_staleness: In rollouts; None is any age. The age of a group is the step less the one
-            at which the first of its tokens was generated.
-        on_stale: What becomes of older groups: ``reset`` generates them anew, or ``drop``.
+        buffer_filter: A user's filter of waiting groups, or None.
+        dynamic_filter: The engine's filter of finished groups, or None.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
+        config: Config,
         maker: GroupMaker,
-        *,
-        size: int,
-        sample_type: type[Any],
-        tagged: bool,
-        accounting: bool,
-        choose: Filter | None,
-        refuses: Callable[[Group], bool] | None,
-        surplus: str,
-        max_staleness: int | None,
-        on_stale: str,
+        buffer_filter: BufferFilter | None,
+        dynamic_filter: DynamicFilter | None,
     ) -> None:
-        self._names = list(names)
+        self._config = config
         self._maker = maker
-        self._sample_type = sample_type
-        self._tagged = tagged
-        self._accounting = accounting
-        self._choose = choose
-        self._refuses = refuses
-        self._surplus = surplus
-        self.max_staleness = max_staleness
-        self._on_stale = on_stale
-        self._size = size
-        self.logs = accounting
-        """Rollouts are logged; so a log will tell what was trained."""
+        self._buffer_filter = buffer_filter
+        self._dynamic_filter = dynamic_filter
+        self.logs = config.accounting
+        """Whether the engine logs its rollouts, and so tells which groups it trained."""
         self._start()
 
     def _start(self) -> None:
-        self.ledger = GroupLedger(self._size, accounting=self._accounting)
-        self.buffers = Buffers(self._names, self._choose)
-        self._settlement = Settlement(self._refuses)
+        self.ledger = GroupLedger(self._maker.size, accounting=self._config.accounting)
+        self.buffers = Buffers(self._maker.sources, self._buffer_filter)
+        self._settlement = Settlement(self._dynamic_filter)
 
     # Going out
 
-    def serve_waiting(
-        self, room: int, step: int, rest: Callable[[int], list[Group]]
-    ) -> list[Group]:
-        """At most ``room`` groups that waited, and what ``rest`` gives for the room left.
+    def take_waiting(self, room: int, step: int) -> Taken:
+        """Takes at most ``room`` groups out of the buffers; ``hand_out`` or ``restore`` follows.
 
-        If ``rest`` or the buffer filter raises, nothing has gone out.
+        Raises:
+            GroupError: The buffer filter broke its contract.
+            DataError: The row of a stale group cannot be read.
         """
         if not len(self.buffers):
-            return rest(room)
+            return Taken([], [])
         self._end_stale(step)
-        taken, dropped = self.buffers.take(room)
-        try:
-            others = rest(room - len(taken))
-        except BaseException:
-            self.buffers.restore((*taken, *dropped))
-            raise
-        for waiting in taken:
-            self._go_out(waiting, step)
-        self.ledger.settle_waiting([waiting.served.source for waiting in dropped], "dropped")
-        return [*(waiting.group for waiting in taken), *others]
+        return Taken(*self.buffers.take(room))
+
+    def restore(self, taken: Taken) -> None:
+        """Puts taken groups back where they were."""
+        self.buffers.restore((*taken.served, *taken.dropped))
+
+    def hand_out(self, taken: Taken, step: int) -> list[Group]:
+        """Puts taken groups in flight; returns them."""
+        for waiting in taken.served:
+            served = waiting.served._replace(step=step)
+            self.ledger.serve(waiting.group_index, served, waiting.partial)
+            self._maker.tag_again(waiting.group, served)
+        self.ledger.settle_waiting([waiting.served.source for waiting in taken.dropped], "dropped")
+        return [waiting.group for waiting in taken.served]
 
     def _end_stale(self, step: int) -> None:
-        """No group waits any more that was begun too long before ``step``."""
-        if self.max_staleness is None:
+        """Resets or drops waiting groups that are older than ``max_staleness``."""
+        if self._config.max_staleness is None:
             return
-        stale = self.buffers.begun_before(step - self.max_staleness)
+        stale = self.buffers.begun_before(step - self._config.max_staleness)
         if not stale:
             return
         sources = [waiting.served.source for waiting in stale]
-        if self._on_stale == "drop":
+        if self._config.on_stale == "drop":
             self.buffers.remove([waiting.group_index for waiting in stale])
             self.ledger.settle_waiting(sources, "stale")
             return
@@ -116,37 +113,32 @@ class Circulation:
         self.buffers.renew(dict(zip(ids, fresh, strict=True)))
         self.ledger.count("reset", sources)
 
-    def _go_out(self, waiting: Waiting, step: int) -> None:
-        served = waiting.served._replace(step=step)
-        self.ledger.serve(waiting.group_index, served, waiting.partial)
-        self._maker.tag_again(waiting.group, served)
-
-    def make(self, opened: Sequence[tuple[int, Served]]) -> list[Group]:
-        """The groups that the ledger has opened; raises DataError."""
-        return self._maker.make(opened)
-
     # Coming back
 
     def give_back(self, samples: Any, encoded: Sequence[bytes | Exception]) -> None:
-        """Take groups in again, with what ``encode_groups`` gave for them.
+        """Puts unfinished groups into the buffers, all of them or none.
+
+        Args:
+            samples: The groups.
+            encoded: What ``encode_groups`` returned for them.
 
         Raises:
-            GroupError: One of them cannot be taken in; then none of them has been.
+            GroupError: One of them cannot come back.
         """
-        names = self._names if self._tagged else None
-        check = ReturnCheck(self._sample_type, self.ledger, self.buffers, names)
+        check = ReturnCheck(self._maker, self.ledger, self.buffers)
         for group_index, served, group, data in check.accept(samples, encoded):
             partial = self._partial(group_index, served, group, data)
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
 
     def give_up(self, group_indices: Sequence[int]) -> int:
-        """Groups that went out will not come back: they wait again, before all others.
-
-        They are as they came back last, if they did; the first of them is served first.
+        """Puts groups whose holder is gone before all waiting groups, as they last came back.
 
         Returns:
-            How many of them were out.
+            How many of them were in flight.
+
+        Raises:
+            DataError: A row cannot be read; nothing has changed then.
         """
         served = ((index, self.ledger.served(index)) for index in group_indices)
         out = [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
@@ -157,37 +149,43 @@ class Circulation:
         return len(again)
 
     def _partial(self, group_index: int, served: Served, group: Group, data: bytes) -> Partial:
-        """A group as it is now; its first token is of when it went out, or of before that."""
+        """Returns a group as it is now, with the step of its first token."""
         if not any(sample.response_length or sample.response for sample in flatten(group)):
             return Partial(data, None)
         before = self.ledger.partial(group_index)
         begun = None if before is None else before.begun
         return Partial(data, served.step if begun is None else begun)
 
+    # Ending
+
     def settle(self, group_indices: Collection[int], fate: str) -> None:
-        """The engine has told what became of groups; they are not served again."""
+        """Ends groups, in flight or waiting; they are not served again."""
         self.ledger.settle(group_indices, fate)
         waiting = self.buffers.remove(group_indices)
         self.ledger.settle_waiting([ended.served.source for ended in waiting], fate)
 
-    def finished(self, groups: list[Group]) -> None:
-        """The engine shows all groups that it finished in a rollout, before the log of it."""
+    def finished(self, groups: Sequence[Group]) -> None:
+        """Takes in all groups that a rollout finished; its log comes next."""
         self.begin_rollout()
-        self._settlement.finished(groups, self.ledger.in_flight())
+        self._settlement.finished(groups, self.ledger)
 
     def begin_rollout(self) -> None:
-        """A rollout is over. Where no log tells what it trained, what it finished is settled."""
+        """Settles what the last rollout finished, if no log tells what it trained."""
         if not self.logs and (finished := self._settlement.forget()):
             self.ledger.settle(finished, "finished")
 
     def rollout_logged(self) -> None:
-        """What was trained has been told: decide on the other groups of the rollout."""
+        """Settles the groups of a rollout whose trained groups are settled already.
+
+        Raises:
+            DataError: The row of a group cannot be read; nothing has changed then.
+        """
         self.logs = True
-        outcome = self._settlement.settle(self.ledger.is_in_flight)
+        outcome = self._settlement.settle(self.ledger)
         dropped, surplus = outcome.dropped, outcome.surplus
-        if self._surplus == "drop":
+        if self._config.surplus == "drop":
             dropped, surplus = [*dropped, *surplus], {}
-        # First all that can fail.
+        # First everything that can fail.
         out: list[tuple[int, Served, Partial | None]] = []
         for group_index in (*surplus, *outcome.discarded):
             served = self.ledger.served(group_index)
@@ -195,8 +193,7 @@ class Circulation:
                 continue
             partial = self.ledger.partial(group_index)
             if group_index in surplus:
-                kept = self._surplus == "keep"
-                partial = self._kept(group_index, served, surplus[group_index]) if kept else None
+                partial = self._kept(group_index, served, surplus[group_index])
             out.append((group_index, served, partial))
         again = self._made_again(out)
         self._settlement.forget()
@@ -208,28 +205,34 @@ class Circulation:
             self.buffers.add(group_index, served, group, partial)
 
     def _kept(self, group_index: int, served: Served, group: Group) -> Partial | None:
+        """Returns a surplus group as it is; None if it is to be generated again."""
+        if self._config.surplus != "keep":
+            return None
         try:
             return self._partial(group_index, served, group, encode_group(group))
         except CannotStoreError as error:
             logger.warning("group %d is generated again: %s", group_index, error)
             return None
 
-    def _made_again(self, out: Sequence[tuple[int, Served, Partial | None]]) -> list[_Out]:
-        """Groups that were out: as they came back, or from their rows."""
+    def _made_again(self, out: Sequence[tuple[int, Served, Partial | None]]) -> list[_Again]:
+        """Makes groups again: from what came back, or else from their rows."""
         unbegun = [(group_index, served) for group_index, served, partial in out if not partial]
         fresh = iter(self._maker.make(unbegun))
-        again: list[_Out] = []
+        again: list[_Again] = []
         for group_index, served, partial in out:
-            group = decode_group(partial.data, self._sample_type) if partial else next(fresh)
-            if partial and self._maker.name_source(group, served.source):  # it was renamed
+            if partial is None:
+                again.append(_Again(group_index, served, next(fresh), None))
+                continue
+            group = decode_group(partial.data, self._maker.sample_type)
+            if self._maker.name_source(group, served.source):  # the source was renamed
                 partial = partial._replace(data=encode_group(group))
-            again.append((group_index, served, group, partial))
+            again.append(_Again(group_index, served, group, partial))
         return again
 
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data; groups that have begun are encoded, all others are made of their rows."""
+        """Plain data. Groups that have begun are encoded; the others are made from their rows."""
         self.begin_rollout()
         waiting = list(self.buffers)
         generated = {w.group_index: w.partial for w in waiting if w.partial is not None}
@@ -244,22 +247,23 @@ class Circulation:
         }
 
     def restored(self, state: Mapping[str, Any], *, held: bool = False) -> Circulation:
-        """The circulation of which ``state_dict`` gave ``state``; this one is as it was.
+        """Returns a circulation with the state; this one does not change.
 
-        What was in flight waits in front, if the engine reported what it trained: else it may have
-        trained them. With ``held`` it is in flight still.
+        Args:
+            state: What ``state_dict`` returned.
+            held: The holders of the groups in flight are still there, so the groups stay in
+                flight. Otherwise they wait in front; but if the engine never reported what it
+                trained they have ended, since it may have trained them.
         """
         new = copy.copy(self)
         new._start()
-        new.ledger.load_state_dict(state["groups"])
         partials = map(Partial, state["generated_data"], state["generated_begun"])
         generated = dict(zip(state["generated"], partials, strict=True))
-        in_flight = sorted(listed(state["groups"]["in_flight"]))
+        new.ledger.load_state_dict(state["groups"], generated if held else None)
+        in_flight = [] if held else sorted(listed(state["groups"]["in_flight"]))
         if held:
             new.logs = state["logs"]
-            new.ledger.resume(state["groups"], generated)
-            in_flight = []
-        elif not state["groups"]["accounting"] and in_flight:
+        elif in_flight and not state["groups"]["accounting"]:
             logger.warning(
                 "%d groups were in flight when the state was saved. They are not served again, "
                 "because the engine never reported which groups it trained: set "

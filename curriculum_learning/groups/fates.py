@@ -1,63 +1,75 @@
-"""What has become of the groups that an engine was given for a rollout and did not train."""
+"""Decides the fate of the groups that an engine took for a rollout and did not train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable
+from typing import Any, NamedTuple
 
 from curriculum_learning.samples.sample import Group, flatten
 
+DynamicFilter = Callable[[list[Any]], Any]
+"""A user's filter of finished groups: takes samples, returns a verdict with ``keep``, or a bool."""
+
 
 class Outcome(NamedTuple):
-    """The groups of a rollout that were not trained, by their ids."""
+    """The groups of a rollout that were not trained, by id."""
 
     dropped: list[int]
     """Refused by the engine's filter."""
     surplus: dict[int, Group]
-    """Finished, but there was no room for them."""
+    """Finished, but the engine had no room for them."""
     discarded: list[int]
-    """Neither finished nor given back: the engine let go of them."""
+    """Neither finished nor given back: the engine aborted them."""
 
 
 class Settlement:
-    """Decides on the groups in flight between the two reports that end a rollout.
+    """Settles the groups that are still in flight when a rollout ends.
 
-    The engine first shows all groups that it has finished, and then those that it trains.
+    The engine shows all groups that it finished, then those that it trains. What was finished and
+    not trained was dropped if the filter, asked again, refuses it; else it was surplus.
 
     Args:
-        refuses: The engine's filter, asked again: whether it drops a group; None drops none.
+        dynamic_filter: The engine's filter; None drops no group.
     """
 
-    def __init__(self, refuses: Callable[[Group], bool] | None) -> None:
-        self._refuses = refuses
+    def __init__(self, dynamic_filter: DynamicFilter | None) -> None:
+        self._filter = dynamic_filter
         self._finished: dict[int, Group] = {}
         self._in_flight: set[int] = set()
 
-    def finished(self, groups: list[Group], in_flight: Iterable[int]) -> None:
-        """The engine shows what it has finished; what is in flight then is of this rollout."""
+    def finished(self, groups: Iterable[Group], in_flight: Iterable[int]) -> None:
+        """Takes in the groups that a rollout finished, and those in flight at that moment."""
         for group in groups:
             for group_index in {sample.group_index for sample in flatten(group)}:
                 self._finished[group_index] = group
         self._in_flight.update(in_flight)
 
     def forget(self) -> list[int]:
-        """The groups that were finished; nothing is decided on them."""
+        """Forgets the rollout; returns the groups that it finished."""
         finished = list(self._finished)
         self._finished, self._in_flight = {}, set()
         return finished
 
-    def settle(self, is_in_flight: Callable[[int], bool]) -> Outcome:
-        """The rollout is over, and what was trained or given back is not in flight any more.
+    def settle(self, in_flight: Container[int]) -> Outcome:
+        """Decides on the groups of the rollout that are in flight still.
 
-        It decides the same again until ``forget`` is called.
+        It gives the same outcome until ``forget`` is called.
         """
         outcome = Outcome([], {}, [])
-        for group_index in filter(is_in_flight, sorted(self._in_flight)):
+        for group_index in sorted(self._in_flight):
+            if group_index not in in_flight:
+                continue
             group = self._finished.get(group_index)
             if group is None:
                 outcome.discarded.append(group_index)
-            elif self._refuses is not None and self._refuses(group):
+            elif self._refuses(group):
                 outcome.dropped.append(group_index)
             else:
                 outcome.surplus[group_index] = group
         return outcome
+
+    def _refuses(self, group: Group) -> bool:
+        if self._filter is None:
+            return False
+        verdict = self._filter(list(flatten(group)))
+        return not getattr(verdict, "keep", verdict)

@@ -1,13 +1,15 @@
-"""The rewards of a rollout, on their way to adaptive weights and curricula."""
+"""Collects the results of a rollout's groups for source rules and curricula."""
 
 from __future__ import annotations
 
 import logging
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from curriculum_learning.groups.in_flight import GroupLedger
+from curriculum_learning.mixing.results import Result
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import flatten
 
@@ -15,70 +17,61 @@ logger = logging.getLogger(__name__)
 
 
 class Feedback:
-    """Collects the rewards of a rollout, those of each group once, and averages them by source.
+    """Collects rewards until the rollout ends. It counts each group once.
 
     Args:
-        reward_key: The entry to take where rewards are mappings.
+        reward_key: The entry to read where rewards are mappings.
     """
 
     def __init__(self, reward_key: str | None) -> None:
         self.updates = 0
         """Rollouts that had rewards."""
         self._reward_key = reward_key
-        self._rewards: dict[str, list[float]] = {}
+        self._results: list[Result] = []
         self._unusable = 0
 
-    def add(self, samples: Iterable[Any], source_of: Callable[[int], str | None]) -> None:
-        """Take in the rewards of samples, flat or in groups.
+    def add(self, samples: Iterable[Any], ledger: GroupLedger) -> None:
+        """Adds the rewards of samples, flat or in groups.
 
-        Args:
-            samples: Samples; those of one group are reported together.
-            source_of: The source of a group, by its id, whose rewards are to be counted; None if
-                they have been, or it is not known.
+        It skips groups that the ledger does not know, or whose rewards were counted before. All
+        samples of a group must come in one call.
         """
-        sources: dict[int, str | None] = {}
+        found: dict[int, Result | None] = {}
         for sample in flatten(samples):
             group_index = getattr(sample, "group_index", None)
             if not isinstance(group_index, numbers.Integral):
                 continue
             group_index = int(group_index)
-            if group_index not in sources:
-                sources[group_index] = source_of(group_index)
-            source = sources[group_index]
-            if source is None:
+            if group_index not in found:
+                served = ledger.mark_rewarded(group_index)
+                found[group_index] = served and Result(served.source, served.row, served.step, [])
+            result = found[group_index]
+            if result is None:
                 continue
             reward = reward_of(sample, self._reward_key)
             if reward is None or not math.isfinite(reward):
                 self._unusable += 1
             else:
-                self._rewards.setdefault(source, []).append(reward)
+                result.rewards.append(reward)
+        self._results += [result for result in found.values() if result and result.rewards]
 
-    def close(self) -> dict[str, float]:
-        """The rollout is over: the mean reward of each source that had one; they count once."""
+    def close(self) -> list[Result]:
+        """Ends the rollout; returns its results, and forgets them."""
         if self._unusable:
             logger.warning(
-                "%d samples had no reward that is a finite number (where rewards are mappings, "
-                "reward_key names the entry that counts); adaptive weights and curricula do not "
-                "count them",
+                "%d samples had no finite reward (where rewards are mappings, reward_key names the "
+                "entry that counts); adaptive weights and curricula skip them",
                 self._unusable,
             )
-        # An exact sum: engines report the same samples in any order.
-        means = {
-            source: math.fsum(reward / len(rewards) for reward in rewards)
-            for source, rewards in self._rewards.items()
-        }
-        self._rewards, self._unusable = {}, 0
-        self.updates += bool(means)
-        return means
+        results, self._results, self._unusable = self._results, [], 0
+        self.updates += bool(results)
+        return results
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            "updates": self.updates,
-            "rewards": {source: list(rewards) for source, rewards in self._rewards.items()},
-        }
+        return {"updates": self.updates, "results": [[*result] for result in self._results]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave."""
-        rewards = {source: list(values) for source, values in state["rewards"].items()}
-        self.updates, self._rewards, self._unusable = state["updates"], rewards, 0
+        """Loads what ``state_dict`` returned."""
+        results = [Result(*result) for result in state["results"]]
+        self.updates, self._results, self._unusable = state["updates"], results, 0

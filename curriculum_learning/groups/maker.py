@@ -1,11 +1,12 @@
-"""Groups of samples from rows: fresh ones, and again those that were handed out before."""
+"""Makes groups of samples from rows: fresh ones, and served ones that are generated again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curriculum_learning.groups.in_flight import NO_SOURCE, Served
+from curriculum_learning.groups.served import NO_SOURCE, Served
+from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.sample import (
     EPOCH_KEY,
@@ -22,13 +23,13 @@ from curriculum_learning.samples.sample import (
 
 
 class GroupMaker:
-    """Reads prompts, makes samples of them, and tags those with their source.
+    """Reads prompts, makes samples of them, and tags the samples with their source.
 
     Args:
-        sample_type: What ``sample_class`` gave.
+        sample_type: The class of the samples.
         size: Samples per group.
-        prompts: Of each source; without any, samples are empty but for their ids.
-        share: The share of a source at a step.
+        prompts: The prompts by source. Without any, samples have ids and nothing else.
+        mixture: Gives the shares that samples are tagged with; None without prompts.
     """
 
     def __init__(
@@ -36,15 +37,19 @@ class GroupMaker:
         sample_type: type[Any],
         size: int,
         prompts: Mapping[str, Prompts],
-        share: Callable[[str, int], float],
+        mixture: Mixture | None,
     ) -> None:
-        self._sample_type = sample_type
-        self._size = size
+        self.sample_type = sample_type
+        self.size = size
+        self.sources = tuple(prompts) or (NO_SOURCE,)
+        """The sources that groups can be of."""
         self._prompts = prompts
-        self._share = share
+        self._mixture = mixture
 
     def make(self, groups: Sequence[tuple[int, Served]]) -> list[Group]:
-        """Groups of these ids and rows; the rows of each source are read together.
+        """Makes groups with the given ids from their rows.
+
+        It reads all rows of a source together.
 
         Raises:
             DataError: A row cannot be read.
@@ -60,27 +65,31 @@ class GroupMaker:
             step, share = -1, 0.0
             for place, prompt in zip(at, prompts, strict=True):
                 group_index, served = groups[place]
-                if served.step != step:  # it is the same for nearly all
-                    step, share = served.step, self._share(source, served.step)
+                if served.step != step:  # nearly all share one step
+                    step, share = served.step, self._share(served)
                 made[place] = self._make(group_index, served, prompt, share)
         return made
 
     def tag_again(self, group: Group, served: Served) -> None:
-        """Bring the tags of a group that is served again up to date, in place."""
+        """Updates, in place, the tags of a group that is served again."""
         if served.source == NO_SOURCE:
             return
-        share = self._share(served.source, served.step)
+        share = self._share(served)
         for sample in flatten(group):
             sample.metadata[WEIGHT_KEY] = share
             sample.metadata[STEP_KEY] = served.step
 
     def name_source(self, group: Group, source: str) -> bool:
-        """Tag a group with its source, in place; False if it is tagged so already."""
+        """Tags a group with its source, in place; returns False if it has that tag already."""
         if source == NO_SOURCE or all(s.metadata[SOURCE_KEY] == source for s in flatten(group)):
             return False
         for sample in flatten(group):
             sample.metadata[SOURCE_KEY] = sample.metadata[SOURCE_NAME_KEY] = source
         return True
+
+    def _share(self, served: Served) -> float:
+        assert self._mixture is not None
+        return self._mixture.shares(served.step)[served.source]
 
     def _make(self, group_index: int, served: Served, prompt: Prompt, share: float) -> Group:
         tags = {
@@ -91,11 +100,11 @@ class GroupMaker:
             ROW_KEY: served.row,
             EPOCH_KEY: served.epoch,
         }
-        indices = range(served.first_index, served.first_index + self._size)
-        return make_group(self._sample_type, prompt, tags, group_index, indices)
+        indices = range(served.first_index, served.first_index + self.size)
+        return make_group(self.sample_type, prompt, tags, group_index, indices)
 
     def _make_empty(self, group_index: int, served: Served) -> Group:
         return [
-            self._sample_type(group_index=group_index, index=served.first_index + position)
-            for position in range(self._size)
+            self.sample_type(group_index=group_index, index=served.first_index + position)
+            for position in range(self.size)
         ]

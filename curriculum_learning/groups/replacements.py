@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.groups.in_flight import GroupLedger
+from curriculum_learning.mixing.mixture import Mixture
 
 logger = logging.getLogger(__name__)
 
@@ -160,16 +161,13 @@ class Replacements:
             ", ".join(f"'{self._names[index]}'" for index in sorted(self._at_bound)),
         )
 
-    def next(
-        self, step: int, drawn: Sequence[int], shares: Callable[[int], Mapping[str, float]]
-    ) -> int | None:
-        """The number of the source that the next group replaces one of; None: the ledger draws.
+    def next(self, step: int, mixture: Mixture) -> int | None:
+        """Returns the number of the source whose lost group the next one replaces.
 
-        Args:
-            step: The rollout step.
-            drawn: What the ledger has drawn of each source so far.
-            shares: Gives those in force at a step.
+        Returns:
+            None if the ledger draws the next group.
         """
+        drawn = mixture.drawn
         if not self._marks or self._marks[-1].step != step:
             self._begin(step, drawn)
         if not self._rates:
@@ -190,7 +188,7 @@ class Replacements:
             self._ledger_credit -= whole
             return None
         self._credits[chosen] -= whole
-        if not self._may_replace(chosen, drawn, shares(step)[self._names[chosen]]):
+        if not self._may_replace(chosen, drawn, mixture.shares(step)[self._names[chosen]]):
             self._lapsed[chosen] += 1
             return None
         self._replaced[chosen] += 1

@@ -1,13 +1,15 @@
-"""Whether groups that an engine gives back are groups it was given."""
+"""Checks that the groups an engine gives back are groups it was given."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.buffers import Buffers
-from curriculum_learning.groups.in_flight import NO_SOURCE, GroupLedger, Served
+from curriculum_learning.groups.in_flight import GroupLedger
+from curriculum_learning.groups.maker import GroupMaker
+from curriculum_learning.groups.served import NO_SOURCE, Served
 from curriculum_learning.samples.codec import encode_group
 from curriculum_learning.samples.sample import (
     EPOCH_KEY,
@@ -21,7 +23,7 @@ from curriculum_learning.samples.sample import (
 
 
 class Returned(NamedTuple):
-    """A group that may be taken in."""
+    """A group that passed the check."""
 
     group_index: int
     served: Served
@@ -34,29 +36,26 @@ class ReturnCheck:
     """Checks all groups of one ``add_samples`` call before any is taken in.
 
     Args:
-        sample_type: What samples are.
-        groups: The ledger of what was served.
+        maker: Knows the sample type, the size of groups and the sources.
+        ledger: Knows what was served.
         buffers: The groups that wait already.
-        sources: The names that samples may be tagged with; None where samples have no tags.
     """
 
-    def __init__(
-        self,
-        sample_type: type[Any],
-        groups: GroupLedger,
-        buffers: Buffers,
-        sources: Collection[str] | None,
-    ) -> None:
-        self._sample_type = sample_type
-        self._groups = groups
+    def __init__(self, maker: GroupMaker, ledger: GroupLedger, buffers: Buffers) -> None:
+        self._sample_type, self._size = maker.sample_type, maker.size
+        self._sources = maker.sources
+        self._ledger = ledger
         self._buffers = buffers
-        self._sources = sources
 
     def accept(self, samples: Any, encoded: Sequence[bytes | Exception]) -> list[Returned]:
-        """The groups, identified; ``encoded`` is what ``encode_groups`` gave for them.
+        """Returns the groups with the way they were served.
+
+        Args:
+            samples: The groups; None is none.
+            encoded: What ``encode_groups`` returned for them.
 
         Raises:
-            GroupError: One of them cannot be taken in; the message names it.
+            GroupError: One of them cannot come back; the message names it.
         """
         if samples is None:  # as slime takes it
             return []
@@ -87,22 +86,21 @@ class ReturnCheck:
     def _leaves(self, group: Any, what: str) -> list[Any]:
         if not isinstance(group, list):
             raise GroupError(f"{what} is a {type(group).__name__}, not a list of samples")
-        size = self._groups.size
-        if len(group) != size:
+        if len(group) != self._size:
             raise _error(
-                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={size}: give "
-                f"groups back whole",
+                f"{what} has {len(group)} samples; a group has n_samples_per_prompt={self._size}: "
+                f"give groups back whole",
                 "n_samples_per_prompt", len(group),
             )  # fmt: skip
         leaves = list(flatten(group))
         if any(item == [] for item in group) or not all(
             isinstance(sample, self._sample_type) for sample in leaves
         ):
-            raise GroupError(f"{what} holds something else than {self._sample_type.__qualname__}s")
+            raise GroupError(f"{what} holds objects that are not {self._sample_type.__qualname__}s")
         return leaves
 
     def _source(self, leaves: list[Any], what: str) -> str:
-        if self._sources is None:
+        if self._sources == (NO_SOURCE,):
             return NO_SOURCE
         tags = {
             _plain(sample.metadata.get(key)) if isinstance(sample.metadata, dict) else None
@@ -121,8 +119,8 @@ class ReturnCheck:
 
     def _served(self, group_index: int, leaves: list[Any], source: str, what: str) -> Served:
         if group_index not in self._buffers:
-            self._groups.check_return(group_index, what)
-        served = self._groups.served(group_index) or _served_from_tags(leaves, source, what)
+            self._ledger.check_return(group_index, what)
+        served = self._ledger.served(group_index) or _served_from_tags(leaves, source, what)
         if served.source != source:
             raise _error(
                 f"{what}, is tagged as source '{source}' but was served from '{served.source}'",
@@ -131,7 +129,7 @@ class ReturnCheck:
         return served
 
     def _check_indices(self, leaves: list[Any], served: Served, what: str) -> None:
-        expected = set(range(served.first_index, served.first_index + self._groups.size))
+        expected = set(range(served.first_index, served.first_index + self._size))
         found = {_plain(sample.index) for sample in leaves}
         if found == expected:  # of a fan-out group several samples share an index
             return
@@ -143,9 +141,9 @@ class ReturnCheck:
 
 
 def encode_groups(samples: Any) -> list[bytes | Exception]:
-    """Each group as bytes, or why it cannot be; what is no list of groups gives none.
+    """Encodes each group, or says why it cannot; returns [] if ``samples`` is no list.
 
-    Apart from the check, because it takes long and needs nothing that others might change.
+    It runs before the check and outside of the lock, because it takes long.
     """
     if not isinstance(samples, (list, tuple)):
         return []
@@ -155,7 +153,7 @@ def encode_groups(samples: Any) -> list[bytes | Exception]:
 def _encoded(group: Any) -> bytes | Exception:
     try:
         return encode_group(group)
-    except Exception as error:  # the check says what is wrong with something that is no group
+    except Exception as error:  # the check names what is wrong with the group
         return error
 
 
@@ -172,7 +170,7 @@ def _group_index(leaves: list[Any], what: str) -> int:
 
 
 def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
-    """How a group was handed out, told by itself where the ledger no longer knows."""
+    """Reads from a group how it was served, where the ledger no longer knows it."""
     indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
     if source == NO_SOURCE:
         return Served(source, min(indices, default=-1), 0, 0, 0)
@@ -188,7 +186,7 @@ def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` where it is a name or an id, else its text, which no id is equal to."""
+    """Returns names and ids as they are, anything else as text, which no id equals."""
     return value if value is None or isinstance(value, (int, str)) else repr(value)
 
 

@@ -1,31 +1,32 @@
-"""How the sources stand at one moment, for metrics."""
+"""The figures of each source at one moment, for metrics."""
 
 from __future__ import annotations
 
 from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.groups.circulation import Circulation
-from curriculum_learning.groups.draws import Draws
-from curriculum_learning.groups.reward_caps import RewardCaps
-from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.groups.run import Run
 from curriculum_learning.mixing.source import RowSource
 
 Status = dict[str, dict[str, float]]
 """Figures by source."""
 
 
-def source_status(mixture: Mixture, step: int, groups: Circulation, caps: RewardCaps) -> Status:
-    """What is in force at ``step``, what waits, and how far curricula are."""
+def source_status(run: Run, step: int) -> Status:
+    """Returns what is in force at ``step``, what waits, and how far curricula are."""
+    mixture = run.mixture
+    if mixture is None:
+        return {}
     shares, weights = mixture.shares(step), mixture.weights(step)
     emas = {} if mixture.adaptive is None else mixture.adaptive.emas
     return {
         source.name: {
             "weight": shares[source.name],
             "configured_weight": weights[source.name],
-            **_waiting(groups, source.name, step),
+            **_waiting(run.groups, source.name, step),
             "epoch": source.epoch,
             **_curriculum(source, step),
             **_known("reward_ema", emas.get(source.name)),
-            **caps.metrics(source.name, step),
+            **run.caps.metrics(source.name, step),
         }
         for source in mixture.sources
     }
@@ -55,19 +56,22 @@ def _known(key: str, value: float | None) -> dict[str, float]:
     return {} if value is None else {key: value}
 
 
-def source_counts(mixture: Mixture, groups: Circulation, draws: Draws) -> Status:
-    """Groups since the run began, by what has become of them."""
-    ledger = groups.ledger
+def source_counts(run: Run) -> Status:
+    """Counts groups since the run began, by source and by what happened to them."""
+    if run.mixture is None:
+        return {}
+    ledger, replacements = run.groups.ledger, run.fresh.replacements
+    if replacements is not None:
+        replacements.hear(ledger, run.mixture.drawn)
     counts: Status = {}
-    for name, drawn in zip(mixture.names, mixture.drawn, strict=True):
-        waiting = len(groups.buffers.of(name))
+    for name, drawn in zip(run.mixture.names, run.mixture.drawn, strict=True):
+        waiting = len(run.groups.buffers.of(name))
         counts[name] = {"drawn": drawn, "in_flight": ledger.out[name] - waiting}
         for what in ("served", "returned", "trained", "dropped", "surplus", "presumed"):
             counts[name][what] = ledger.counts[what][name]
-        if groups.max_staleness is not None:
+        if run.config.max_staleness is not None:
             counts[name]["stale_reset"] = ledger.counts["reset"][name]
             counts[name]["stale_dropped"] = ledger.counts["stale"][name]
-        if draws.replacements is not None:
-            draws.replacements.hear(ledger, mixture.drawn)
-            counts[name] |= draws.replacements.counts(name)
+        if replacements is not None:
+            counts[name] |= replacements.counts(name)
     return counts

@@ -1,9 +1,9 @@
-"""Which rollout step it is: the engine's rollout, not the number of requests."""
+"""The clock: the rollout step is the engine's rollout, not the number of requests."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -18,39 +18,31 @@ class RolloutClock:
 
     Args:
         rollout_batch_size: Groups per rollout, or None where it is not known.
-        engine_rollout: Gives the rollout that the engine is in, or None where it does not say.
-        logged: The engine will log its rollouts.
-        weights_vary: False where the step changes nothing, so that nobody need be warned.
+        logged: Whether the engine will log its rollouts.
+        weights_vary: Whether the step changes anything, so that a warning is of use.
     """
 
     def __init__(
         self,
         rollout_batch_size: int | None,
-        engine_rollout: Callable[[], int | None],
         *,
         logged: bool,
         weights_vary: bool,
     ) -> None:
         self._rollout_batch_size = rollout_batch_size
-        self._engine_rollout = engine_rollout
         self._logged = logged
         self._to_warn = weights_vary
         self._step = 0
         self._told = False
         self._override: int | None = None
 
-    def ask(self) -> None:
-        """Ask the engine which rollout it is in."""
-        if (rollout := self._engine_rollout()) is not None:
-            self.begun(rollout)
-
     def begun(self, rollout: int) -> None:
-        """The engine is in ``rollout``; it changes nothing where the step has been set."""
+        """Moves on to the rollout that the engine is in, unless the step has been set."""
         if self._override is None:
             self._tell(rollout)
 
     def step(self, drawn: int) -> int:
-        """The step, as far as is known; ``drawn`` is the number of groups drawn so far."""
+        """Returns the step; ``drawn`` is the number of groups drawn so far."""
         if self._override is not None:
             return self._override
         if self._told or self._logged:
@@ -67,11 +59,11 @@ class RolloutClock:
         return step
 
     def override(self, step: int) -> None:
-        """Set the step until the next rollout is logged."""
+        """Sets the step until the next rollout is logged."""
         self._override = step
 
     def rollout_logged(self, rollout_id: int) -> None:
-        """Rollout ``rollout_id`` is over."""
+        """Moves on to the rollout after ``rollout_id``."""
         self._override = None
         self._tell(rollout_id + 1)
 
@@ -94,5 +86,5 @@ class RolloutClock:
         return {"step": self._step, "told": self._told, "override": self._override}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave."""
+        """Loads what ``state_dict`` returned."""
         self._step, self._told, self._override = state["step"], state["told"], state["override"]

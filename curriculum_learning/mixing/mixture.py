@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from curriculum_learning.curricula.adaptive import AdaptiveWeights
 from curriculum_learning.mixing.ledger import apportionment, units_of
+from curriculum_learning.mixing.results import Result, mean_rewards
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule
 from curriculum_learning.weights.shares import normalise, weights_at
@@ -102,14 +103,15 @@ class Mixture:
             )
         return self._force
 
-    def observe(self, rewards: Mapping[str, float], update: int, step: int) -> Changes:
-        """Take in the mean rewards of an update: they move adaptive weights and curricula.
+    def observe(self, results: Sequence[Result], update: int, step: int) -> Changes:
+        """Takes in the results of an update: they move adaptive weights and curricula.
 
         Args:
-            rewards: Finite means by source; sources without a sample are left out.
+            results: The finished groups of the update.
             update: Its number: 1, 2, ....
             step: The rollout step at which it happened.
         """
+        rewards = mean_rewards(results)
         adapted = self.adaptive is not None and self.adaptive.observe(
             rewards, update, self.weights(step)
         )

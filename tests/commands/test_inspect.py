@@ -79,7 +79,7 @@ def test_an_intact_file_of_something_else(
     """A state file that no data source wrote is told from one that did."""
     write_state(tmp_path / "other.state", {"loader": 5})
     assert main(["inspect", str(tmp_path / "other.state")]) == WRONG
-    assert "this is no state of a data source" in capsys.readouterr().err
+    assert "this is not a state of a data source" in capsys.readouterr().err
 
 
 def test_looking_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +102,6 @@ def test_a_foreign_state_does_not_hide_the_others(
     (folder / "rollout" / "curriculum_learning_10.state").symlink_to(folder / "gone")
     found = inspect(capsys, folder, WRONG)
     problems = {state["rollout_id"]: state["problem"] for state in found["states"]}
-    assert "no state of a data source" in problems[9]
+    assert "not a state of a data source" in problems[9]
     assert problems[4] is None
     assert found["latest"]["rollout_id"] == 4

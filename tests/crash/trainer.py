@@ -16,7 +16,7 @@ from typing import Any
 
 from curriculum_learning import CheckpointError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from tests.engine import FullyAsynchronousEngine, SynchronousEngine
 from tests.harness import Group, arguments, row_of
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from curriculum_learning import CheckpointError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from tests.harness import Group, arguments, interrupt, row_of, totals
 
 NAMES = ("math", "code", "chat")

@@ -9,7 +9,7 @@ import pytest
 from curriculum_learning import ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import process_all_samples
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from curriculum_learning.samples.sample import Sample
 from tests.engine import SynchronousEngine
 from tests.harness import Group, arguments, data_source, row_of, totals

@@ -215,7 +215,7 @@ def test_samples_without_a_usable_reward_are_counted(
     give_rewards(groups, 0)
     groups[0][0].reward, groups[1][0].reward = None, float("nan")
     custom_rollout_log_function(0, source.args, groups, {}, 1.0)
-    assert "2 samples had no reward" in caplog.text
+    assert "2 samples had no finite reward" in caplog.text
     assert learned(source)["updates"] == 1
 
 

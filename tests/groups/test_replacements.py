@@ -369,6 +369,6 @@ def test_a_target_that_nothing_tells_of_is_warned_about(
         source.set_rollout_step(step)
         source.get_samples(4)
     told = [
-        r.message for r in caplog.records if "nothing tells which groups are trained" in r.message
+        r.message for r in caplog.records if "nothing reports which groups are trained" in r.message
     ]
     assert len(told) == 1

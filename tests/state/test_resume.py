@@ -20,7 +20,7 @@ from curriculum_learning import (
 )
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.custom_log import custom_rollout_log_function
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import Source
 from curriculum_learning.state.checkpoint import read_state
@@ -166,7 +166,7 @@ def test_without_reports_groups_in_flight_are_not_served_again(
     source.get_samples(5)
     source.save(0)
     source.save(0)
-    assert caplog.text.count("nothing has told which groups were trained") == 1
+    assert caplog.text.count("nothing has reported which groups were trained") == 1
     resumed = DataSource(args)
     resumed.load(0)
     assert resumed.get_samples(1)[0][0].group_index == 5
@@ -541,4 +541,4 @@ def test_resuming_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         DataSource(args).load(7)
     assert re.search(r"resuming from .*curriculum_learning_7\.state", caplog.text)
-    assert "goes on at rollout step 8" in caplog.text
+    assert "resumes at rollout step 8" in caplog.text

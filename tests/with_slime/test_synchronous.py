@@ -11,7 +11,7 @@ from slime.utils.eval_config import build_eval_dataset_configs
 from slime.utils.types import Sample
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.groups.in_flight import listed
+from curriculum_learning.groups.served import listed
 from tests.harness import totals
 from tests.with_slime.engine import (
     BOUND_FOR_VARYING,

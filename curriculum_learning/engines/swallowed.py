@@ -1,0 +1,30 @@
+"""Errors on the worker threads of engines, which log them and carry on."""
+
+from __future__ import annotations
+
+import threading
+
+from curriculum_learning.errors import CurriculumLearningError
+
+
+class SwallowedErrors:
+    """Keeps the first error that was raised on a worker thread, to raise it where it is seen."""
+
+    def __init__(self) -> None:
+        self._first: Exception | None = None
+
+    def note(self, error: Exception) -> None:
+        """Keeps an error if this is not the main thread, and no earlier one is kept."""
+        if threading.current_thread() is not threading.main_thread():
+            self._first = self._first or error  # the first one is the cause
+
+    def forget(self) -> None:
+        """Forgets what was kept."""
+        self._first = None
+
+    def raise_first(self) -> None:
+        """Raises the error that was kept, if there is one, as CurriculumLearningError."""
+        if self._first is not None:
+            raise CurriculumLearningError(
+                f"the data source raised an error on a worker thread of the engine: {self._first}"
+            ) from self._first

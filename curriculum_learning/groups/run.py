@@ -1,0 +1,237 @@
+"""A run: everything between a request for groups and the reports on them. No lock, no files."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from curriculum_learning.config.curricula import RewardConfig
+from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.groups.buffers import BufferFilter
+from curriculum_learning.groups.circulation import Circulation
+from curriculum_learning.groups.fates import DynamicFilter
+from curriculum_learning.groups.feedback import Feedback
+from curriculum_learning.groups.fresh import FreshGroups
+from curriculum_learning.groups.maker import GroupMaker
+from curriculum_learning.groups.replacements import Replacements
+from curriculum_learning.groups.reward_caps import RewardCaps
+from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.samples.sample import Group, flatten
+
+logger = logging.getLogger(__name__)
+
+
+class Report(NamedTuple):
+    """What an engine tells about groups that it was given."""
+
+    samples: Sequence[Any]
+    """Flat or in groups."""
+    fate: str
+    """``trained``, ``dropped`` or ``finished``; the last one settles nothing."""
+    rollout_id: int | None = None
+    """The rollout that this report ends, if it ends one."""
+    is_all: bool = False
+    """These are all groups that the rollout finished, each a list of samples."""
+
+    @property
+    def ends_rollout(self) -> bool:
+        """Whether the schedules move on to the next rollout."""
+        return self.fate == "trained" and self.rollout_id is not None
+
+
+class Run:
+    """Serves groups and learns from the reports on them.
+
+    Not thread-safe: its owner locks.
+
+    Args:
+        config: The plan of the run.
+        prompts: The prompts by source; empty where the engine has prompts of its own.
+        sample_type: The class of the samples.
+        buffer_filter: A user's filter of waiting groups, or None.
+        dynamic_filter: The engine's filter of finished groups, or None.
+        rank: Of the ranks that share the sequence, see ``FreshGroups``.
+        world_size: Their number.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        prompts: Mapping[str, Prompts],
+        sample_type: type[Any],
+        buffer_filter: BufferFilter | None,
+        dynamic_filter: DynamicFilter | None,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.config = config
+        self.mixture = _mixture(config, prompts) if config.sources else None
+        maker = GroupMaker(sample_type, config.n_samples_per_prompt, prompts, self.mixture)
+        self.groups = Circulation(config, maker, buffer_filter, dynamic_filter)
+        clock = RolloutClock(
+            config.rollout_batch_size, logged=config.accounting, weights_vary=config.weights_vary
+        )
+        self.fresh = FreshGroups(
+            self.mixture, maker, clock, self._new_replacements(), rank=rank, world_size=world_size
+        )
+        self.feedback = self._new_feedback()
+        self.caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
+        self._warned = False
+
+    @property
+    def clock(self) -> RolloutClock:
+        """Tells the rollout step."""
+        return self.fresh.clock
+
+    @property
+    def step(self) -> int:
+        """The rollout step at which the next group is drawn."""
+        return self.fresh.step()
+
+    def _new_replacements(self) -> Replacements | None:
+        if self.mixture is None or self.config.mixture_target != "trained":
+            return None
+        return Replacements(self.mixture.names, self.config.max_oversampling)
+
+    def _new_feedback(self) -> Feedback | None:
+        by_reward = any(isinstance(s.curriculum, RewardConfig) for s in self.config.sources)
+        learns = by_reward or self.config.adaptive is not None
+        return Feedback(self.config.reward_key) if learns else None
+
+    # Serving
+
+    def begin_rollout(self) -> None:
+        """Closes the last rollout where no log does."""
+        self.groups.begin_rollout()
+        if not self.groups.logs:
+            self._learn()
+
+    def serve(self, count: int) -> list[Group]:
+        """Serves waiting groups, then fresh ones, ``count`` in all; all of them or none.
+
+        Raises:
+            DataError: A row cannot be read.
+            GroupError: The buffer filter broke its contract.
+        """
+        step = self.step
+        self._warn_of_missing_log(step)
+        taken = self.groups.take_waiting(count, step)
+        try:
+            fresh = self.fresh.draw(count - len(taken.served), self.groups.ledger)
+        except BaseException:
+            self.groups.restore(taken)
+            raise
+        groups = [*self.groups.hand_out(taken, step), *fresh]
+        self.groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+        return groups
+
+    def _warn_of_missing_log(self, step: int) -> None:
+        if step > 0 and not (self._warned or self.groups.logs) and self.fresh.replacements:
+            self._warned = True
+            logger.warning(
+                "mixture_target is 'trained', but nothing reports which groups are trained: lost "
+                "groups are replaced only when they are presumed dropped. Set "
+                "custom_rollout_log_function_path, or mixture_target: served"
+            )
+
+    # Learning
+
+    def report(self, report: Report) -> None:
+        """Takes in what happened to groups.
+
+        Raises:
+            DataError: The row of a group that is served again cannot be read.
+        """
+        if self.feedback is not None:
+            self.feedback.add(report.samples, self.groups.ledger)
+        if report.is_all:
+            self.groups.finished(report.samples)
+        elif report.fate != "finished":
+            self.groups.settle(_ids(report.samples), report.fate)
+        if report.fate != "trained" or report.rollout_id is None:
+            return
+        self.groups.rollout_logged()
+        self._learn()
+        self.caps.forget()
+        if self.fresh.replacements is not None:
+            trained = self.groups.ledger.counts["trained"].total()
+            self.fresh.replacements.rollout_logged(trained)
+        self.clock.rollout_logged(report.rollout_id)
+
+    def _learn(self) -> None:
+        """Hands the results of the ended rollout to the source rule and the curricula."""
+        if self.feedback is None or self.mixture is None or not (results := self.feedback.close()):
+            return
+        changes = self.mixture.observe(results, self.feedback.updates, self.step)
+        if changes.opened:
+            logger.info("more rows are open now of %s", ", ".join(map(repr, changes.opened)))
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        replacements, feedback = self.fresh.replacements, self.feedback
+        return {
+            "mixture": {} if self.mixture is None else self.mixture.state_dict(),
+            "replacements": None if replacements is None else replacements.state_dict(),
+            "feedback": None if feedback is None else feedback.state_dict(),
+            "clock": self.clock.state_dict(),
+            **self.groups.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, held: bool) -> None:
+        """Loads what ``state_dict`` returned; if it raises, nothing has changed.
+
+        Args:
+            state: The state, fitted to the configuration.
+            held: As for ``Circulation.restored``.
+        """
+        groups = self.groups.restored(state, held=held)
+        fresh, feedback = copy.copy(self.fresh), self._new_feedback()
+        fresh.clock = copy.copy(self.clock)
+        fresh.clock.load_state_dict(state["clock"])
+        if feedback is not None and state["feedback"] is not None:
+            feedback.load_state_dict(state["feedback"])
+        fresh.replacements = self._new_replacements()
+        if fresh.replacements is not None and state["replacements"] is not None:
+            fresh.replacements.load_state_dict(state["replacements"])
+        elif fresh.replacements is not None:  # the target was another one: nothing is owed
+            fresh.replacements.forgive(groups.ledger)
+        if self.mixture is not None:  # the last step that can fail
+            self.mixture.load_state_dict(state["mixture"])
+        self.groups, self.fresh, self.feedback = groups, fresh, feedback
+        self.caps.forget()
+
+
+def _ids(samples: Sequence[Any]) -> set[int]:
+    ids: set[Any] = {getattr(sample, "group_index", None) for sample in flatten(samples)}
+    return {int(index) for index in ids if isinstance(index, numbers.Integral)}
+
+
+def _mixture(config: Config, prompts: Mapping[str, Prompts]) -> Mixture:
+    names = [source.name for source in config.sources]
+    return Mixture(
+        [_source(source, prompts[source.name], config) for source in config.sources],
+        {source.name: source.weight for source in config.sources},
+        None if config.adaptive is None else config.adaptive.adaptive(names),
+    )
+
+
+def _source(source: SourceConfig, prompts: Prompts, config: Config) -> RowSource:
+    if source.curriculum is None:
+        return Source(source.name, len(prompts), seed=config.seed, shuffle=config.shuffle)
+    scores = prompts.scores(source.complexity_key)
+    if isinstance(source.curriculum, RewardConfig):
+        by_reward = source.curriculum.curriculum(scores)
+        return source.curriculum.source(
+            source.name, by_reward, seed=config.seed, shuffle=config.shuffle
+        )
+    by_step = source.curriculum.curriculum(scores)
+    return source.curriculum.source(source.name, by_step, seed=config.seed, shuffle=config.shuffle)
