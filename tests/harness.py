@@ -62,6 +62,12 @@ def row_of(group: Group) -> tuple[str, int, int]:
     return name_of(group), metadata["data_source_epoch"], metadata["data_source_row"]
 
 
+def indices(group: Group) -> tuple[int, list[int]]:
+    """The ids of a group and of its samples."""
+    (group_index,) = {sample.group_index for sample in group}
+    return group_index, [sample.index for sample in group]
+
+
 def interrupt(group: Group, tokens: int = 3) -> Group:
     """Leave a group half generated, as an engine does that stops a rollout."""
     for sample in group:
