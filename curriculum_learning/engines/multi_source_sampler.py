@@ -19,13 +19,13 @@ from curriculum_learning.config.samplers import (
     SamplerConfig,
     read_sampler_config,
 )
+from curriculum_learning.curricula.results import Result
 from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.engines import sampler_lines as sampler_log
 from curriculum_learning.engines.sampler_lines import Lines
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.mixing.mixture import Changes, Mixture
 from curriculum_learning.mixing.order import Permutation, epoch_key
-from curriculum_learning.mixing.results import Result
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.columns import read_sources
 from curriculum_learning.state.compare import check_fit

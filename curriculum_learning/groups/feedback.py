@@ -8,8 +8,8 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from curriculum_learning.curricula.results import Result
 from curriculum_learning.groups.in_flight import GroupLedger
-from curriculum_learning.mixing.results import Result
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import flatten
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.results import Result, mean_rewards
 from curriculum_learning.mixing.ledger import apportionment, units_of
-from curriculum_learning.mixing.results import Result, mean_rewards
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule
 from curriculum_learning.weights.shares import normalise, weights_at
