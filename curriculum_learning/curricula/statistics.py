@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from curriculum_learning.curricula.results import Result
 
-UNSEEN, HOPELESS, LEARNABLE, MASTERED = "unseen", "hopeless", "learnable", "mastered"
+_HOPELESS, _MASTERED = 0.05, 0.95
+"""Pass rates below and above which a row teaches nothing now."""
 
 _FIELDS: tuple[tuple[str, type[np.generic]], ...] = (
     ("counts", np.uint32), ("means", np.float32), ("last_steps", np.int32),
@@ -76,18 +77,20 @@ class RowStatistics:
     def metrics(self) -> dict[str, float]:
         """Returns rows by what they teach now, the mean estimate, and the waste of groups.
 
-        Rows are ``unseen``, ``hopeless`` (pass rate 0), ``mastered`` (1) or ``learnable``.
+        Rows without a result are ``unseen``; the others are ``hopeless`` (pass rate below .05),
+        ``mastered`` (above .95) or ``learnable``.
         """
-        known = self.means[~np.isnan(self.means)].astype(np.float64)
-        hopeless, mastered = np.count_nonzero(known <= 0), np.count_nonzero(known >= 1)
+        seen = self.means[self.counts > 0].astype(np.float64)
+        hopeless = int(np.count_nonzero(seen < _HOPELESS))
+        mastered = int(np.count_nonzero(seen > _MASTERED))
         metrics: dict[str, float] = {
-            f"rows/{UNSEEN}": len(self) - len(known),
-            f"rows/{HOPELESS}": hopeless,
-            f"rows/{LEARNABLE}": len(known) - hopeless - mastered,
-            f"rows/{MASTERED}": mastered,
+            "rows/unseen": len(self) - len(seen),
+            "rows/hopeless": hopeless,
+            "rows/learnable": len(seen) - hopeless - mastered,
+            "rows/mastered": mastered,
         }
-        if len(known):
-            metrics["pass_rate_estimate"] = float(known.mean())
+        if len(seen):
+            metrics["pass_rate_estimate"] = float(seen.mean())
         if self.groups:
             metrics["no_signal_share"] = self.groups_without_signal / self.groups
         return metrics
