@@ -1,7 +1,7 @@
-"""Weights -> who is next: an exact integer ledger with bounded error for any request sizes.
+"""The ledger: an exact integer account of whose turn it is, for requests of any size.
 
-The rule is a quota method (Balinski and Young, 1979; Tijdeman, 1980, "The chairman assignment
-problem"): of the sources that have earned a draw, the one with the earliest deadline goes first.
+It is a quota method (Balinski and Young, 1979; Tijdeman, 1980, "The chairman assignment problem"):
+of the sources that have earned a draw, the one with the earliest deadline goes first.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 
 WHOLE = 2**32
-"""What one draw costs; the units of the sources sum to it."""
+"""The cost of a draw; the units of all sources sum to it."""
 
 _MANY = 40
-"""Sources; from about so many on arrays are faster than a loop."""
+"""From about this many sources on, arrays are faster than a loop."""
 
 _NEVER = np.iinfo(np.int64).min
 
 
 def units_of(weights: Sequence[float]) -> list[int]:
-    """Divide WHOLE among sources in proportion to their weights, by largest remainder.
+    """Divides WHOLE among sources in proportion to their weights, by largest remainder.
 
     Args:
         weights: Finite numbers >= 0, at least one of them > 0.
 
     Returns:
-        Integers >= 0 that sum to WHOLE; a weight of 0 gets exactly 0, and a weight > 0 at least 1,
-        so that a tiny weight is still a weight.
+        Integers >= 0 that sum to WHOLE. A weight of 0 gets exactly 0; a weight > 0 gets at least 1,
+        so that a tiny weight still counts.
     """
     # Dividing by the largest first keeps the sum finite whatever the weights are.
     largest = max(weights)
@@ -49,12 +49,11 @@ def units_of(weights: Sequence[float]) -> list[int]:
 
 
 class Apportionment:
-    """The ledger: one integer of credit per source; the credits always sum to 0.
+    """Holds one integer of credit per source; the credits always sum to 0.
 
-    For constant units the number of draws of a source is, after every draw, strictly less than 1
-    away from its share of all draws. When the units change between draws the distance stays below
-    H(S) + 1 for S sources (H: harmonic number); no rule that cannot see the future holds it
-    below 1.
+    With constant units every source is, after every draw, strictly less than 1 draw away from its
+    share. When units change between draws it stays within H(S) + 1 for S sources (H: harmonic
+    number); no online rule can stay within 1.
 
     Args:
         size: Number of sources, >= 1.
@@ -64,11 +63,11 @@ class Apportionment:
         self.credits = [0] * size
 
     def draw(self, units: Sequence[int]) -> int:
-        """The index of the source to draw from next; charges it.
+        """Charges the source whose turn it is, and returns its index.
 
         Args:
-            units: What ``units_of`` gave for the weights in force; sources with 0 units gain
-                nothing and are never drawn.
+            units: What ``units_of`` returned for the weights in force. A source with 0 units
+                gains nothing and is never drawn.
         """
         credits = self.credits
         most, richest = -1, -math.inf
@@ -90,14 +89,14 @@ class Apportionment:
         return drawn
 
     def undo(self, drawn: int, units: Sequence[int]) -> None:
-        """Take back the latest draw; ``drawn`` and ``units`` are what it gave and got."""
+        """Undoes the latest draw, which returned ``drawn`` and took ``units``."""
         for index, unit in enumerate(units):
             self.credits[index] -= unit
         self.credits[drawn] += WHOLE
 
 
 class WideApportionment(Apportionment):
-    """The same ledger, for so many sources that arrays are faster than a loop: the same draws."""
+    """The same ledger with arrays: the same draws, faster for many sources."""
 
     def __init__(self, size: int) -> None:
         self._credits = np.zeros(size, dtype=np.int64)
@@ -115,7 +114,7 @@ class WideApportionment(Apportionment):
 
     def draw(self, units: Sequence[int]) -> int:
         """See ``Apportionment``."""
-        if self._units.listed is not units:  # they are the same for all draws of a step
+        if self._units.listed is not units:  # all draws of a step share them
             self._units = _Units(units)
         credits, known = self._credits, self._units
         credits += known.whole
@@ -148,5 +147,5 @@ class _Units:
 
 
 def apportionment(size: int) -> Apportionment:
-    """A ledger for ``size`` sources."""
+    """Returns a ledger for ``size`` sources."""
     return Apportionment(size) if size < _MANY else WideApportionment(size)

@@ -1,4 +1,4 @@
-"""The sources together: which source is next, and which of its rows. Every face drives this."""
+"""The mixture: which source is next, and which of its rows. Every face draws from it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from curriculum_learning.weights.schedules import Schedule
 from curriculum_learning.weights.shares import normalise, weights_at
 
 Charge = tuple[int, Sequence[int]]
-"""The number of a source, and what the ledger credited the sources with."""
+"""The number of a source, and the units that the ledger credited the sources with."""
 
 
 class Draw(NamedTuple):
-    """A row taken for the first time in its epoch, charged to its source."""
+    """A row that was drawn, charged to its source."""
 
     source: str
     row: int
     epoch: int
-    """The pass over the source's rows that it belongs to."""
+    """The pass over the source's rows."""
     before: Any
-    """What its source needs to put it back."""
+    """What the source needs to put it back."""
     step: int
     """The rollout step whose weights decided."""
     units: Sequence[int]
-    """What the ledger credited the sources with; empty for a draw off the books."""
+    """The units that the ledger credited the sources with; empty for a draw off the books."""
 
 
 class _InForce(NamedTuple):
-    """What holds at one step; kept, because thousands of draws share a step."""
+    """Weights at one step; kept, because thousands of draws share a step."""
 
     step: int
     version: int
@@ -43,12 +43,12 @@ class _InForce(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What rewards have changed."""
+    """What an update changed."""
 
     adapted: bool
-    """The adaptive weights."""
+    """Whether the adaptive weights changed."""
     opened: list[str]
-    """The sources of which more rows are open now."""
+    """The sources with more open rows."""
 
 
 class Mixture:
@@ -123,12 +123,12 @@ class Mixture:
         return Changes(adapted, opened)
 
     def draw(self, step: int) -> Draw:
-        """Draw the next row with the weights of ``step``."""
+        """Draws the next row with the weights of ``step``."""
         index, units = self.charge(step)
         return self.take(index, step, units)
 
     def charge(self, step: int) -> Charge:
-        """Charge the source whose turn it is with a draw; ``take`` gives the row."""
+        """Charges the source whose turn it is; ``take`` then takes the row."""
         units = self._at(step).units
         index = self._ledger.draw(units)
         self.drawn[index] += 1
@@ -136,27 +136,27 @@ class Mixture:
         return index, units
 
     def take(self, index: int, step: int, units: Sequence[int] = ()) -> Draw:
-        """The next row of source number ``index``; without ``units``, off the books."""
+        """Takes the next row of source number ``index``; without ``units``, off the books."""
         source = self.sources[index]
         row, epoch, before = source.take(step)
         return Draw(source.name, row, epoch, before, step, units)
 
     def undo(self, draw: Draw) -> None:
-        """Take back the latest draw, as if it had not been made."""
+        """Undoes the latest draw."""
         index = self.names.index(draw.source)
         self.sources[index].put_back(draw.before)
         if draw.units:
             self.discharge((index, draw.units))
 
     def discharge(self, charge: Charge) -> None:
-        """Take back one of the latest charges; they may be taken back in any order."""
+        """Undoes one of the latest charges, in any order."""
         index, units = charge
         self._ledger.undo(index, units)
         self.drawn[index] -= 1
         self.total_drawn -= 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything by source name, as plain data."""
+        """Plain data, by source name."""
         return {
             "adaptive": None if self.adaptive is None else self.adaptive.state_dict(),
             "sources": {
@@ -170,7 +170,7 @@ class Mixture:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave; sources are matched by name."""
+        """Loads what ``state_dict`` returned; sources are matched by name."""
         saved = [state["sources"][name] for name in self.names]
         credits, drawn = [item["credit"] for item in saved], [item["drawn"] for item in saved]
         before = self.state_dict()

@@ -1,21 +1,20 @@
-"""A deterministic order of rows per (seed, source, epoch): a keyed permutation.
+"""The order of rows per (seed, source, epoch): a keyed permutation.
 
-Nothing but the key is stored, any position is computed by itself, and the process's global random
-state is never touched. Small epochs are sorted by a keyed hash of each row. Large ones walk a
-four-round Feistel network (Luby and Rackoff, 1988) over the next power of two, stepping again
-wherever it leaves the range (cycle walking: Black and Rogaway, 2002).
+It stores the key and nothing else, computes any position by itself, and never touches the
+process's global random state. Small epochs are sorted by a keyed hash of each row. Large ones walk
+a four-round Feistel network (Luby and Rackoff, 1988) over the next power of two, and step again
+wherever they leave the range (cycle walking: Black and Rogaway, 2002).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 SORTED_UP_TO = 4096
-"""Epochs of at most this many rows are sorted; more random than a network on so small a domain."""
+"""Epochs of at most this many rows are sorted: a network on so small a domain is less random."""
 
 _ROUNDS = 4
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -25,7 +24,7 @@ _Words = NDArray[np.uint64]
 
 
 def epoch_key(seed: int, source: str, epoch: int) -> int:
-    """A 64-bit key; distinct for neighbouring seeds and epochs and for sources of equal size."""
+    """Returns a 64-bit key, distinct for neighbouring seeds and epochs and for each source."""
     digest = hashlib.blake2b(f"{seed}\0{epoch}\0{source}".encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
@@ -47,51 +46,47 @@ class Permutation:
             self._sorted = np.argsort(hashes, kind="stable").astype(np.int64)
 
     def rows(self, start: int, stop: int) -> Rows:
-        """The rows at positions ``start`` to ``stop`` (exclusive), int64 of shape (stop - start,).
+        """Returns the rows at positions ``start`` to ``stop``, int64 of shape (stop - start,).
 
-        Cost does not depend on ``size``.
+        The cost does not depend on ``size``.
         """
         if self._key is None:
             return np.arange(start, stop, dtype=np.int64)
         if self._sorted is not None:
             return self._sorted[start:stop]
-        return self._walk(_feistel, np.arange(start, stop, dtype=np.uint64), self._key)
+        return self._walk(np.arange(start, stop, dtype=np.uint64), self._key, inverse=False)
 
     def positions(self, rows: Rows) -> Rows:
-        """Where rows stand: the inverse of ``rows``; int64 of the same shape."""
+        """Returns the positions of rows, the inverse of ``rows``; int64 of the same shape."""
         if self._key is None:
             return rows
         if self._sorted is not None:
             return np.argsort(self._sorted)[rows]
-        return self._walk(_inverse_feistel, rows.astype(np.uint64), self._key)
+        return self._walk(rows.astype(np.uint64), self._key, inverse=True)
 
-    def _walk(self, step: Callable[..., _Words], words: _Words, key: int) -> Rows:
-        """Apply ``step`` to each word, again wherever it leaves the range."""
+    def _walk(self, words: _Words, key: int, *, inverse: bool) -> Rows:
+        """Applies the network to each word, again wherever it leaves the range."""
         half = np.uint64(((self.size - 1).bit_length() + 1) // 2)
-        values = step(words, key, half)
+        values = _feistel(words, key, half, inverse)
         outside = np.flatnonzero(values >= self.size)
         while len(outside):
-            values[outside] = step(values[outside], key, half)
+            values[outside] = _feistel(values[outside], key, half, inverse)
             outside = outside[values[outside] >= self.size]
         return values.astype(np.int64)
 
 
-def _inverse_feistel(values: _Words, key: int, half: np.uint64) -> _Words:
+def _feistel(values: _Words, key: int, half: np.uint64, inverse: bool) -> _Words:
+    """Four rounds over words of two halves; the inverse runs them backward, halves swapped."""
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = values >> half, values & mask
-    for number in reversed(range(_ROUNDS)):
-        round_key = np.uint64((key + (number + 1) * _GOLDEN) % 2**64)
-        left, right = right ^ (_mix(left ^ round_key) & mask), left
-    result: _Words = (left << half) | right
-    return result
-
-
-def _feistel(values: _Words, key: int, half: np.uint64) -> _Words:
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    left, right = values >> half, values & mask
-    for number in range(_ROUNDS):
+    if inverse:
+        left, right = right, left
+    rounds = range(_ROUNDS)
+    for number in reversed(rounds) if inverse else rounds:
         round_key = np.uint64((key + (number + 1) * _GOLDEN) % 2**64)
         left, right = right, left ^ (_mix(right ^ round_key) & mask)
+    if inverse:
+        left, right = right, left
     result: _Words = (left << half) | right
     return result
 
