@@ -117,8 +117,8 @@ def test_every_page_is_linked() -> None:
     """The README links to each page."""
     for page in PAGES:
         assert f"](docs/{page.name})" in README, page.name
-    for page in ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"):
-        assert f"]({page})" in README, page
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"):
+        assert f"]({name})" in README, name
 
 
 @pytest.fixture
