@@ -47,7 +47,7 @@ def test_plain_loaders_and_configurations_will_do() -> None:
 
 
 def test_the_file_that_runs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The first line says which file the samplers come from, as another may shadow ours."""
+    """The first line says which file the samplers come from, because another may shadow it."""
     with caplog.at_level(logging.INFO):
         MultiSourceSampler(Rows({"a": 20}), config(8))
     assert caplog.records[0].getMessage() == (

@@ -97,7 +97,7 @@ def test_a_key_of_another_sampler_is_pointed_out(caplog: pytest.LogCaptureFixtur
 
 
 def test_every_documented_default() -> None:
-    """What a user leaves out has the documented value."""
+    """Each key has its documented default."""
     reward = RewardSamplerConfig(batch_size=1, reward_threshold=0.5)
     time = TimeSamplerConfig(batch_size=1)
     common = {

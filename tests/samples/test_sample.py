@@ -9,7 +9,7 @@ from curriculum_learning.samples.sample import Prompt, Sample, make_group
 
 
 def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
-    """Whatever kind of class samples are, a new one is equal to one that its constructor made."""
+    """For any sample class, a new sample equals one that its constructor makes."""
 
     @dataclasses.dataclass
     class Counted(Sample):
