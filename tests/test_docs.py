@@ -223,3 +223,13 @@ def test_every_key_of_the_samplers_is_documented() -> None:
     for name in fields.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
         value = yaml.safe_load(documented[name].strip("`"))
         assert value == fields[name].default, name
+
+
+def test_the_design_names_what_exists() -> None:
+    """Each wing and file that docs/design.md names is in the package, and no wing is left out."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    package = ROOT / "curriculum_learning"
+    for path in re.findall(r"`(\w+/(?:\w+\.py)?|\w+\.py)`", text):
+        assert path == "curriculum_learning/" or (package / path).exists(), path
+    wings = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/` ", text, flags=re.MULTILINE)) == wings
