@@ -44,7 +44,7 @@ class LearnerSettings:
     def __post_init__(self) -> None:
         """Check the ranges."""
         checks = [
-            ("--difficulty", dict(self.difficulty), not any(map(math.isnan, self.difficulty.values()))),
+            *(("--difficulty", {n: d}, not math.isnan(d)) for n, d in self.difficulty.items()),
             ("spread", self.spread, 0 <= self.spread < math.inf),
             ("gain", self.gain, 0 < self.gain < math.inf),
             ("transfer", self.transfer, 0 <= self.transfer <= 1),
