@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -26,3 +26,17 @@ def mean_rewards(results: Iterable[Result]) -> dict[str, float]:
         rewards.setdefault(result.source, []).extend(result.rewards)
     # An exact sum: engines report the same samples in any order.
     return {name: math.fsum(r / len(values) for r in values) for name, values in rewards.items()}
+
+
+def absolute_advantages(rewards: Sequence[float]) -> list[float]:
+    """Returns how far each reward of a group lies from their mean, in standard deviations.
+
+    These are the advantages of GRPO (Shao et al. 2024, arXiv 2402.03300) without their signs. All
+    are 0 if all rewards are equal; their mean is at most 1.
+    """
+    if min(rewards) == max(rewards):
+        return [0.0] * len(rewards)
+    mean = math.fsum(rewards) / len(rewards)
+    distances = [abs(reward - mean) for reward in rewards]
+    deviation = math.sqrt(math.fsum(d * d for d in distances) / len(rewards))
+    return [distance / deviation for distance in distances]
