@@ -67,7 +67,7 @@ class EasyToHard(SourceRule):
 
     def shares(self, step: int, weights: Mapping[str, float]) -> Mapping[str, float]:
         """See ``SourceRule``."""
-        levels = [name for name, weight in weights.items() if weight > 0]
+        levels = [name for name in self.rows if weights[name] > 0]
         hardest = len(levels) - 1
         done = min(step, self._steps) / self._steps
         if hardest == 0:
