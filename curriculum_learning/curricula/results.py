@@ -38,5 +38,7 @@ def absolute_advantages(rewards: Sequence[float]) -> list[float]:
         return [0.0] * len(rewards)
     mean = math.fsum(rewards) / len(rewards)
     distances = [abs(reward - mean) for reward in rewards]
-    deviation = math.sqrt(math.fsum(d * d for d in distances) / len(rewards))
-    return [distance / deviation for distance in distances]
+    largest = max(distances)  # dividing by it first keeps small squares above 0
+    parts = [distance / largest for distance in distances]
+    deviation = math.sqrt(math.fsum(part * part for part in parts) / len(parts))
+    return [part / deviation for part in parts]

@@ -14,7 +14,7 @@ in for their value function. They need no ``max_weight``: they score a level bef
 next. Here a rollout draws hundreds of groups at once, and the few best rows would fill it.
 
 It needs rewards of any range. It keeps two bytes a row.
-Use it when rows of high variance should come soon, and old scores should be renewed.
+Use it when rows of mixed results should come soon again, and old scores should be renewed.
 Do not use it with finely graded rewards: few rows then share a rank, unless ``beta`` is 1 or more.
 """
 
@@ -53,8 +53,7 @@ class Replay(RowCurriculum):
         floor: Annotated[float, Gt(0), Le(1)] = 0.01,
     ) -> None:
         super().__init__(rows)
-        self._beta, self._staleness = beta, staleness
-        self._limits = floor, max_weight
+        self._beta, self._staleness, self._limits = beta, staleness, (floor, max_weight)
         self._scores = np.full(rows.size, np.nan, dtype=np.float16)
         self._weights: Weights | None = None
 
