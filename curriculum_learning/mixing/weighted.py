@@ -109,11 +109,9 @@ class WeightedOrder:
             self._look_ahead()
         row, epoch, place = self._found[self._next].tolist()
         self._next += 1
-        _, _, rows, sparse = self._found_from
-        if place + 1 == rows and not sparse:
+        self._cursor = self._found_from._replace(epoch=epoch, at=place + 1)
+        if self._cursor.at == self._end_of(self._cursor):
             self._cursor = self._start_of(epoch + 1)
-        else:
-            self._cursor = Cursor(epoch, place + 1, rows, sparse)
         return row, epoch, before
 
     def put_back(self, before: Before) -> None:
@@ -122,12 +120,12 @@ class WeightedOrder:
         What rows have gained returns to what it was, also if the weights have changed since. The
         weights stay as they are now.
         """
-        units = self._credits.units
-        if self._next and before.units is units:
+        if self._next:  # the row was found with the weights that are in force
             self._next -= 1
             self._cursor = before.cursor
             return
         self._settle()
+        units = self._credits.units
         self._credits.use(before.units)
         self._cursor = before.cursor
         self._settle()

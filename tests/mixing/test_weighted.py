@@ -106,10 +106,15 @@ def test_every_row_of_positive_weight_comes_in_bounded_time(values: list[float])
         assert (waited[weights > 0] <= np.ceil(1 / weights[weights > 0] + TINY)).all()
 
 
-def plain_walk(units: list[int], credits: list[int]) -> Iterator[tuple[int, int]]:
-    """The promise, literally: row after row gains its units, and comes at each whole visit."""
+def plain_walk(
+    units: list[int], credits: list[int], at_first: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """The promise, literally: row after row gains its units, and comes at each whole visit.
+
+    Epoch 0 has the first ``at_first`` rows only.
+    """
     for epoch in itertools.count():
-        for row in range(len(units)):
+        for row in range(len(units))[: None if epoch else at_first]:
             credits[row] += units[row]
             if credits[row] >= WHOLE:
                 credits[row] -= WHOLE
@@ -162,6 +167,15 @@ def test_large_sources_keep_the_bounds_over_changes(size: int) -> None:
             assert weights[row] > 0
         assert (counts > least - 1 - TINY).all()
         assert (counts < most + high + 1 + TINY).all()
+
+
+@pytest.mark.parametrize("light", [0.5, 2.0**-10])
+def test_a_visit_is_complete_at_exactly_its_units(light: float) -> None:
+    """Neither one unit earlier nor later, for walked rows and for looked-up ones."""
+    order = weighted(np.where(np.arange(200) % 150, light, 1.0), shuffle=False)
+    order.load_state_dict({**order.state_dict(), "credits": bytes(800)})
+    expected = plain_walk(*units_and_credits(order))
+    assert rows_and_epochs(order, 5000) == [next(expected) for _ in range(5000)]
 
 
 def test_equal_weights_below_the_largest_come_evenly() -> None:
@@ -368,21 +382,35 @@ def test_rows_that_were_added_wait_for_the_next_epoch(size: int) -> None:
         order.load_state_dict(larger.state_dict())
 
 
-def test_added_rows_are_counted_like_others() -> None:
-    """With uneven weights, too, rows that were added take no part in the running epoch."""
-    weights = np.full(300, 1e-3)
-    weights[:2] = 1, 0.5
-    order = weighted(weights[:200])
-    rows_and_epochs(order, 31)
-    grown = order_of(300)
+@pytest.mark.parametrize("floor", [1e-3, 0.3])
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_added_rows_gain_from_the_next_epoch_on(floor: float, taken: int) -> None:
+    """Also with uneven weights they take no part in the running epoch."""
+    weights = np.full(300, floor)
+    weights[:2] = 1
+    order = weighted(weights[:200], shuffle=False)
+    rows_and_epochs(order, taken)
+    grown = order_of(300, shuffle=False)
     grown.load_state_dict(order.state_dict())
     grown.set_weights(weights)
-    epoch = grown.epoch
-    taken = rows_and_epochs(grown, 5000)
-    assert all(row < 200 for row, when in taken if when == epoch)
-    counts = np.bincount([row for row, _ in taken], minlength=300)
-    epochs = taken[-1][1] - epoch
-    assert (np.abs(counts - weights * epochs) < 2).all()
+    expected = plain_walk(*units_and_credits(grown), at_first=200)
+    first = [next(expected) for _ in range(3000)]
+    assert rows_and_epochs(grown, 3000 - taken) == first[taken:]
+
+
+def test_added_rows_wait_where_rows_are_looked_up() -> None:
+    """Rows that were added when few rows of an epoch come wait for the next epoch as well."""
+    weights = np.full(300, 0.01)
+    weights[0] = 1
+    order = weighted(weights[:200])
+    rows_and_epochs(order, 9)
+    grown = order_of(300)
+    grown.load_state_dict(order.state_dict())
+    grown.set_weights(np.roll(weights, 250))
+    begun = grown.epoch
+    added = [epoch for row, epoch in rows_and_epochs(grown, 500) if row >= 200]
+    assert added
+    assert begun not in added
 
 
 @pytest.mark.parametrize(
