@@ -330,7 +330,8 @@ class _Reader:
         elif isinstance(value, Mapping) and single not in value:
             for name, item in value.items():
                 if self.sure and name not in self.names:
-                    text = f" names {name!r}, which is no source; {suggestion(name, self.names)}"
+                    near = suggestion(name, self.names, "the sources are")
+                    text = f" names {name!r}, which is no source; {near}"
                     self.add([Problem((), name, text)], key, at=(name,))
                 else:
                     yield [name], name, (name,), item
@@ -385,7 +386,8 @@ class _Reader:
         key = "renamed_from"
         for name, former in plan.renamed_from.items() if self.sure and self.names else ():
             if name not in self.names:
-                text = f" names {name!r}, which is no source; the sources are {self.names}"
+                near = suggestion(name, self.names, "the sources are")
+                text = f" names {name!r}, which is no source; {near}"
                 self.add([Problem((), name, text)], key)
             elif former in self.names:
                 text = f" ({former!r}) must be a name that no source has now"

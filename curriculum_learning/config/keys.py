@@ -8,6 +8,7 @@ of the class or function are its keys, and their annotations say what a value mu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +57,8 @@ class Recipe:
         return self.kind(*positional, **self.arguments)
 
 
-def keys_of(kind: Callable[..., Any]) -> dict[str, Key]:
+@functools.cache
+def keys_of(kind: Callable[..., Any]) -> Mapping[str, Key]:
     """The keys of a function, or of a class: the keyword-only arguments of its constructor."""
     is_class = isinstance(kind, type)
     made = {
@@ -68,7 +70,7 @@ def keys_of(kind: Callable[..., Any]) -> dict[str, Key]:
     return {
         name: Key(hints.get(name, Any), made.get(name, parameter.default))
         for name, parameter in inspect.signature(kind).parameters.items()
-        if not is_class or parameter.kind is parameter.KEYWORD_ONLY
+        if name[0] != "_" and (not is_class or parameter.kind is parameter.KEYWORD_ONLY)
     }
 
 
@@ -198,7 +200,8 @@ def meaning(hint: Any) -> str:
         words = [part for part in parts[1:] if isinstance(part, str)]
         return words[-1] if words else _bounded(meaning(parts[0]), parts[1:])
     if origin in _UNIONS:
-        return one_of(meaning(part) for part in parts)
+        choice = one_of(meaning(part) for part in parts if part is not type(None))
+        return f"{choice}, or null" if type(None) in parts else choice
     if origin is Literal:
         return one_of(repr(part) for part in parts)
     return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))

@@ -76,11 +76,11 @@ def one_of(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """What may have been meant."""
-    public = [word for word in known if not word.startswith("_")]
-    near = difflib.get_close_matches(str(name), public, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(public)}"
+def suggestion(name: object, known: Iterable[str], what: str = "known are") -> str:
+    """The one of ``known`` that may have been meant, or all of them."""
+    words = list(known)
+    near = difflib.get_close_matches(str(name), words, n=1)
+    return f"did you mean {near[0]}?" if near else f"{what} {', '.join(words)}"
 
 
 def shown(value: object) -> str:

@@ -27,12 +27,12 @@ _NOT_IN_NODE = ("batch_size", "seed", "adaptive", "curriculum")
 
 def keys_of_sampler(curriculum: type | None) -> dict[str, Key]:
     """The keys of the sampler node, with a curriculum or without."""
-    keys = keys_of(SamplerPlan) | keys_of(AdaptiveWeights)
+    keys = {**keys_of(SamplerPlan), **keys_of(AdaptiveWeights)}
     for name in ("batch_size", "adaptive", "curriculum"):
         del keys[name]
     if curriculum is None:
         del keys["complexity_source"]
-    return keys if curriculum is None else keys | keys_of(curriculum)
+    return keys if curriculum is None else {**keys, **keys_of(curriculum)}
 
 
 def read_sampler_config(data_config: Any, curriculum: type | None) -> SamplerPlan:
