@@ -19,6 +19,7 @@ from curriculum_learning.commands.arguments import named_numbers, per_source, re
 from curriculum_learning.commands.plan import PlacedError, Plan, read_plan
 from curriculum_learning.commands.preview import batch_of, length_of, look_ahead
 from curriculum_learning.commands.preview import table as outlook_table
+from curriculum_learning.commands.schema import schema_of
 from curriculum_learning.commands.terminal import show, show_json, show_table
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
@@ -154,6 +155,11 @@ def _inspect(options: argparse.Namespace) -> int:
     return WRONG if any(state["problem"] for state in found["states"]) else WELL
 
 
+def _schema(options: argparse.Namespace) -> int:
+    show_json(schema_of(options.face))
+    return WELL
+
+
 def _plan(options: argparse.Namespace) -> tuple[Plan | None, list[PlacedError], list[str]]:
     run = read_run_config(options.config)
     rows = {name: int(size) for name, size in named_numbers(options.rows, "--rows").items()}
@@ -208,7 +214,7 @@ def _show_warnings(warnings: Sequence[str]) -> None:
         show(f"warning: {warning}")
 
 
-_COMMANDS = {"preview": _preview, "simulate": _simulate, "inspect": _inspect}
+_COMMANDS = {"preview": _preview, "simulate": _simulate, "inspect": _inspect, "schema": _schema}
 
 
 if __name__ == "__main__":

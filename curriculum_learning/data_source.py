@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from curriculum_learning.config.data_source import Config, read_config
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
@@ -80,7 +81,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     # ``ShardedDataSource`` overrides these two.
 
-    def _read_config(self, args: Any) -> Config:
+    def _read_config(self, args: Any) -> DataSourcePlan:
         return read_config(args)
 
     def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import Group, flatten, sample_class
 from curriculum_learning.service.actor import ServiceActor
-from curriculum_learning.service.config import description, read_service_config
+from curriculum_learning.service.description import description
 from curriculum_learning.service.service import LEASE_KEY, claims_of, unpack_group
 
 Fate = Literal["trained", "finished", "dropped"]
@@ -60,8 +60,8 @@ class RemoteDataSource:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = read_config(args)
-        service = self._service = read_service_config(args)
-        texts = description(args, config)
+        service = self._service = config.service
+        texts = description(config)
         self._id = uuid.uuid4().hex[:12]
         self._label = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
         self._sample_type = sample_class()

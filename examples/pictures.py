@@ -17,7 +17,7 @@ import matplotlib
 from curriculum_learning.commands.picture import draw_schedules
 from curriculum_learning.commands.simulate import simulate
 from curriculum_learning.commands.simulated_engine import EngineSettings
-from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.weights.schedules import NAMED
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import shutil
@@ -17,11 +16,11 @@ import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning import trackers
 from curriculum_learning.__main__ import main
-from curriculum_learning.config.check import check_config
-from curriculum_learning.config.data_source import read_config
-from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.config.data_source import check_config, read_config
+from curriculum_learning.config.dotted_path import load_callable
+from curriculum_learning.config.samplers import keys_of_sampler
+from curriculum_learning.curricula import CURRICULA
 from curriculum_learning.state.files import saved_rollouts
-from curriculum_learning.weights.dotted_path import load_callable
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent
@@ -213,16 +212,11 @@ def test_every_key_of_the_samplers_is_documented() -> None:
     """The tables of docs/verl.md have each key with its default."""
     table = (ROOT / "docs" / "verl.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
-    fields = {
-        field.name: field
-        for kind in (TimeSamplerConfig, RewardSamplerConfig)
-        for field in dataclasses.fields(kind)
-        if field.name not in ("batch_size",)
-    }
-    assert documented.keys() == fields.keys()
-    for name in fields.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
+    keys = {name: key for kind in CURRICULA.values() for name, key in keys_of_sampler(kind).items()}
+    assert documented.keys() == keys.keys()
+    for name in keys.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
         value = yaml.safe_load(documented[name].strip("`"))
-        assert value == fields[name].default, name
+        assert value == keys[name].default, name
 
 
 def test_the_design_names_what_exists() -> None:

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 import verl_extensions
 import verl_extensions.multi_source_sampler
-from curriculum_learning.engines import multi_source_sampler
+from curriculum_learning import samplers
 from curriculum_learning.samplers import (
     CurriculumMultiSourceSampler,
     MultiSourceSampler,
@@ -51,5 +51,5 @@ def test_the_file_that_runs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         MultiSourceSampler(Rows({"a": 20}), config(8))
     assert caplog.records[0].getMessage() == (
-        f"[MultiSourceSampler] running from {multi_source_sampler.__file__}"
+        f"[MultiSourceSampler] running from {samplers.__file__}"
     )

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from curriculum_learning.commands.schema import FACES
 from curriculum_learning.errors import ConfigurationError
 
 _CODES = (
@@ -110,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
             "  curriculum-learning simulate configs/demo.yaml --latency easy=5,medium=7,hard=10\n"
             "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5",
         )
+    )
+    add(
+        "schema",
+        "print the JSON schema of the configuration's keys, for editors",
+        "  curriculum-learning schema > slime.schema.json\n"
+        "  curriculum-learning schema verl > verl.schema.json",
+    ).add_argument(
+        "face", nargs="?", choices=FACES, default="slime", help="whose keys; default: slime"
     )
     add(
         "inspect",

@@ -7,8 +7,8 @@ from typing import Any
 
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.commands.terminal import progress
-from curriculum_learning.config.check import HOOKS
-from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.data_source import HOOKS
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.errors import ConfigurationError, ScheduleError
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError

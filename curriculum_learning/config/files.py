@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 
 _OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
 _TIGHT = re.compile(r"""(?<=[\w"']):(?=[^\s/])""")
@@ -31,25 +31,29 @@ class RunConfig:
     places: dict[str, str]
     """By dotted path (``data.sampler.alpha``, ``data_source_weights[1]``): file and line."""
 
-    def place(self, key: str | None, source: str | None, names: Sequence[str]) -> str | None:
-        """Where the value of ``key`` was written, for ``source`` if it has one of its own.
+    def place(self, error: CurriculumLearningError, names: Sequence[str]) -> str | None:
+        """Where the value that an error is about was written; None if nobody wrote it.
 
         Args:
-            key: As errors name it: the end of a dotted path.
-            source: The source concerned, or None.
+            error: Its key is the end of a dotted path; the rest is ``path``, or by source.
             names: All sources, in the order of lists.
         """
-        if key is None:
+        if error.key is None:
             return None
-        wanted = [key]
-        if source is not None:
-            index = [names.index(source)] if source in names else []
-            wanted = [f"{key}.{source}", *(f"{key}[{i}]" for i in index), key]
-        for end in wanted:
+        inside = [_spelled(error.path[:end]) for end in range(len(error.path), 0, -1)]
+        if error.source is not None:
+            inside += [f".{error.source}"]
+            inside += [f"[{names.index(error.source)}]"] if error.source in names else []
+        for end in [*(error.key + part for part in inside), error.key]:
             for path, place in self.places.items():
                 if path == end or path.endswith(f".{end}"):
                     return place
         return None
+
+
+def _spelled(path: Sequence[str | int]) -> str:
+    """``.key`` and ``[index]`` for each step, as ``places`` has them."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
 def read_run_config(arguments: Sequence[str]) -> RunConfig:

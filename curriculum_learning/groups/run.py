@@ -8,8 +8,8 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curriculum_learning.config.curricula import RewardConfig
-from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
+from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
@@ -62,7 +62,7 @@ class Run:
 
     def __init__(
         self,
-        config: Config,
+        config: DataSourcePlan,
         prompts: Mapping[str, Prompts],
         sample_type: type[Any],
         buffer_filter: BufferFilter | None,
@@ -101,7 +101,8 @@ class Run:
         return Replacements(self.mixture.names, self.config.max_oversampling)
 
     def _new_feedback(self) -> Feedback | None:
-        by_reward = any(isinstance(s.curriculum, RewardConfig) for s in self.config.sources)
+        recipes = [source.curriculum for source in self.config.sources]
+        by_reward = any(recipe and recipe.kind is RewardCurriculum for recipe in recipes)
         learns = by_reward or self.config.adaptive is not None
         return Feedback(self.config.reward_key) if learns else None
 
@@ -215,23 +216,21 @@ def _ids(samples: Sequence[Any]) -> set[int]:
     return {int(index) for index in ids if isinstance(index, numbers.Integral)}
 
 
-def _mixture(config: Config, prompts: Mapping[str, Prompts]) -> Mixture:
+def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:
     names = [source.name for source in config.sources]
     return Mixture(
         [_source(source, prompts[source.name], config) for source in config.sources],
         {source.name: source.weight for source in config.sources},
-        None if config.adaptive is None else config.adaptive.adaptive(names),
+        None if config.adaptive is None else config.adaptive.make(names),
     )
 
 
-def _source(source: SourceConfig, prompts: Prompts, config: Config) -> RowSource:
-    if source.curriculum is None:
-        return Source(source.name, len(prompts), seed=config.seed, shuffle=config.shuffle)
-    scores = prompts.scores(source.complexity_key)
-    if isinstance(source.curriculum, RewardConfig):
-        by_reward = source.curriculum.curriculum(scores)
-        return source.curriculum.source(
-            source.name, by_reward, seed=config.seed, shuffle=config.shuffle
-        )
-    by_step = source.curriculum.curriculum(scores)
-    return source.curriculum.source(source.name, by_step, seed=config.seed, shuffle=config.shuffle)
+def _source(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
+    recipe = source.curriculum
+    return row_source(
+        source.name,
+        len(prompts),
+        seed=config.seed,
+        shuffle=config.shuffle,
+        curriculum=None if recipe is None else recipe.make(prompts.scores(recipe.complexity_key)),
+    )

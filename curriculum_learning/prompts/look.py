@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from curriculum_learning.config.data_source import SourceConfig
+from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.cache import Cache, Key
 from curriculum_learning.prompts.jsonl import JsonlRows
@@ -52,7 +52,7 @@ class _Found(msgspec.Struct):
 
 
 def check_rows(
-    rows: Rows, config: SourceConfig, tokenizer: Any, read: Read, cache: Cache
+    rows: Rows, config: SourcePlan, tokenizer: Any, read: Read, cache: Cache
 ) -> NDArray[np.int64] | None:
     """Look at every row, unless the cache knows that this has been done.
 
@@ -85,7 +85,7 @@ def _read(folder: Path) -> tuple[_Found, NDArray[np.int64]]:
     return found, kept
 
 
-def _key(rows: Rows, config: SourceConfig, tokenizer: Any) -> Key | None:
+def _key(rows: Rows, config: SourcePlan, tokenizer: Any) -> Key | None:
     """All that the outcome depends on; None if that cannot be told."""
     asked = {
         name: getattr(config, name)
@@ -110,7 +110,7 @@ def _key(rows: Rows, config: SourceConfig, tokenizer: Any) -> Key | None:
 
 
 def _look(
-    rows: Rows, config: SourceConfig, tokenizer: Any, read: Read
+    rows: Rows, config: SourcePlan, tokenizer: Any, read: Read
 ) -> tuple[_Found, NDArray[np.int64]]:
     limit = config.max_prompt_len
     glance = _glance(rows, config)
@@ -145,7 +145,7 @@ def _look(
     return found, np.array(kept if found.left_out else [], dtype=np.int64)
 
 
-def _glance(rows: Rows, config: SourceConfig) -> Callable[[range], bool]:
+def _glance(rows: Rows, config: SourcePlan) -> Callable[[range], bool]:
     """A quick look at lines that says True only of such as certainly are as they should be.
 
     They are parsed without making anything of them but the prompt's text. Whatever is unusual
@@ -184,7 +184,7 @@ def _glance(rows: Rows, config: SourceConfig) -> Callable[[range], bool]:
 
 
 def _check_storable(
-    rows: Rows, config: SourceConfig, prompts: Sequence[Prompt], batch: Sequence[int]
+    rows: Rows, config: SourcePlan, prompts: Sequence[Prompt], batch: Sequence[int]
 ) -> None:
     """Whether a state file can hold what rows of other formats than JSON may have."""
     if isinstance(rows, JsonlRows):
@@ -214,7 +214,7 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-def _tell(found: _Found, kept: int, total: int, config: SourceConfig) -> None:
+def _tell(found: _Found, kept: int, total: int, config: SourcePlan) -> None:
     """Say what users should know of their rows, each time."""
     if found.tagged:
         logger.warning(

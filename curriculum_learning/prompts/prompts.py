@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from curriculum_learning.config.data_source import Config, SourceConfig
 from curriculum_learning.config.paths import file_of
+from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.cache import Cache, Key
 from curriculum_learning.prompts.files import open_rows
@@ -50,7 +50,7 @@ class Prompts:
     """
 
     def __init__(
-        self, config: SourceConfig, tokenizer: Any = None, cache: Cache | None = None
+        self, config: SourcePlan, tokenizer: Any = None, cache: Cache | None = None
     ) -> None:
         self.config = config
         self._tokenizer = tokenizer
@@ -262,12 +262,12 @@ def _with_original(metadata: dict[str, Any]) -> dict[str, Any]:
     return {**rest, ORIGINAL_KEY: values[0] if single else own}
 
 
-def open_prompts(config: Config) -> dict[str, Prompts]:
+def open_prompts(config: DataSourcePlan) -> dict[str, Prompts]:
     """The prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``."""
     templated = [source.name for source in config.sources if source.apply_chat_template]
     limited = [source.name for source in config.sources if source.max_prompt_len is not None]
     key = "apply_chat_template" if templated else "rollout_max_prompt_len" if limited else None
-    tokenizer = load_tokenizer(config.hf_checkpoint, key) if key else None
+    tokenizer = load_tokenizer(str(config.hf_checkpoint), key) if key else None
     if tokenizer is not None and config.dump_details is not None:
         tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
     opened: dict[str, Prompts] = {}
@@ -282,19 +282,12 @@ def open_prompts(config: Config) -> dict[str, Prompts]:
     return opened
 
 
-def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
+def load_tokenizer(hf_checkpoint: str, key: str) -> Any:
     """The Hugging Face tokenizer of ``hf_checkpoint``; ``key`` is the setting that needs it.
 
     Raises:
         ConfigurationError: There is no such checkpoint, or transformers is not installed.
     """
-    if not hf_checkpoint:
-        raise ConfigurationError(
-            f"{key} needs a tokenizer, and hf_checkpoint ({hf_checkpoint!r}) names none; set it "
-            f"to the model's folder or name",
-            key="hf_checkpoint",
-            value=hf_checkpoint,
-        )
     try:
         from transformers import AutoTokenizer
     except ImportError:

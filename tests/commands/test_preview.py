@@ -326,7 +326,7 @@ def test_all_curricula_are_looked_at_with_their_places(
     path = str(tmp_path / "nest.yaml")
     assert main(["preview", path, "--rows", "math=20,code=20", "--no-picture"]) == 2
     errors = capsys.readouterr().err
-    assert f"{path}:5: data_source_curricula of source 'math'.complexity_warmup_steps" in errors
+    assert f"{path}:5: data_source_curricula.complexity_warmup_steps of source 'math'" in errors
     assert f"{path}:7: max_oversampling" in errors
 
 

@@ -8,7 +8,7 @@ from curriculum_learning import (
     ConfigurationError,
     DataError,
 )
-from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.config.samplers import keys_of_sampler
 from curriculum_learning.samplers import (
     MultiSourceSampler,
     RewardCurriculumSampler,
@@ -98,8 +98,8 @@ def test_a_key_of_another_sampler_is_pointed_out(caplog: pytest.LogCaptureFixtur
 
 def test_every_documented_default() -> None:
     """Each key has its documented default."""
-    reward = RewardSamplerConfig(batch_size=1, reward_threshold=0.5)
-    time = TimeSamplerConfig(batch_size=1)
+    reward = keys_of_sampler(RewardCurriculumSampler.curriculum_type)
+    time = keys_of_sampler(TimeCurriculumSampler.curriculum_type)
     common = {
         "sampling_strategy": "weighted", "source_weights": {}, "adaptive_weights": False,
         "alpha": 0.1, "update_frequency": 5, "temperature": 1.0, "max_source_ratio": 3.0,
@@ -107,9 +107,10 @@ def test_every_documented_default() -> None:
         "final_complexity_percentile": 100,
     }  # fmt: skip
     for key, value in common.items():
-        assert getattr(reward, key) == getattr(time, key) == value
-    assert time.complexity_warmup_steps == 100
-    assert (
-        reward.num_intervals, reward.reward_alpha, reward.min_batches_per_level,
-        reward.check_frequency, reward.focus_new_intervals, reward.interval_decay,
-    ) == (10, 0.1, 10, 3, False, 0.5)  # fmt: skip
+        assert reward[key].default == time[key].default == value
+    assert time["complexity_warmup_steps"].default == 100
+    by_reward = {
+        "num_intervals": 10, "reward_alpha": 0.1, "min_batches_per_level": 10,
+        "check_frequency": 3, "focus_new_intervals": False, "interval_decay": 0.5,
+    }  # fmt: skip
+    assert {key: reward[key].default for key in by_reward} == by_reward

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
-from curriculum_learning.config.data_source import SourceConfig
+from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.prompts import line_index
 from curriculum_learning.prompts import look as row_check
 from curriculum_learning.prompts.cache import Cache
@@ -36,9 +36,9 @@ def large_file(folder: Path, name: str = "math", rows: int = ROWS) -> Path:
     return path
 
 
-def source_config(path: Path, **changes: Any) -> SourceConfig:
+def source_config(path: Path, **changes: Any) -> SourcePlan:
     """The configuration of a source."""
-    return SourceConfig("s", str(path), parse_weight(1.0, "s"), **changes)
+    return SourcePlan(name="s", path=str(path), weight=parse_weight(1.0, "s"), **changes)
 
 
 def read_all(prompts: Prompts) -> list[Any]:

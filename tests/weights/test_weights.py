@@ -135,8 +135,8 @@ def test_every_form_of_a_weight(value: object, expected: dict[int, float]) -> No
         ("nosuch.module.f", "no module nosuch.module"),
         ("curriculum_learning.weight_scheduler.easy_to_hrad", "easy_to_hard"),
         ("math.pi", "not a function"),
-        ({"schedule": "linear", "start": 1, "end": 0}, "missing: steps"),
-        ({"schedule": "linear", "start": 1, "end": 0, "steps": 4, "stop": 1}, "unknown: stop"),
+        ({"schedule": "linear", "start": 1, "end": 0}, "steps of source 'math' is required"),
+        ({"schedule": "linear", "start": 1, "end": 0, "steps": 4, "stop": 1}, "(1) is not a key"),
         ({"schedule": "linear", "start": 1, "end": -1, "steps": 4}, "end"),
         ({"schedule": "linear", "start": 1, "end": True, "steps": 4}, "end"),
         ({"schedule": "linear", "start": 1, "end": 0, "steps": 0}, "steps"),
@@ -147,7 +147,7 @@ def test_every_form_of_a_weight(value: object, expected: dict[int, float]) -> No
         ({"schedule": "piecewise", "points": []}, "points"),
         ({"schedule": "piecewise", "points": [[1, 2, 3]]}, "[step, weight]"),
         ({"schedule": "piecewise", "points": [[5, 1], [5, 2]]}, "increase"),
-        ({"schedule": "sine"}, "linear, cosine"), ({}, "schedule"), ({"start": 1}, "schedule"),
+        ({"schedule": "sine"}, "mean cosine?"), ({}, "schedule"), ({"start": 1}, "schedule"),
     ],
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_piece_shown(value: object, piece: str) -> None:
