@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from curriculum_learning.config.samplers import read_sampler_config
 from curriculum_learning.curricula.results import Result
-from curriculum_learning.curricula.reward import RewardCurriculum
-from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.engines import sampler_lines as lines
 from curriculum_learning.engines.sampler_lines import Lines
 from curriculum_learning.engines.sampler_rewards import means_by_source, rewards_of_batch

@@ -9,7 +9,7 @@ from curriculum_learning.commands.plan import Plan
 from curriculum_learning.commands.terminal import progress
 from curriculum_learning.config.data_source import HOOKS
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.errors import ConfigurationError, ScheduleError
 
 _SHOWN_EPOCHS = 3

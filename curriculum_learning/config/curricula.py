@@ -18,7 +18,7 @@ from curriculum_learning.config.keys import (
 from curriculum_learning.config.plan import CurriculumRecipe, Text
 from curriculum_learning.config.problems import Problem, Problems, shown
 from curriculum_learning.curricula import CURRICULA
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 
 SCORE_KEY = "complexity_key"
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen, Predicate
 
 from curriculum_learning.config.keys import Recipe
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.weights.schedules import Schedule
 

@@ -13,7 +13,7 @@ from curriculum_learning.config.plain import plain
 from curriculum_learning.config.plan import SamplerPlan
 from curriculum_learning.config.problems import Problem, located, raise_all, shown, suggestion
 from curriculum_learning.curricula import CURRICULA
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)

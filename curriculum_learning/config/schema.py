@@ -20,7 +20,7 @@ from curriculum_learning.config.plan import (
 )
 from curriculum_learning.config.samplers import keys_of_sampler
 from curriculum_learning.curricula import CURRICULA
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.weights.schedules import SHAPES, Number
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 

@@ -4,8 +4,8 @@ One file per curriculum. The keyword-only arguments of a curriculum's constructo
 configure it; their annotations say what a value must be.
 """
 
-from curriculum_learning.curricula.reward import RewardCurriculum
-from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
 
 CURRICULA = {"time": TimeCurriculum, "reward": RewardCurriculum}
 """The curricula that a configuration can name, by ``type``."""

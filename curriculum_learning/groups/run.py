@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.run import Run
 from curriculum_learning.mixing.source import RowSource

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.curricula.curriculum import Curriculum
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.complexity import Curriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource, Source, Taken
 

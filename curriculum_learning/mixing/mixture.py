@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.curricula.results import Result, mean_rewards
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.curricula.curriculum import Curriculum
+from curriculum_learning.curricula.complexity import Curriculum
 from curriculum_learning.mixing.order import Permutation, epoch_key
 
 _BLOCK = 1024

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.state.adapt import apply, table
 from curriculum_learning.state.compare import compare, refuse
