@@ -19,6 +19,9 @@ from curriculum_learning.mixing.row_credits import CHUNK, RowCredits, Units, uni
 _WANTED = 4096
 """Rows to find at once."""
 
+_EPOCHS = 1024
+"""Epochs to look into at once, at most."""
+
 _FEW = 64
 """Rows are looked up, not walked, where an epoch takes fewer than one row in so many."""
 
@@ -60,9 +63,9 @@ class WeightedOrder:
       takes no row twice, so that is less than (ceil(1 / f) + 1) * size draws.
     - Weights of 0 and one constant give the order of ``Source``, row by row.
 
-    Epochs take equal numbers of rows only on average. Counted in draws, a row with share s of all
-    draws is therefore up to about s * sqrt(size) / 2 visits further off: of note for single rows
-    with a very large share only.
+    The unit of time is the epoch, and epochs take equal numbers of rows only on average. Counted
+    in draws, a row with share s of all draws can be about s * sqrt(size) visits further off. That
+    matters only for single rows that take a large part of all draws.
 
     Args:
         size: Number of rows, >= 1. Their weights are equal until ``set_weights``.
@@ -194,7 +197,7 @@ class WeightedOrder:
         cursor, end = self._cursor, self._end_of(self._cursor)
         per_epoch = self._credits.per_epoch
         is_whole = cursor.at == 0 and cursor.rows == self.size
-        epochs = max(_WANTED // per_epoch, 1) if is_whole else 1
+        epochs = min(max(_WANTED // per_epoch, 1), _EPOCHS) if is_whole else 1
         stop = min(cursor.at + max(end * _WANTED // per_epoch, 1), end)
         rows, later = self._credits.due(cursor.rows, epochs)
         places = self._places(cursor, rows, later)

@@ -398,12 +398,13 @@ def test_added_rows_gain_from_the_next_epoch_on(floor: float, taken: int) -> Non
     assert rows_and_epochs(grown, 3000 - taken) == first[taken:]
 
 
-def test_added_rows_wait_where_rows_are_looked_up() -> None:
+@pytest.mark.parametrize("taken", range(1, 10))
+def test_added_rows_wait_where_rows_are_looked_up(taken: int) -> None:
     """Rows that were added when few rows of an epoch come wait for the next epoch as well."""
     weights = np.full(300, 0.01)
     weights[0] = 1
     order = weighted(weights[:200])
-    rows_and_epochs(order, 9)
+    rows_and_epochs(order, taken)
     grown = order_of(300)
     grown.load_state_dict(order.state_dict())
     grown.set_weights(np.roll(weights, 250))
