@@ -74,8 +74,7 @@ def look_ahead(plan: Plan, steps: int | None, *, max_epochs: float) -> Outlook:
     for step in progress(range(steps), "drawing"):
         weights, shares = mixture.weights(step), mixture.shares(step)
         for outlook, source in zip(outlooks, mixture.sources, strict=True):
-            curriculum = source.curriculum
-            is_open = source.size if curriculum is None else curriculum.open_rows(step)
+            is_open = source.open_rows(step)
             outlook.weights.append(weights[source.name])
             outlook.shares.append(shares[source.name])
             outlook.open_shares.append(is_open / source.size)
@@ -92,12 +91,14 @@ def look_ahead(plan: Plan, steps: int | None, *, max_epochs: float) -> Outlook:
 
 def _assumptions(plan: Plan) -> list[str]:
     assumptions = []
-    if plan.mixture.adaptive is not None:
+    if plan.mixture.rule is not None and plan.mixture.rule.learns:
         assumptions.append("rewards are not known ahead: adaptive weights stay as configured")
     assumptions += [
         f"rewards are not known ahead: source '{source.name}' stays at its first level"
-        for source in plan.mixture.sources
         if isinstance(source.curriculum, RewardCurriculum)
+        else f"rewards are not known ahead: the rows of source '{source.name}' come equally often"
+        for source in plan.mixture.sources
+        if source.curriculum is not None and source.curriculum.learns
     ]
     return assumptions
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Len, MinLen, Predicate
 
-from curriculum_learning.config.curricula import read_adaptive, read_curriculum
+from curriculum_learning.config.curricula import read_adaptive, read_curriculum, read_rule
 from curriculum_learning.config.keys import Recipe, keys_of, made, read_keys, read_value
 from curriculum_learning.config.paths import file_of
 from curriculum_learning.config.plain import values_of
@@ -45,7 +45,8 @@ STEPS_CHECKED = 1000
 
 PATHS_KEY, NAMES_KEY = "prompt_data", "prompt_data_source_names"
 CAPS_KEY, CURRICULA_KEY = "data_source_reward_caps", "data_source_curricula"
-ADAPTIVE_KEY, CACHE_KEY = "data_source_adaptive", "data_source_cache"
+ADAPTIVE_KEY, RULE_KEY = "data_source_adaptive", "data_source_rule"
+CACHE_KEY = "data_source_cache"
 SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY = "ray_service", "rollout_global_dataset", "multimodal_keys"
 
 BY_SOURCE = {
@@ -78,13 +79,13 @@ _OTHER_NAMES = {
 PLAIN = {
     field.name: _OTHER_NAMES.get(field.name, field.name)
     for field in dataclasses.fields(DataSourcePlan)
-    if field.name not in ("sources", "cache", "adaptive", "service", "weights_vary")
+    if field.name not in ("sources", "cache", "rule", "service", "weights_vary")
 }
 """Fields of the data source that are read by their annotations alone, and their keys."""
 
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *BY_SOURCE.values(), *FOR_ALL.values(), *PLAIN.values()),
-    *(ADAPTIVE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY, "data_source_path"),
+    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY, "data_source_path"),
 )
 """All of slime's keys that are read, or look like ours without being ours."""
 
@@ -140,14 +141,14 @@ def check_config(args: Any) -> tuple[DataSourcePlan, list[ConfigurationError]]:
     """
     reader = _Reader(args)
     sources = reader.sources() if reader.one(GLOBAL_KEY, bool, True) else ()
-    fields, adaptive = reader.fields(), reader.adaptive()
+    fields, rule = reader.fields(), reader.rule()
     plan = DataSourcePlan(
         **fields,
         sources=sources,
         cache=reader.cache(),
-        adaptive=adaptive,
+        rule=rule,
         service=reader.service(),
-        weights_vary=reader.try_schedules(sources, adaptive, fields["num_rollout"]),
+        weights_vary=reader.try_schedules(sources, rule, fields["num_rollout"]),
     )
     reader.check_together(plan)
     return plan, reader.errors
@@ -217,11 +218,15 @@ class _Reader:
         self.add(problems, SERVICE_KEY)
         return ServicePlan() if plan is None else plan
 
-    def adaptive(self) -> Recipe | None:
-        """The rule for weights that follow the rewards."""
+    def rule(self) -> Recipe | None:
+        """The source rule; ``data_source_adaptive`` is short for one of them."""
         adaptive, problems = read_adaptive(self.values.get(ADAPTIVE_KEY))
         self.add(problems, ADAPTIVE_KEY)
-        return adaptive
+        rule, problems = read_rule(self.values.get(RULE_KEY))
+        self.add(problems, RULE_KEY)
+        if adaptive is not None and rule is not None:
+            self.refuse(RULE_KEY, f"and {ADAPTIVE_KEY} are both set; keep one of the two")
+        return adaptive or rule
 
     def cache(self) -> Path | None:
         """The folder of the cache; None keeps nothing."""
@@ -341,7 +346,7 @@ class _Reader:
     # What concerns several keys
 
     def try_schedules(
-        self, sources: Sequence[SourcePlan], adaptive: Recipe | None, num_rollout: int | None
+        self, sources: Sequence[SourcePlan], recipe: Recipe | None, num_rollout: int | None
     ) -> bool:
         """Try every schedule at every step of the run: mistakes show before an engine starts.
 
@@ -350,7 +355,7 @@ class _Reader:
         """
         schedules = {source.name: source.weight for source in sources}
         caps = {source.name: source.reward_cap for source in sources if source.reward_cap}
-        rule = None if adaptive is None else adaptive.make(list(schedules))
+        rule = None if recipe is None else recipe.make(dict.fromkeys(schedules, 1))
         vary, first = rule is not None, None
         # The step after the last one counts too: asynchronous engines draw ahead.
         for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):

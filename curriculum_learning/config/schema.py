@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curriculum_learning.config import data_source as slime
-from curriculum_learning.config.curricula import SCORE_KEY
+from curriculum_learning.config.curricula import ROW_KEYS
 from curriculum_learning.config.keys import Key, keys_of
 from curriculum_learning.config.plan import (
-    CurriculumRecipe,
     DataSourcePlan,
     SamplerPlan,
     ServicePlan,
     SourcePlan,
-    Text,
 )
 from curriculum_learning.config.samplers import keys_of_sampler
-from curriculum_learning.curricula import CURRICULA
+from curriculum_learning.curricula import CURRICULA, RULES
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.weights.schedules import SHAPES, Number
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
@@ -28,6 +26,12 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
+_OWN: Schema = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "pattern": r"\."}},
+    "required": ["type"],
+}
+"""A class of the user's, by dotted path."""
 _READ_BY_CODE = (
     "name",
     "path",
@@ -35,7 +39,7 @@ _READ_BY_CODE = (
     "weight",
     "reward_cap",
     "curriculum",
-    "adaptive",
+    "rule",
     "cache",
     "service",
 )
@@ -49,7 +53,6 @@ def slime_schema() -> Schema:
     source["weight"] |= weight
     source["reward_cap"] |= {"anyOf": [weight, _NULL]}
     source["curriculum"] |= {"anyOf": [curriculum, _NULL]}
-    plan["adaptive"] |= {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]}
     plan["cache"] |= _of_type(slime.CACHE)
     plan["service"] |= _mapping(ServicePlan)
     for field in ("surplus", "mixture_target"):  # these follow other keys
@@ -60,7 +63,8 @@ def slime_schema() -> Schema:
         **{key: _by_source(source[field]) for field, key in slime.BY_SOURCE.items()},
         **{key: source[field] for field, key in slime.FOR_ALL.items()},
         **{key: plan[field] for field, key in slime.PLAIN.items()},
-        slime.ADAPTIVE_KEY: plan["adaptive"],
+        slime.ADAPTIVE_KEY: {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]},
+        slime.RULE_KEY: {**plan["rule"], "anyOf": [*map(_rule, RULES), _OWN, _NULL]},
         slime.CACHE_KEY: plan["cache"],
         slime.SERVICE_KEY: plan["service"],
         slime.GLOBAL_KEY: {"type": "boolean", "default": True},
@@ -82,7 +86,7 @@ def slime_schema() -> Schema:
                     *(_shape(name) for name in SHAPES),
                 ]
             },
-            "curriculum": {"anyOf": [_curriculum(name) for name in CURRICULA]},
+            "curriculum": {"anyOf": [*map(_curriculum, CURRICULA), _OWN]},
         },
     }
 
@@ -125,8 +129,15 @@ def _shape(name: str) -> Schema:
 
 def _curriculum(name: str) -> Schema:
     mapping = _mapping(CURRICULA[name])
-    score_key = {**_of_type(Text), "default": CurriculumRecipe.complexity_key}
-    mapping["properties"] |= {"type": {"const": name}, SCORE_KEY: score_key}
+    mapping["properties"] |= {"type": {"const": name}}
+    mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
+    mapping["required"].append("type")
+    return mapping
+
+
+def _rule(name: str) -> Schema:
+    mapping = _mapping(RULES[name])
+    mapping["properties"] |= {"type": {"const": name}}
     mapping["required"].append("type")
     return mapping
 

@@ -66,6 +66,10 @@ class RowCurriculum:
         """
         return np.ones(self.rows.size)
 
+    def open_rows(self, step: int) -> int:
+        """Returns how many rows may come at a rollout step, 1 to all."""
+        return int(np.count_nonzero(self.weights(step)))
+
     def observe(self, results: Sequence[Result]) -> None:
         """Takes in the finished groups of the source in an update; there may be none."""
 

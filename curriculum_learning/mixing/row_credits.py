@@ -129,16 +129,21 @@ class RowCredits:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave; rows added since are closed.
+        """Loads what ``state_dict`` returned; rows added since are closed.
+
+        A state without credits is of a time without weights: all rows weigh the same.
 
         Raises:
             ValueError: The state has more rows than there are now.
         """
+        self._credits = self._first_credits()
+        if "credits" not in state:
+            self.use(np.full(self._size, WHOLE, dtype=np.uint32))
+            return
         credits = np.frombuffer(state["credits"], dtype="<u4")
         if len(credits) > self._size:
             raise ValueError(f"the state has {len(credits)} rows; there are {self._size}")
         units = np.zeros(self._size, dtype=np.uint32)
         units[: len(credits)] = np.frombuffer(state["units"], dtype="<u4")
-        self._credits = self._first_credits()
         self._credits[: len(credits)] = credits
         self.use(units)

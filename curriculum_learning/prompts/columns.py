@@ -49,30 +49,43 @@ def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
     return {name: np.flatnonzero(coded == code) for name, code in codes.items()}
 
 
-def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[np.float64]:
-    """The complexity scores of ``rows``, all of ``source``.
+def read_numbers(dataset: Any, rows: NDArray[np.int64], key: str) -> NDArray[np.float64]:
+    """Returns a number for each of ``rows``: ``extra_info``'s entry ``key``, else that column.
 
-    They are in ``extra_info.complexity_score``, else in a column ``complexity_score``.
+    NaN stands for what is missing or no number.
+    """
+    return np.array([_as_number(value) for value in _values(dataset, rows, key)])
+
+
+def _values(dataset: Any, rows: NDArray[np.int64], key: str) -> list[Any]:
+    columns = _read(dataset, [EXTRA_COLUMN, key], inner={EXTRA_COLUMN: key})
+    places = rows.tolist()
+    values = [columns[EXTRA_COLUMN][row] for row in places]
+    if all(value is None for value in values):
+        values = [columns[key][row] for row in places]
+    return values
+
+
+def read_scores(
+    dataset: Any, rows: NDArray[np.int64], source: str, key: str = SCORE_COLUMN
+) -> NDArray[np.float64]:
+    """Returns the complexity scores of ``rows``, all of ``source``; see ``read_numbers``.
 
     Raises:
         DataError: A score is missing, no number, or not finite; the message has the count and the
             first rows.
     """
-    columns = _read(dataset, [EXTRA_COLUMN, SCORE_COLUMN], inner={EXTRA_COLUMN: SCORE_COLUMN})
-    places = rows.tolist()
-    values = [columns[EXTRA_COLUMN][row] for row in places]
-    if all(value is None for value in values):
-        values = [columns[SCORE_COLUMN][row] for row in places]
+    values, places = _values(dataset, rows, key), rows.tolist()
     scores = np.array([_as_number(value) for value in values])
     bad = np.flatnonzero(~np.isfinite(scores)).tolist()
     if bad:
         shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
             f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
-            f"{EXTRA_COLUMN}.{SCORE_COLUMN}, a finite number; give each row one. "
+            f"{EXTRA_COLUMN}.{key}, a finite number; give each row one. "
             f"The first without, by row: {shown}",
             source=source,
-            key=SCORE_COLUMN,
+            key=key,
             value=next(iter(shown.values())),
         )
     return scores

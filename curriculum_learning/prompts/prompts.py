@@ -78,6 +78,11 @@ class Prompts:
             indices = self._kept[list(indices)].tolist()
         return self._read_rows(indices)
 
+    def priors(self, key: str) -> NDArray[np.float64]:
+        """Reads an offline pass rate of each prompt, as ``scores``; NaN where there is none."""
+        rates = self._scores(key)
+        return rates if self._kept is None else rates[self._kept]
+
     def scores(self, key: str) -> NDArray[np.float64]:
         """The complexity of each prompt: the number ``key`` of its metadata, or in that column.
 
