@@ -392,9 +392,10 @@ class _Reader:
             elif former in self.names:
                 text = f" ({former!r}) must be a name that no source has now"
                 self.add([Problem((name,), former, text)], key)
-            elif list(plan.renamed_from.values()).count(former) > 1:
-                text = f" ({former!r}) is the former name of another source, too"
-                self.add([Problem((name,), former, text)], key)
+        for former, times in Counter(plan.renamed_from.values()).items():
+            if times > 1:
+                text = f" gives several sources the same former name, {former!r}"
+                self.add([Problem((), former, text)], key)
         rendered = any(source.apply_chat_template for source in plan.sources)
         limited = any(source.max_prompt_len is not None for source in plan.sources)
         if (rendered or limited) and "hf_checkpoint" not in self.values:

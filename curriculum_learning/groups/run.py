@@ -19,8 +19,9 @@ from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.focused import row_source
 from curriculum_learning.mixing.mixture import Mixture
-from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.sample import Group, flatten
 

@@ -26,7 +26,10 @@ def identity_of(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> dict[
 
 
 def fitted(
-    state: Mapping[str, Any], now: Mapping[str, Any], config: DataSourcePlan, prompts: Mapping[str, Prompts]
+    state: Mapping[str, Any],
+    now: Mapping[str, Any],
+    config: DataSourcePlan,
+    prompts: Mapping[str, Prompts],
 ) -> tuple[Mapping[str, Any], str | None]:
     """Returns a state that the configuration goes on with, and a table of what changed, if it did.
 
