@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curriculum_learning.config import data_source as slime
+from curriculum_learning.config import data_source, sources
 from curriculum_learning.config.curricula import SCORE_KEY
-from curriculum_learning.config.keys import Key, keys_of
+from curriculum_learning.config.keys import REQUIRED, keys_of
 from curriculum_learning.config.plan import (
     CurriculumRecipe,
     DataSourcePlan,
@@ -50,24 +50,26 @@ def slime_schema() -> Schema:
     source["reward_cap"] |= {"anyOf": [weight, _NULL]}
     source["curriculum"] |= {"anyOf": [curriculum, _NULL]}
     plan["adaptive"] |= {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]}
-    plan["cache"] |= _of_type(slime.CACHE)
+    plan["cache"] |= _of_type(data_source.CACHE)
     plan["service"] |= _mapping(ServicePlan)
     for field in ("surplus", "mixture_target"):  # these follow other keys
         del plan[field]["default"]
     properties = {
-        slime.PATHS_KEY: source["path"] | _one_or_more(slime.PATHS),
-        slime.NAMES_KEY: source["name"] | _one_or_more(slime.NAMES),
-        **{key: _by_source(source[field]) for field, key in slime.BY_SOURCE.items()},
-        **{key: source[field] for field, key in slime.FOR_ALL.items()},
-        **{key: plan[field] for field, key in slime.PLAIN.items()},
-        slime.ADAPTIVE_KEY: plan["adaptive"],
-        slime.CACHE_KEY: plan["cache"],
-        slime.SERVICE_KEY: plan["service"],
-        slime.GLOBAL_KEY: {"type": "boolean", "default": True},
+        sources.PATHS_KEY: source["path"] | _one_or_more(sources.PATHS),
+        sources.NAMES_KEY: source["name"] | _one_or_more(sources.NAMES),
+        **{
+            key: source[field] if field in sources.FOR_ALL else _by_source(source[field])
+            for field, key in sources.KEYS.items()
+        },
+        **{key: plan[field] for field, key in data_source.PLAIN.items()},
+        data_source.ADAPTIVE_KEY: plan["adaptive"],
+        data_source.CACHE_KEY: plan["cache"],
+        data_source.SERVICE_KEY: plan["service"],
+        data_source.GLOBAL_KEY: {"type": "boolean", "default": True},
     }
     del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
-    known = [key for key in slime.KEYS if key.startswith(slime.OUR_PREFIXES)]
-    others = {"not": {"pattern": f"^({'|'.join(slime.OUR_PREFIXES)})"}}
+    known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
+    others = {"not": {"pattern": f"^({'|'.join(data_source.OUR_PREFIXES)})"}}
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the data source",
@@ -131,14 +133,16 @@ def _curriculum(name: str) -> Schema:
     return mapping
 
 
-def _mapping(*kinds: Callable[..., Any], keys: Mapping[str, Key] | None = None) -> Schema:
+def _mapping(
+    *kinds: Callable[..., Any], keys: Mapping[str, inspect.Parameter] | None = None
+) -> Schema:
     """A mapping with the keys of ``kinds``, or only with ``keys`` of them."""
     entries = {name: schema for kind in kinds for name, schema in _entries(kind).items()}
     keys = keys_of(kinds[0]) if keys is None else keys
     return {
         "type": "object",
         "properties": {name: entries[name] for name in keys},
-        "required": [n for n, key in keys.items() if key.default is inspect.Parameter.empty],
+        "required": [n for n, key in keys.items() if key.default is REQUIRED],
         "additionalProperties": False,
     }
 
@@ -149,7 +153,7 @@ def _entries(kind: Callable[..., Any]) -> dict[str, Schema]:
     texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE))
     entries = {}
     for name, key in keys_of(kind).items():
-        entry = _of_type(key.hint) if name not in _READ_BY_CODE else {}
+        entry = _of_type(key.annotation) if name not in _READ_BY_CODE else {}
         if name in texts:
             entry["description"] = " ".join(texts[name].split())
         if isinstance(key.default, (bool, int, float, str)):
