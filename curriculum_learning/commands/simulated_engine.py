@@ -18,7 +18,8 @@ from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.samples.sample import SOURCE_KEY, Group, flatten
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import SOURCE_KEY
 
 
 @dataclasses.dataclass(frozen=True)
