@@ -26,7 +26,7 @@ _SAMPLES = 64
 _SAMPLE_SIZE = 4096
 
 Key = dict[str, object]
-"""Everything that an entry depends on, as plain data."""
+"""Everything that an entry depends on. Nothing is kept for a key that is not plain data."""
 
 
 class Kept(NamedTuple):
@@ -95,7 +95,8 @@ class Cache:
         try:
             yield unfinished
             for file in unfinished.iterdir():
-                _sync(file)
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
             unfinished.chmod(0o755)  # users can share a cache
             os.rename(unfinished, path)
         except OSError as error:
@@ -107,7 +108,10 @@ class Cache:
     def _path(self, key: Key) -> Path | None:
         if self._folder is None:
             return None
-        content = orjson.dumps([_FORMAT, key])
+        try:
+            content = orjson.dumps([_FORMAT, key])
+        except TypeError:
+            return None
         return self._folder / hashlib.blake2b(content, digest_size=16).hexdigest()
 
     def _new_folder(self, path: Path) -> Path | None:
@@ -126,15 +130,6 @@ class Cache:
                 "files is held in memory and lost at the end; set data_source_cache to another one",
                 self._folder, error,
             )  # fmt: skip
-
-
-def _sync(path: Path) -> None:
-    """Writes a file to the disk, so that its entry is never named before it is complete."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def file_key(path: str) -> Key:

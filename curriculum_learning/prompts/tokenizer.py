@@ -58,11 +58,14 @@ def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
         ) from error
 
 
-def tokenizer_hash(tokenizer: Any) -> str | None:
-    """Hashes vocabulary, chat template and special tokens; None if the vocabulary is hidden."""
+def tokenizer_key(tokenizer: Any) -> object:
+    """Returns a hash of vocabulary, chat template and special tokens, as a part of a cache key.
+
+    Returns the tokenizer if its vocabulary is hidden: no cache keeps anything for such a key.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return None
+        return tokenizer
     text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -18,7 +18,7 @@ from curriculum_learning.config.data_source import SourceConfig
 from curriculum_learning.prompts import line_index, look
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.files import open_rows
-from curriculum_learning.prompts.glance import Glance
+from curriculum_learning.prompts.look import Glance
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import data_source, write_rows
