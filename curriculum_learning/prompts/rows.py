@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 Record = dict[str, Any]
 
 _CHUNK = 1 << 20
 
 
-@runtime_checkable
 class Rows(Protocol):
     """Random access to the rows of one source.
 
