@@ -24,7 +24,8 @@ from curriculum_learning.errors import ConfigurationError, CurriculumLearningErr
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
-from curriculum_learning.prompts.prompts import Prompts, load_tokenizer
+from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.prompts.tokenizer import load_tokenizer
 
 Errors = list[CurriculumLearningError]
 
