@@ -1,6 +1,6 @@
 """The command line: look before you train, and look into what was saved.
 
-python -m curriculum_learning {preview,simulate,inspect} --help
+python -m curriculum_learning {preview,simulate,schema,inspect} --help
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ def tokenizer_of(config: DataSourcePlan) -> Any:
         ConfigurationError: As ``load_tokenizer``.
     """
     if any(source.apply_chat_template for source in config.sources):
-        tokenizer = load_tokenizer(config.hf_checkpoint, "apply_chat_template")
+        tokenizer = load_tokenizer(str(config.hf_checkpoint), "apply_chat_template")
     elif any(source.max_prompt_len is not None for source in config.sources):
-        tokenizer = load_tokenizer(config.hf_checkpoint, "rollout_max_prompt_len")
+        tokenizer = load_tokenizer(str(config.hf_checkpoint), "rollout_max_prompt_len")
     else:
         return None
     if config.dump_details is not None:
@@ -27,19 +27,12 @@ def tokenizer_of(config: DataSourcePlan) -> Any:
     return tokenizer
 
 
-def load_tokenizer(hf_checkpoint: str | None, key: str) -> Any:
+def load_tokenizer(hf_checkpoint: str, key: str) -> Any:
     """Loads the Hugging Face tokenizer of ``hf_checkpoint``; ``key`` is the setting that needs it.
 
     Raises:
         ConfigurationError: There is no such checkpoint, or transformers is not installed.
     """
-    if not hf_checkpoint:
-        raise ConfigurationError(
-            f"{key} needs a tokenizer, and hf_checkpoint ({hf_checkpoint!r}) names none; set it "
-            f"to the model's folder or name",
-            key="hf_checkpoint",
-            value=hf_checkpoint,
-        )
     try:
         from transformers import AutoTokenizer
     except ImportError:

@@ -151,6 +151,15 @@ def test_an_unfinished_or_lost_entry_is_made_again(
     assert looks == ["_index", "_look_through"] * 3
 
 
+def test_a_key_that_is_not_plain_data_keeps_nothing(tmp_path: Path, looks: list[str]) -> None:
+    """A chat template may take any arguments; with odd ones the rows are checked each time."""
+    path = large_file(tmp_path)
+    odd = source_config(path, apply_chat_template_kwargs={"today": object()})
+    cache = Cache(tmp_path / "cache")
+    assert read_all(Prompts(odd, cache=cache)) == read_all(Prompts(odd, cache=cache))
+    assert looks == ["_index", "_look_through", "_look_through"]
+
+
 def as_parquet(path: Path) -> Path:
     """The rows of a jsonl file as a parquet file in several row groups."""
     import pyarrow as pa
