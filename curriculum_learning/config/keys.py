@@ -24,7 +24,6 @@ from curriculum_learning.config.problems import (
     shown,
     suggestion,
 )
-from curriculum_learning.errors import ConfigurationError
 
 REQUIRED = inspect.Parameter.empty
 """The default of a key without a default."""
@@ -107,11 +106,11 @@ def _conflict(recipe: Recipe, positional: Sequence[Any]) -> Problems:
     """Returns why the arguments do not go together."""
     try:
         recipe.make(*positional)
-    except ConfigurationError as error:
-        key, message = str(error.key), str(error)
-        if message.startswith(key):
-            return [Problem((key,), error.value, message.removeprefix(key))]
-        return [Problem((), error.value, f": {message}")]
+    except ValueError as error:
+        key, value = getattr(error, "key", None), getattr(error, "value", None)
+        if key and str(error).startswith(key):
+            return [Problem((key,), value, str(error).removeprefix(key))]
+        return [Problem((), value, f": {error}")]
     return []
 
 

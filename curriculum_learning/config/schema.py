@@ -65,7 +65,11 @@ def slime_schema() -> Schema:
         data_source.ADAPTIVE_KEY: plan["adaptive"],
         data_source.CACHE_KEY: plan["cache"],
         data_source.SERVICE_KEY: plan["service"],
-        data_source.GLOBAL_KEY: {"type": "boolean", "default": True},
+        data_source.GLOBAL_KEY: {
+            "description": "false: the engine brings its own prompts; groups are empty samples.",
+            "type": "boolean",
+            "default": True,
+        },
     }
     del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
     known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
@@ -155,7 +159,7 @@ def _entries(kind: Callable[..., Any]) -> dict[str, Schema]:
     for name, key in keys_of(kind).items():
         entry = _of_type(key.annotation) if name not in _READ_BY_CODE else {}
         if name in texts:
-            entry["description"] = " ".join(texts[name].split())
+            entry["description"] = " ".join(texts[name].split()).replace("``", "`")
         if isinstance(key.default, (bool, int, float, str)):
             entry["default"] = key.default
         entries[name] = entry
