@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
 )
+from curriculum_learning.engines import slime
 from curriculum_learning.groups.metrics import per_source_metrics
 from curriculum_learning.samples.sample import flatten
 
@@ -68,8 +68,8 @@ def custom_rollout_log_function(
         for name, counts in source.source_counts().items():
             metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
     callback = source.config.metrics_callback if source else None
-    if "slime" in sys.modules and hasattr(args, "use_wandb"):
-        _log_in_slime(rollout_id, args, samples, metrics, rollout_time)
+    if slime.is_running(args):
+        slime.log_rollout(rollout_id, args, samples, metrics, rollout_time)
     elif callback is not None:
         callback(metrics, rollout_id)
     else:
@@ -119,36 +119,3 @@ def _tell_not_found() -> None:
             "logged, and the schedules are not told which rollout it is",
             MultipleWeightedRolloutDataSourceWithBuffer.__name__,
         )
-
-
-def _log_in_slime(
-    rollout_id: int, args: Any, samples: list[Any], metrics: dict[str, Any], seconds: float
-) -> None:
-    """Log what slime's default does, and ``metrics``, through slime's trackers."""
-    if getattr(args, "load_debug_rollout_data", None):
-        return
-    try:
-        # since August 2026
-        from slime.observability import logging_utils, rollout_metrics
-        from slime.observability.metric_utils import compute_rollout_step
-    except ImportError:
-        from slime.ray import rollout as rollout_metrics
-        from slime.utils import logging_utils
-        from slime.utils.metric_utils import compute_rollout_step
-
-    defaults: dict[str, Any] = {}
-    for prefix, compute, extra in (
-        ("rollout/", rollout_metrics.compute_metrics_from_samples, ()),
-        ("perf/", rollout_metrics.compute_perf_metrics_from_samples, (seconds,)),
-    ):
-        try:
-            computed = compute(args, samples, *extra)
-        except Exception:
-            # A sample without a reward breaks slime's statistics; it must not break the run.
-            logger.exception("slime's own metrics (%s) failed in rollout %d", prefix, rollout_id)
-            continue
-        defaults |= {prefix + key: value for key, value in computed.items()}
-    log = {**defaults, **metrics}
-    logger.info("rollout %d: %s", rollout_id, log)
-    log["rollout/step"] = compute_rollout_step(args, rollout_id)
-    logging_utils.log(args, log, step_key="rollout/step")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
+from curriculum_learning.engines.slime import current_rollout, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
 from curriculum_learning.groups.returns import encode_groups
@@ -22,7 +22,7 @@ from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import open_prompts
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.samples.rewards import group_rewards
-from curriculum_learning.samples.sample import Group, sample_class
+from curriculum_learning.samples.sample import Group
 from curriculum_learning.state.files import Autosave, find_state, save_state
 from curriculum_learning.state.fit import fitted, identity_of
 from curriculum_learning.state.snapshots import Snapshots
@@ -244,7 +244,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._snapshots.keep(rollout_id, self.state_dict())
 
     def _ask_engine(self) -> None:
-        if (rollout := slime_rollout()) is not None:
+        if (rollout := current_rollout()) is not None:
             self._run.clock.begun(rollout)
 
     def _refuse_closed(self) -> None:
@@ -413,9 +413,3 @@ def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer |
 
 def _bound(function: Callable[..., Any] | None, *args: Any) -> Callable[..., Any] | None:
     return None if function is None else functools.partial(function, *args)
-
-
-def slime_rollout() -> int | None:
-    """The rollout that slime is in, where its module is loaded and says so."""
-    rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
-    return rollout if isinstance(rollout, int) else None

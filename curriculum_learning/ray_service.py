@@ -16,7 +16,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.config.data_source import read_config
-from curriculum_learning.data_source import registry, slime_rollout
+from curriculum_learning.data_source import registry
+from curriculum_learning.engines.slime import current_rollout, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.groups.fates import Settlement
@@ -24,7 +25,7 @@ from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.samples.rewards import reward_of
-from curriculum_learning.samples.sample import Group, flatten, sample_class
+from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.description import description
 from curriculum_learning.service.service import LEASE_KEY, claims_of, unpack_group
@@ -126,7 +127,7 @@ class RemoteDataSource:
                     self._put(self._groups_of(self._answer(coming)))
                     groups += self._take(num_samples - len(groups))[0]
                 if len(groups) < num_samples:
-                    answer = self._ask("draw", [num_samples - len(groups), slime_rollout(), True])
+                    answer = self._ask("draw", [num_samples - len(groups), current_rollout(), True])
                     groups += self._groups_of(answer)
             except BaseException:
                 self._put(groups, front=True)
@@ -141,7 +142,7 @@ class RemoteDataSource:
                 self._put(self._groups_of(await self._answer_async(coming)))
                 groups += self._take(num_samples - len(groups))[0]
             if len(groups) < num_samples:
-                body = [num_samples - len(groups), slime_rollout(), True]
+                body = [num_samples - len(groups), current_rollout(), True]
                 groups += self._groups_of(await self._ask_async("draw", body))
         except BaseException:
             self._put(groups, front=True)
@@ -357,7 +358,7 @@ class RemoteDataSource:
             self._held.update(sample.group_index for group in groups for sample in flatten(group))
             room = self._service.prefetch - len(self._ready)
             if room > 0 and self._coming is None:
-                self._coming = self._send("draw", [room, slime_rollout(), False])
+                self._coming = self._send("draw", [room, current_rollout(), False])
         return groups
 
     def _let_go(self, samples: Any) -> None:

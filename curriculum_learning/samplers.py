@@ -84,7 +84,7 @@ class MultiSourceSampler(SamplerBase):
         self._curriculum: Any = None
         """The curriculum of ``complexity_source``, in the samplers that have one."""
         sources = [self._make_source(data_source, name) for name in self._recipes()]
-        recipe = config.source_rule
+        recipe = config.rule
         sizes = {name: len(at) for name, at in self._rows.items()}
         rule: SourceRule | None = None if recipe is None else recipe.make(sizes)
         self._mixture = Mixture(sources, weights, rule)
@@ -104,13 +104,13 @@ class MultiSourceSampler(SamplerBase):
         """Returns the curriculum of each source."""
         config = self.config
         recipes: dict[str, CurriculumRecipe | None] = dict.fromkeys(self._rows)
-        recipes |= config.curricula
+        recipes |= config.source_curricula
         if config.curriculum is not None:
             own = CurriculumRecipe(config.curriculum.kind, config.curriculum.arguments)
             recipes[config.complexity_source] = own
         for name in recipes:
             if name not in self._rows:
-                key = "source_curricula" if name in config.curricula else "complexity_source"
+                key = "source_curricula" if name in config.source_curricula else "complexity_source"
                 raise ConfigurationError(
                     f"{key} is '{name}', none of the sources of the data; set it to one of "
                     f"{list(self._rows)}",

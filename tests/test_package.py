@@ -94,12 +94,12 @@ def test_a_documented_file_is_at_the_top(name: str) -> None:
 
 
 def test_the_import_is_light() -> None:
-    """Importing the package and its light faces imports no engine and no torch."""
+    """Importing the package and its light faces imports no engine, no torch and no pydantic."""
     program = (
         "import json, sys, curriculum_learning, curriculum_learning.custom_log;"
         "import curriculum_learning.__main__, curriculum_learning.trackers;"
         "print(json.dumps([m for m in ('torch', 'ray', 'verl', 'slime', 'transformers', "
-        "'matplotlib', 'rich', 'tensorboardX', 'wandb') if m in sys.modules]))"
+        "'matplotlib', 'rich', 'tensorboardX', 'wandb', 'pydantic') if m in sys.modules]))"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT

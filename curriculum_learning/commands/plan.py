@@ -13,17 +13,19 @@ import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
-from curriculum_learning.config.data_source import PROMPT_KEYS, check_config
+from curriculum_learning.config.data_source import check_config
 from curriculum_learning.config.files import RunConfig
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.config.problems import suggestion
 from curriculum_learning.config.samplers import check_sampler_config
+from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
-from curriculum_learning.prompts.prompts import Prompts, load_tokenizer
+from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.prompts.tokenizer import load_tokenizer
 
 Errors = list[CurriculumLearningError]
 
@@ -102,7 +104,8 @@ def _read_slime(
     if rows and values.get("prompt_data") is None:
         values = {"prompt_data_source_names": list(rows), **values}
         values = {**values, "prompt_data": [f"{name}.jsonl" for name in rows]}
-    config, found = check_config(values)
+    config, findings = check_config(values)
+    found = findings.errors
     names = [source.name for source in config.sources]
     errors: Errors = [error for error in found if not (rows and _is_of_tokenizer(error))]
     if not errors and not names:
@@ -138,7 +141,9 @@ def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Err
 
 def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) -> Errors:
     """What is wrong with the prompt files that can be read in spite of the errors ``found``."""
-    wrong = {error.source for error in found if error.key in PROMPT_KEYS}
+    of_mixture = [SOURCE_KEYS[field] for field in ("weight", "reward_cap", "curriculum")]
+    keys = set(SOURCE_KEYS.values()) - set(of_mixture)
+    wrong = {error.source for error in found if error.key in keys}
     sources = [s for s in config.sources if not wrong & {None, s.name}]
     tokenizer = None
     needs = [s for s in sources if s.apply_chat_template or s.max_prompt_len is not None]
@@ -213,10 +218,14 @@ def _read_verl(
         )
         errors.append(ConfigurationError(problem, key="sampler.class_name", value=name))
         kind = samplers.MultiSourceSampler  # to look at the other keys
-    config, found = check_sampler_config(data, kind.curriculum_type)
-    errors += found
+    config, findings = check_sampler_config(data, kind.curriculum_type)
+    errors += findings.errors
     try:
-        rows_of = assumed_rows(rows) if rows else training_rows(data.get("train_files"))
+        recipes = [] if config is None else config.source_curricula.values()
+        scores = {SCORE_COLUMN, *(recipe.complexity_key for recipe in recipes)}
+        priors = {recipe.prior_key for recipe in recipes if recipe.prior_key is not None}
+        files = data.get("train_files")
+        rows_of = assumed_rows(rows, scores) if rows else training_rows(files, scores | priors)
     except CurriculumLearningError as error:
         errors.append(error)
     if errors or config is None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from curriculum_learning.config.dotted_path import load_callable
-from curriculum_learning.config.keys import Recipe, keys_of, made, read_keys, read_value
+from curriculum_learning.config.keys import Recipe, keys_of, read_choice, read_keys, read_value
 from curriculum_learning.config.plan import CurriculumRecipe, Fade, Text
-from curriculum_learning.config.problems import Problem, Problems, shown, suggestion
+from curriculum_learning.config.problems import Problem, Problems, below, shown
 from curriculum_learning.curricula import CURRICULA, RULES, RowCurriculum, SourceRows, SourceRule
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.curricula.statistics import RowStatistics
@@ -23,26 +23,21 @@ CURRICULA_GROUP = "curriculum_learning.curricula"
 RULES_GROUP = "curriculum_learning.rules"
 """Entry points with which packages ship curricula and rules of their own."""
 
-ROW_KEYS: dict[str, Any] = {"complexity_key": Text, "prior_key": Text, "fade": Fade}
+ROW_KEYS: dict[str, Any] = {"complexity_key": Text, "prior_key": Text | None, "fade": Fade}
 """Keys that every curriculum has: where scores and offline pass rates are, how results fade."""
 
 
 def read_curriculum(value: Any) -> tuple[CurriculumRecipe | None, Problems]:
     """Reads a mapping with ``type``, the keys of that curriculum, and perhaps ``ROW_KEYS``."""
-    is_mapping = isinstance(value, Mapping)
-    keys = {k: v for k, v in value.items() if k not in ROW_KEYS} if is_mapping else value
-    recipe, problems = _read(CURRICULA, CURRICULA_GROUP, RowCurriculum, "curriculum", keys)
+    own = {k: v for k, v in value.items() if k not in ROW_KEYS} if _is_mapping(value) else value
+    kinds = CURRICULA, CURRICULA_GROUP, RowCurriculum
+    recipe, problems = _read(*kinds, "curriculum", own, probe())
     of_rows: dict[str, Any] = {}
-    for key in ROW_KEYS if is_mapping else ():
-        if key in value:
-            of_rows[key], found = read_value(ROW_KEYS[key], value[key])
-            problems += [problem.below(key) for problem in found]
+    for key in ROW_KEYS.keys() & (value.keys() if _is_mapping(value) else ()):
+        of_rows[key], found = read_value(ROW_KEYS[key], value[key])
+        problems += below(key, found)
     if recipe is None or problems:
         return None, problems
-    probe = SourceRows("", 1, 0, np.zeros(1), RowStatistics(1))
-    _, error = made(recipe, probe)
-    if error is not None:
-        return None, [Problem((), error.value, f": {error}")]
     return CurriculumRecipe(recipe.kind, recipe.arguments, **of_rows), []
 
 
@@ -50,47 +45,51 @@ def read_rule(value: Any) -> tuple[Recipe | None, Problems]:
     """Reads null, or a mapping with ``type`` and the keys of that rule."""
     if value is None:
         return None, []
-    recipe, problems = _read(RULES, RULES_GROUP, SourceRule, "source rule", value)
-    if recipe is None or problems:
-        return None, problems
-    _, error = made(recipe, {"": 1})
-    return recipe, [] if error is None else [Problem((), error.value, f": {error}")]
+    return _read(RULES, RULES_GROUP, SourceRule, "source rule", value, {"": 1})
 
 
 def read_adaptive(value: Any) -> tuple[Recipe | None, Problems]:
     """Reads true, false, or a mapping with keys of ``AdaptiveWeights``."""
     if value is None or value is False:
         return None, []
-    if value is not True and not isinstance(value, Mapping):
+    if value is not True and not _is_mapping(value):
         keys = ", ".join(keys_of(AdaptiveWeights))
-        text = f" ({shown(value)}) must be true, false, or a mapping with any of {keys}"
+        text = f" {shown(value)} must be true, false, or a mapping with any of {keys}"
         return None, [Problem((), value, text)]
-    recipe, problems = read_keys(AdaptiveWeights, {} if value is True else value)
+    recipe, problems = read_keys(AdaptiveWeights, {} if value is True else value, {})
     return None if problems else recipe, problems
 
 
+def probe() -> SourceRows:
+    """Returns the rows with which a curriculum is tried before the data is read."""
+    return SourceRows("", 1, 0, np.zeros(1), RowStatistics(1))
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _read(
-    built_in: Mapping[str, type], group: str, base: type, noun: str, value: Any
+    built_in: Mapping[str, type], group: str, base: type, noun: str, value: Any, *positional: Any
 ) -> tuple[Recipe | None, Problems]:
-    if not isinstance(value, Mapping) or "type" not in value:
-        text = f" ({shown(value)}) must be a mapping with type, one of {', '.join(built_in)} or a "
+    name = value.get("type") if _is_mapping(value) else None
+    if name is None:
+        text = f" {shown(value)} must be a mapping with type, one of {', '.join(built_in)} or a "
         return None, [Problem((), value, f"{text}dotted path, and the keys of that {noun}")]
-    name = value["type"]
-    kind: Any = built_in.get(name) if isinstance(name, str) else None
-    if kind is None:
+    kinds: dict[str, Any] = dict(built_in)
+    if isinstance(name, str) and name not in built_in:
         installed = {point.name: point for point in entry_points(group=group)}
+        kinds.update(installed)
         try:
             if name in installed:
-                kind = installed[name].load()
-            elif isinstance(name, str) and "." in name:
-                kind = load_callable(name)
-        except Exception as error:  # of a user's module
-            text = f" ({shown(name)}) cannot be used: {error}"
+                kinds[name] = installed[name].load()
+            elif "." in name:
+                kinds[name] = load_callable(name)
+        except Exception as error:  # a user's module may raise anything
+            text = f" {shown(name)} cannot be used: {error}"
             return None, [Problem(("type",), name, text)]
-        if kind is None:
-            known = suggestion(name, [*built_in, *installed])
-            return None, [Problem(("type",), name, f" ({shown(name)}) is not a {noun}; {known}")]
-        if not (isinstance(kind, type) and issubclass(kind, base)):
-            text = f" ({shown(name)}) is not a class derived from {base.__name__}"
+        kind = kinds.get(name)
+        if kind is not None and not (isinstance(kind, type) and issubclass(kind, base)):
+            text = f" {shown(name)} is not a class derived from {base.__name__}"
             return None, [Problem(("type",), name, text)]
-    return read_keys(kind, {key: item for key, item in value.items() if key != "type"})
+    return read_choice("type", kinds, noun, value, *positional)

@@ -211,9 +211,9 @@ class SamplerPlan:
         complexity_source: The source that has a curriculum.
         journal: A file that keeps the rewards which a checkpoint was saved too early for.
         adaptive: The rule for adaptive weights.
-        rule: Another source rule.
+        source_rule: Another source rule; null leaves the weights as configured.
+        source_curricula: The curricula of sources, by name.
         curriculum: The curriculum of ``complexity_source``.
-        curricula: The curricula of sources by name.
     """
 
     batch_size: Count
@@ -224,29 +224,14 @@ class SamplerPlan:
     complexity_source: Text = "logicif"
     journal: Annotated[str, MinLen(1), "a file"] | None = None
     adaptive: Recipe = dataclasses.field(default_factory=lambda: Recipe(AdaptiveWeights, {}))
-    rule: Recipe | None = None
+    source_rule: Recipe | None = None
+    source_curricula: Mapping[str, CurriculumRecipe] = dataclasses.field(default_factory=dict)
     curriculum: Recipe | None = None
-    curricula: Mapping[str, CurriculumRecipe] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check what concerns several keys."""
-        if self.sampling_strategy == "proportional" and self.source_weights:
-            raise ConfigurationError(
-                "source_weights has no effect with sampling_strategy: proportional; give one of "
-                "the two",
-                key="source_weights",
-                value=list(self.source_weights),
-            )
-        if self.adaptive_weights and self.rule is not None:
-            raise ConfigurationError(
-                "source_rule and adaptive_weights are both set; keep one of the two",
-                key="source_rule",
-            )
 
     @property
-    def source_rule(self) -> Recipe | None:
+    def rule(self) -> Recipe | None:
         """The source rule in force."""
-        return self.adaptive if self.adaptive_weights else self.rule
+        return self.adaptive if self.adaptive_weights else self.source_rule
 
     def weights(self, sizes: Mapping[str, int]) -> dict[str, Schedule]:
         """The weight of each source of a data set, whose sizes are given in rows.

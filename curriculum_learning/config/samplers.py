@@ -4,57 +4,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from inspect import Parameter
 from typing import Any
 
-import numpy as np
-
-from curriculum_learning.config.curricula import read_curriculum, read_rule
-from curriculum_learning.config.keys import Key, Recipe, keys_of, made, read_keys
+from curriculum_learning.config.curricula import probe, read_curriculum, read_rule
+from curriculum_learning.config.keys import keys_of, read_keys
 from curriculum_learning.config.plain import plain
 from curriculum_learning.config.plan import CurriculumRecipe, SamplerPlan
 from curriculum_learning.config.problems import (
+    Findings,
     Problem,
     Problems,
-    located,
-    raise_all,
+    below,
     shown,
     suggestion,
 )
 from curriculum_learning.config.weights import checked, read_weight
-from curriculum_learning.curricula import SourceRows
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
-from curriculum_learning.curricula.statistics import RowStatistics
-from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.weights.schedules import Schedule, is_zero
 
 logger = logging.getLogger(__name__)
 
+_VERLS_KEYS = ("class_path", "class_name")
 WEIGHTS_KEY, CURRICULA_KEY, RULE_KEY = "source_weights", "source_curricula", "source_rule"
-
-VERLS_KEYS = ("class_path", "class_name")
-"""Keys of the sampler node that are verl's."""
-
-_NOT_IN_NODE = (
-    *("batch_size", "seed", "adaptive", "curriculum", "curricula", "rule", "source_weights"),
-)
-"""Fields of the plan that are read from elsewhere."""
+_NOT_IN_NODE = ("batch_size", "adaptive", "curriculum")
+"""Fields of the plan that are no keys of the sampler node."""
 
 
-def keys_of_sampler(curriculum: type | None) -> dict[str, Key]:
-    """The keys of the sampler node, with a curriculum or without."""
+def keys_of_sampler(curriculum: type | None) -> dict[str, Parameter]:
+    """Returns the keys of the sampler node, with a curriculum or without."""
     keys = {**keys_of(SamplerPlan), **keys_of(AdaptiveWeights)}
-    keys |= {CURRICULA_KEY: keys["curricula"], RULE_KEY: keys["rule"]}
-    for name in ("batch_size", "adaptive", "curriculum", "curricula", "rule"):
-        del keys[name]
-    if curriculum is None:
-        del keys["complexity_source"]
-    return keys if curriculum is None else {**keys, **keys_of(curriculum)}
+    unused = _NOT_IN_NODE if curriculum is not None else (*_NOT_IN_NODE, "complexity_source")
+    own = {name: key for name, key in keys.items() if name not in unused}
+    return own if curriculum is None else {**own, **keys_of(curriculum)}
 
 
 def read_sampler_config(data_config: Any, curriculum: type | None) -> SamplerPlan:
-    """Read and check ``data_config`` and its ``sampler`` node.
+    """Reads and checks ``data_config`` and its ``sampler`` node.
 
     Args:
         data_config: verl's ``data`` node, or a mapping like it.
@@ -64,68 +52,59 @@ def read_sampler_config(data_config: Any, curriculum: type | None) -> SamplerPla
         ConfigurationError: Keys are missing, unknown or out of range; it lists all of them, with
             key and value.
     """
-    plan, errors = check_sampler_config(data_config, curriculum)
-    raise_all(errors)
+    plan, findings = check_sampler_config(data_config, curriculum)
+    findings.raise_all()
     assert plan is not None
     return plan
 
 
 def check_sampler_config(
     data_config: Any, curriculum: type | None
-) -> tuple[SamplerPlan | None, list[ConfigurationError]]:
-    """Read the plan, None if there are errors; and find all that is wrong with it."""
-    data = plain(data_config)
+) -> tuple[SamplerPlan | None, Findings]:
+    """Returns the plan, None if there are errors; and all that is wrong."""
+    data, findings = plain(data_config), Findings()
     node = (data.get("sampler") or {}) if isinstance(data, Mapping) else None
     if not isinstance(node, Mapping):
         key, value = ("data_config", data) if node is None else ("sampler", node)
-        return None, [located(Problem((), value, f" ({shown(value)}) must be a mapping"), key)]
+        findings.say(key, f" {shown(value)} must be a mapping", value)
+        return None, findings
+    _find_unknown(node, curriculum, findings)
     batch_key = "train_batch_size" if data.get("gen_batch_size") is None else "gen_batch_size"
-    seed_key = "data.seed" if node.get("seed") is None else "sampler.seed"
-    numbers = {
-        "batch_size": data.get(batch_key),
-        "seed": data.get("seed") if node.get("seed") is None else node["seed"],
-    }
+    has_seed = node.get("seed") is not None
+    numbers = {"batch_size": data.get(batch_key), "seed": (node if has_seed else data).get("seed")}
     given = {name: number for name, number in numbers.items() if number is not None}
     own, problems = read_keys(SamplerPlan, {**_part(node, SamplerPlan), **given})
-    adaptive, found = read_keys(AdaptiveWeights, _part(node, AdaptiveWeights))
+    adaptive, found = read_keys(AdaptiveWeights, _part(node, AdaptiveWeights), ())
+    problems += found
     recipes: dict[str, Any] = {"adaptive": adaptive}
-    conflicts: list[ConfigurationError | None] = []
-    parts: dict[str, tuple[str, tuple[Any, Problems]]] = {
-        "source_weights": (WEIGHTS_KEY, _read_weights(node.get(WEIGHTS_KEY))),
-        "curricula": (CURRICULA_KEY, _read_curricula(node.get(CURRICULA_KEY))),
-        "rule": (RULE_KEY, read_rule(node.get(RULE_KEY))),
-    }
-    for field, (key, (part, wrong)) in parts.items():
-        recipes[field] = part
-        found += [problem.below(key) for problem in wrong]
+    for key, read in _READ_BY_CODE.items():
+        recipes[key], found = read(node.get(key))
+        problems += below(key, found)
     if curriculum is not None:
-        recipes["curriculum"], of_curriculum = read_keys(curriculum, _part(node, curriculum))
-        if not of_curriculum:
-            probe = SourceRows("", 1, 0, np.zeros(1), RowStatistics(1))
-            conflicts.append(made(recipes["curriculum"], probe)[1])
-        found += of_curriculum
-    plan = None
-    if not problems:
-        plan, conflict = made(Recipe(SamplerPlan, {**own.arguments, **recipes}))
-        conflicts.append(conflict)
-    errors = _unknown_keys(node, curriculum)
-    for problem in (*problems, *found):
+        recipes["curriculum"], found = read_keys(curriculum, _part(node, curriculum), probe())
+        problems += found
+    spelled = {"batch_size": batch_key, "seed": "sampler.seed" if has_seed else "data.seed"}
+    for problem in problems:
         name, *path = problem.path
-        key = {"batch_size": batch_key, "seed": seed_key}.get(str(name), f"sampler.{name}")
-        errors.append(located(problem._replace(path=tuple(path)), key))
-    errors += [conflict for conflict in conflicts if conflict is not None]
-    return (None if errors else plan), errors
+        key = spelled.get(str(name), f"sampler.{name}")
+        findings.add(key, [problem._replace(path=tuple(path))])
+    fields = {**own.arguments, **recipes}
+    if fields["sampling_strategy"] == "proportional" and fields[WEIGHTS_KEY]:
+        text = " has no effect with sampling_strategy: proportional; give one of the two"
+        findings.say(f"sampler.{WEIGHTS_KEY}", text, node[WEIGHTS_KEY])
+    if fields["adaptive_weights"] and fields[RULE_KEY] is not None:
+        text = " and adaptive_weights are both set; keep one of the two"
+        findings.say(f"sampler.{RULE_KEY}", text, node[RULE_KEY])
+    plan = None if findings.errors else SamplerPlan(**fields)
+    return plan, findings
 
 
 def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:
-    if value is not None and not isinstance(value, Mapping):
-        text = f" ({shown(value)}) must be a mapping from source to weight"
-        return {}, [Problem((), value, text)]
     weights: dict[str, Schedule] = {}
-    problems: Problems = []
-    for name, item in (value or {}).items():
+    problems = _no_mapping(value, "weight")
+    for name, item in () if problems else (value or {}).items():
         schedule, found = read_weight(item, "weight")
-        problems += [problem.below(name) for problem in found]
+        problems += below(name, found)
         if schedule is not None:
             weights[name] = checked(schedule, item, name, key=WEIGHTS_KEY, noun="weight")
     if weights and not problems and all(map(is_zero, weights.values())):
@@ -134,37 +113,43 @@ def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:
 
 
 def _read_curricula(value: Any) -> tuple[dict[str, CurriculumRecipe], Problems]:
-    if value is not None and not isinstance(value, Mapping):
-        text = f" ({shown(value)}) must be a mapping from source to curriculum"
-        return {}, [Problem((), value, text)]
     curricula: dict[str, CurriculumRecipe] = {}
-    problems: Problems = []
-    for name, item in (value or {}).items():
+    problems = _no_mapping(value, "curriculum")
+    for name, item in () if problems else (value or {}).items():
         recipe, found = (None, []) if item is None else read_curriculum(item)
-        problems += [problem.below(name) for problem in found]
+        problems += below(name, found)
         if recipe is not None:
             curricula[name] = recipe
     return curricula, problems
 
 
+def _no_mapping(value: Any, noun: str) -> Problems:
+    if value is None or isinstance(value, Mapping):
+        return []
+    return [Problem((), value, f" {shown(value)} must be a mapping from source to {noun}")]
+
+
+_READ_BY_CODE = {
+    WEIGHTS_KEY: _read_weights,
+    CURRICULA_KEY: _read_curricula,
+    RULE_KEY: read_rule,
+}
+"""Keys that their annotations in the plan do not read."""
+
+
 def _part(node: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """The keys of the node that are those of ``kind``."""
-    return {key: node[key] for key in keys_of(kind) if key in node and key not in _NOT_IN_NODE}
+    """Returns the keys of the node that are those of ``kind``."""
+    elsewhere = (*_NOT_IN_NODE, "seed", *_READ_BY_CODE)
+    return {key: node[key] for key in keys_of(kind) if key in node and key not in elsewhere}
 
 
-def _unknown_keys(node: Mapping[str, Any], curriculum: type | None) -> list[ConfigurationError]:
-    """Errors for unknown keys; a key that only other samplers know is warned of."""
-    errors = []
+def _find_unknown(node: Mapping[str, Any], curriculum: type | None, findings: Findings) -> None:
+    """Refuses unknown keys; warns of a key that only other samplers know."""
     own = keys_of_sampler(curriculum)
     known = {key for kind in (TimeCurriculum, RewardCurriculum) for key in keys_of_sampler(kind)}
     for key, value in node.items():
-        if key in own or key in VERLS_KEYS:
-            continue
-        if key in known:
-            logger.warning("sampler.%s (%s) has no effect with this class_name", key, shown(value))
-        else:
-            text = (
-                f" ({shown(value)}) is not a key of the samplers; {suggestion(key, sorted(known))}"
-            )
-            errors.append(located(Problem((), value, text), f"sampler.{key}"))
-    return errors
+        if key in known and key not in own:
+            logger.warning("sampler.%s %s has no effect with this class_name", key, shown(value))
+        elif key not in own and key not in _VERLS_KEYS:
+            text = f" {shown(value)} is not a key of the samplers; {suggestion(key, sorted(known))}"
+            findings.say(f"sampler.{key}", text, value)

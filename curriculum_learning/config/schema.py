@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curriculum_learning.config import data_source as slime
+from curriculum_learning.config import data_source, sources
 from curriculum_learning.config.curricula import ROW_KEYS
-from curriculum_learning.config.keys import Key, keys_of
+from curriculum_learning.config.keys import REQUIRED, keys_of
 from curriculum_learning.config.plan import (
     DataSourcePlan,
     SamplerPlan,
@@ -32,6 +32,7 @@ _OWN: Schema = {
     "required": ["type"],
 }
 """A class of the user's, by dotted path."""
+_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in ("weight", "curriculum", "rule")}
 _READ_BY_CODE = (
     "name",
     "path",
@@ -39,7 +40,11 @@ _READ_BY_CODE = (
     "weight",
     "reward_cap",
     "curriculum",
+    "adaptive",
     "rule",
+    "source_weights",
+    "source_curricula",
+    "source_rule",
     "cache",
     "service",
 )
@@ -49,45 +54,45 @@ _READ_BY_CODE = (
 def slime_schema() -> Schema:
     """The schema of the file that slime's ``--custom-config-path`` names; it may have more keys."""
     source, plan = _entries(SourcePlan), _entries(DataSourcePlan)
-    weight, curriculum = {"$ref": "#/$defs/weight"}, {"$ref": "#/$defs/curriculum"}
-    source["weight"] |= weight
-    source["reward_cap"] |= {"anyOf": [weight, _NULL]}
-    source["curriculum"] |= {"anyOf": [curriculum, _NULL]}
-    plan["cache"] |= _of_type(slime.CACHE)
+    source["weight"] |= _REFERENCES["weight"]
+    source["reward_cap"] |= _or_null("weight")
+    source["curriculum"] |= _or_null("curriculum")
+    plan["rule"] |= _or_null("rule")
+    plan["cache"] |= _of_type(data_source.CACHE)
     plan["service"] |= _mapping(ServicePlan)
     for field in ("surplus", "mixture_target"):  # these follow other keys
         del plan[field]["default"]
     properties = {
-        slime.PATHS_KEY: source["path"] | _one_or_more(slime.PATHS),
-        slime.NAMES_KEY: source["name"] | _one_or_more(slime.NAMES),
-        **{key: _by_source(source[field]) for field, key in slime.BY_SOURCE.items()},
-        **{key: source[field] for field, key in slime.FOR_ALL.items()},
-        **{key: plan[field] for field, key in slime.PLAIN.items()},
-        slime.ADAPTIVE_KEY: {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]},
-        slime.RULE_KEY: {**plan["rule"], "anyOf": [*map(_rule, RULES), _OWN, _NULL]},
-        slime.CACHE_KEY: plan["cache"],
-        slime.SERVICE_KEY: plan["service"],
-        slime.GLOBAL_KEY: {"type": "boolean", "default": True},
+        sources.PATHS_KEY: source["path"] | _one_or_more(sources.PATHS),
+        sources.NAMES_KEY: source["name"] | _one_or_more(sources.NAMES),
+        **{
+            key: source[field] if field in sources.FOR_ALL else _by_source(source[field])
+            for field, key in sources.KEYS.items()
+        },
+        **{key: plan[field] for field, key in data_source.PLAIN.items()},
+        data_source.ADAPTIVE_KEY: {
+            "description": "Weights that follow the rewards: short for the rule `adaptive`.",
+            "anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)],
+        },
+        data_source.RULE_KEY: plan["rule"],
+        data_source.CACHE_KEY: plan["cache"],
+        data_source.SERVICE_KEY: plan["service"],
+        data_source.GLOBAL_KEY: {
+            "description": "false: the engine brings its own prompts; groups are empty samples.",
+            "type": "boolean",
+            "default": True,
+        },
     }
     del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
-    known = [key for key in slime.KEYS if key.startswith(slime.OUR_PREFIXES)]
-    others = {"not": {"pattern": f"^({'|'.join(slime.OUR_PREFIXES)})"}}
+    known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
+    others = {"not": {"pattern": f"^({'|'.join(data_source.OUR_PREFIXES)})"}}
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the data source",
         "type": "object",
         "properties": properties,
         "propertyNames": {"anyOf": [{"enum": known}, others]},
-        "$defs": {
-            "weight": {
-                "anyOf": [
-                    _of_type(Number),
-                    {"type": "string", "description": "lambda step: ..., or a dotted path"},
-                    *(_shape(name) for name in SHAPES),
-                ]
-            },
-            "curriculum": {"anyOf": [*map(_curriculum, CURRICULA), _OWN]},
-        },
+        "$defs": _definitions(),
     }
 
 
@@ -103,6 +108,9 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         node = _mapping(*kinds, keys=keys_of_sampler(curriculum))
         names = [name for name, kind in samplers.items() if kind is curriculum]
         node["properties"] |= {"class_name": {"enum": names}, "class_path": {"type": "string"}}
+        node["properties"]["source_weights"] |= _named(_REFERENCES["weight"])
+        node["properties"]["source_curricula"] |= _named(_or_null("curriculum"))
+        node["properties"]["source_rule"] |= _or_null("rule")
         node["required"].append("class_name")
         nodes.append(node)
     plan = _entries(SamplerPlan)
@@ -117,39 +125,50 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         "title": "Configuration of the samplers",
         "type": "object",
         "properties": {"data": {"type": "object", "properties": properties}, **properties},
+        "$defs": _definitions(),
     }
 
 
-def _shape(name: str) -> Schema:
-    mapping = _mapping(SHAPES[name])
-    mapping["properties"] |= {"schedule": {"const": name}}
-    mapping["required"].append("schedule")
+def _definitions() -> dict[str, Schema]:
+    schedules = [_tagged(SHAPES[name], "schedule", name) for name in SHAPES]
+    curricula = [_tagged(CURRICULA[name], "type", name) for name in CURRICULA]
+    for mapping in curricula:
+        mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
+    text = {"type": "string", "description": "lambda step: ..., or a dotted path"}
+    return {
+        "weight": {"anyOf": [_of_type(Number), text, *schedules]},
+        "curriculum": {"anyOf": [*curricula, _OWN]},
+        "rule": {"anyOf": [*(_tagged(RULES[name], "type", name) for name in RULES), _OWN]},
+    }
+
+
+def _tagged(kind: Callable[..., Any], tag: str, name: str) -> Schema:
+    """A mapping with the keys of ``kind``, and its name under ``tag``."""
+    mapping = _mapping(kind)
+    mapping["properties"] |= {tag: {"const": name}}
+    mapping["required"].append(tag)
     return mapping
 
 
-def _curriculum(name: str) -> Schema:
-    mapping = _mapping(CURRICULA[name])
-    mapping["properties"] |= {"type": {"const": name}}
-    mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
-    mapping["required"].append("type")
-    return mapping
+def _or_null(name: str) -> Schema:
+    return {"anyOf": [_REFERENCES[name], _NULL]}
 
 
-def _rule(name: str) -> Schema:
-    mapping = _mapping(RULES[name])
-    mapping["properties"] |= {"type": {"const": name}}
-    mapping["required"].append("type")
-    return mapping
+def _named(value: Schema) -> Schema:
+    """A mapping by source, or null."""
+    return {"anyOf": [{"type": "object", "additionalProperties": value}, _NULL]}
 
 
-def _mapping(*kinds: Callable[..., Any], keys: Mapping[str, Key] | None = None) -> Schema:
+def _mapping(
+    *kinds: Callable[..., Any], keys: Mapping[str, inspect.Parameter] | None = None
+) -> Schema:
     """A mapping with the keys of ``kinds``, or only with ``keys`` of them."""
     entries = {name: schema for kind in kinds for name, schema in _entries(kind).items()}
     keys = keys_of(kinds[0]) if keys is None else keys
     return {
         "type": "object",
         "properties": {name: entries[name] for name in keys},
-        "required": [n for n, key in keys.items() if key.default is inspect.Parameter.empty],
+        "required": [n for n, key in keys.items() if key.default is REQUIRED],
         "additionalProperties": False,
     }
 
@@ -160,9 +179,9 @@ def _entries(kind: Callable[..., Any]) -> dict[str, Schema]:
     texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE))
     entries = {}
     for name, key in keys_of(kind).items():
-        entry = _of_type(key.hint) if name not in _READ_BY_CODE else {}
+        entry = _of_type(key.annotation) if name not in _READ_BY_CODE else {}
         if name in texts:
-            entry["description"] = " ".join(texts[name].split())
+            entry["description"] = " ".join(texts[name].split()).replace("``", "`")
         if isinstance(key.default, (bool, int, float, str)):
             entry["default"] = key.default
         entries[name] = entry

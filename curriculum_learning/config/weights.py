@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curriculum_learning.config.dotted_path import NoModuleError, load_callable
-from curriculum_learning.config.keys import made, read_choice, read_value
+from curriculum_learning.config.keys import read_choice, read_value
 from curriculum_learning.config.plain import plain
-from curriculum_learning.config.problems import Problem, Problems, located, raise_all, shown
+from curriculum_learning.config.problems import Findings, Problem, Problems, shown
 from curriculum_learning.errors import ScheduleError
 from curriculum_learning.weights.expression import compile_lambda
 from curriculum_learning.weights.schedules import NAMED, SHAPES, Constant, Number, Schedule
@@ -47,9 +47,11 @@ def parse_weight(
     Raises:
         ScheduleError: The value is none of these. It names the source and shows what is wrong.
     """
+    findings = Findings()
     schedule, problems = read_weight(plain(value), noun)
     whole = [problem._replace(value=value) for problem in problems]
-    raise_all([located(problem, key, source_name, kind=ScheduleError) for problem in whole])
+    findings.add(key, whole, source=source_name, kind=ScheduleError)
+    findings.raise_all()
     assert schedule is not None
     return checked(schedule, value, source_name, key=key, noun=noun)
 
@@ -70,19 +72,16 @@ def read_weight(value: Any, noun: str) -> tuple[Callable[[int], Any] | None, Pro
         # A dotted path has no space in it; whatever has one was meant to be a lambda.
         is_path = all(part.isidentifier() for part in text.split(".")) and "." in text
         if not is_path and not text.startswith("lambda"):
-            return None, [Problem((), value, f" ({shown(value)}): a {noun} is {_FORMS}")]
+            return None, [Problem((), value, f" {shown(value)}: a {noun} is {_FORMS}")]
         try:
             return _function_at(text) if is_path else compile_lambda(text), []
         except ValueError as error:
-            return None, [Problem((), value, f" ({shown(value)}): {error}")]
+            return None, [Problem((), value, f" {shown(value)}: {error}")]
     if isinstance(value, Mapping):
         recipe, problems = read_choice("schedule", SHAPES, "schedule", value)
-        if recipe is None or problems:
-            return None, problems
-        schedule, conflict = made(recipe)
-        return schedule, [Problem((), value, f": {conflict}")] if conflict else []
+        return (None if recipe is None else recipe.make()), problems
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return None, [Problem((), value, f" ({shown(value)}): a {noun} is {_FORMS}")]
+        return None, [Problem((), value, f" {shown(value)}: a {noun} is {_FORMS}")]
     number, problems = read_value(Number, value)
     return None if problems else Constant(number), problems
 
@@ -136,7 +135,7 @@ class CheckedSchedule:
 
     def _error(self, problem: str, step: int) -> ScheduleError:
         return ScheduleError(
-            f"{self.key} of source '{self.source}' ({shown(self.configured)}) {problem} at step "
+            f"{self.key} of source '{self.source}' {shown(self.configured)} {problem} at step "
             f"{step}; a {self.noun} is a finite number >= 0",
             source=self.source,
             key=self.key,

@@ -10,8 +10,8 @@ from pathlib import PurePath
 from types import CodeType
 from typing import Any
 
-from curriculum_learning.config.data_source import CAPS_KEY
 from curriculum_learning.config.plan import DataSourcePlan
+from curriculum_learning.config.sources import CAPS_KEY
 from curriculum_learning.config.weights import CheckedSchedule
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.weights.schedules import Constant

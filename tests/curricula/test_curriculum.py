@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curriculum_learning import ConfigurationError
-from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.mixing.focused import FocusedSource
 from curriculum_learning.mixing.source import Source
 from tests.harness import check_resume

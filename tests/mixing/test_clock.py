@@ -109,10 +109,14 @@ def test_a_log_function_of_somebody_else_reports_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a foreign log function the schedule moves, and no trained group is served again."""
-    source = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    source = varying(
+        tmp_path, custom_rollout_log_function_path="tests.engine.keeps", rollout_batch_size=4
+    )
     source.get_samples(80)
     assert source.rollout_step == 20
     assert "has not told which rollout" in caplog.text
-    resumed = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    resumed = varying(
+        tmp_path, custom_rollout_log_function_path="tests.engine.keeps", rollout_batch_size=4
+    )
     resumed.load_state_dict(source.state_dict())
     assert resumed.get_samples(1)[0][0].group_index == 80

@@ -5,7 +5,8 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.samples.sample import Prompt, Sample, make_group
+from curriculum_learning.samples.group import Prompt, make_group
+from curriculum_learning.samples.sample import Sample
 
 
 def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:

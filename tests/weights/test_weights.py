@@ -223,8 +223,9 @@ def test_a_broken_module_of_the_documented_name_is_not_hidden(
     (folder / "weight_scheduler.py").write_text("def other(step: int) -> int:\n    return 1\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
-        monkeypatch.delitem(sys.modules, name)
+    for end in ("", ".curriculum_learning", ".curriculum_learning.weight_scheduler"):
+        monkeypatch.setitem(sys.modules, f"examples{end}", None)
+        del sys.modules[f"examples{end}"]  # what the test imports is gone after it
     with pytest.raises(ScheduleError, match="no function easy_to_hard"):
         parse_weight("examples.curriculum_learning.weight_scheduler.easy_to_hard", "math")
     assert parse_weight("examples.curriculum_learning.weight_scheduler.other", "math")(3) == 1
