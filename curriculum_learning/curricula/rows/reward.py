@@ -1,7 +1,11 @@
 """Reward: the next interval of rows opens when the average reward is good enough.
 
-It needs complexity scores. Use it when you do not know how fast the model learns. Do not use it
-where the average of a source never reaches the threshold: harder rows then stay closed.
+Source: ``RewardGatedCurriculumSampler``, one of the samplers for verl that this package continues;
+see the README of ``verl_extensions``.
+
+It needs complexity scores, and rewards whose mean says how well the open rows are solved.
+Use it when you do not know how fast the model learns.
+Do not use it where the average of a source never reaches the threshold: harder rows stay closed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,14 @@
 """Time: rows open by the step, from the easiest few to all in a straight line.
 
-It needs complexity scores. Use it when you know how fast the model learns; it does not look at
-rewards. Source: the competence-based curriculum of Platanios et al. 2019, arXiv 1903.09848, linear.
+::
+
+    open percentile = initial + (final - initial) * min(step / steps, 1)
+
+Source: the competence-based curriculum of Platanios et al. 2019, arXiv 1903.09848, linear.
+
+It needs complexity scores, but no results.
+Use it when you know how fast the model learns, or rewards say little.
+Do not use it when the speed of learning is a guess: see ``reward`` and ``difficulty_target``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,16 @@
 """Adaptive weights: a source with a lower reward gets a higher weight.
 
-A rule that favours low rewards also favours what cannot be learned at all: a source whose reward
-stays at zero is given as much as the bound on the ratio lets it have.
+::
+
+    share ~ weight * exp(-average reward / temperature), within a bounded ratio
+
+Source: the adaptive mode of the samplers for verl that this package continues; see the README of
+``verl_extensions``.
+
+It needs rewards that can be compared between sources.
+Use it when all sources can be learned and the weak ones should catch up.
+Do not use it when a source may be impossible: one whose reward stays at 0 gets as much as the bound
+on the ratio lets it have.
 """
 
 from __future__ import annotations
