@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo ray-demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench simulate-curricula demo ray-demo test test-crash lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,9 @@ test-crash: $(READY)  ## kill training runs with SIGKILL, 1,000 times in each mo
 
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
+
+simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 10 minutes
+	$(BIN)/python -m examples.curricula
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
