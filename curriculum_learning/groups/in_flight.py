@@ -194,9 +194,8 @@ class GroupLedger:
             return
         self._presumed_at = step
         oldest = step - patience
-        # Groups go out in the order of steps, so the old ones come first.
-        entries = self._in_flight.items()
-        old = [g for g, entry in itertools.takewhile(lambda e: step_of(e[1]) < oldest, entries)]
+        # Every entry is looked at: a step that is set by hand may go back.
+        old = [group for group, entry in self._in_flight.items() if step_of(entry) < oldest]
         if not old:
             return
         gone = {group_index: self._in_flight.pop(group_index) for group_index in old}

@@ -78,3 +78,18 @@ def test_groups_given_up_are_remembered_up_to_a_limit(
         source.add_samples([groups[0]])
     counts = totals(source.state_dict()["groups"])
     assert (counts["presumed"], counts["trained"], counts["returned"]) == (4, 1, 1)
+
+
+def test_a_group_of_a_later_step_does_not_keep_others_young(tmp_path: Path) -> None:
+    """Groups age by their own steps, though one that went out before them was of a later step."""
+    source = data_source(tmp_path, THREE, max_in_flight_rollouts=2)
+    source.observe([], fate="trained")
+    source.set_rollout_step(50)
+    source.get_samples(1)
+    source.set_rollout_step(0)
+    source.get_samples(5)
+    source.set_rollout_step(3)
+    source.get_samples(1)
+    state = source.state_dict()["groups"]
+    assert [entry[0] for entry in listed(state["in_flight"])] == [0, 6]
+    assert totals(state)["presumed"] == 5
