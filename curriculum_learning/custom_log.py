@@ -15,6 +15,7 @@ from curriculum_learning.data_source import (
     find_data_source,
 )
 from curriculum_learning.groups.metrics import per_source_metrics
+from curriculum_learning.samples.ids import in_lists
 from curriculum_learning.samples.sample import flatten
 
 __all__ = ["custom_rollout_log_function", "per_source_metrics", "process_all_samples"]
@@ -58,7 +59,7 @@ def custom_rollout_log_function(
         _tell_not_found()
     else:
         source.raise_swallowed_error()
-    samples = list(flatten(samples))
+    samples = list(flatten(in_lists(samples)))
     metrics: dict[str, Any] = dict(rollout_extra_metrics or {})
     metrics |= per_source_metrics(
         samples, status=source.source_status() if source else {}, reward_key=_reward_key(args)

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from curriculum_learning.config.data_source import Config, read_config
@@ -20,6 +20,7 @@ from curriculum_learning.groups.status import source_counts, source_status
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import open_prompts
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group, sample_class
 from curriculum_learning.state.files import Autosave, find_state, save_state
@@ -153,7 +154,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """Reports the fate of samples.
 
         Args:
-            samples: Samples, flat or in groups; the samples of a group share their fate.
+            samples: Samples, flat or in groups, in any iterable; the samples of a group share
+                their fate.
             rollout_id: The rollout that this report ends, if it ends one: with ``trained`` the
                 schedules move on to the next rollout.
             fate: ``trained`` and ``dropped`` settle the groups; ``finished`` says only that they
@@ -167,9 +169,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             )
         if rollout_id is not None:
             rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        self._report(Report(samples, fate, rollout_id))
+        self._report(Report(in_lists(samples), fate, rollout_id))
 
-    def rollout_finished(self, groups: Sequence[Group]) -> None:
+    def rollout_finished(self, groups: Iterable[Iterable[Any]]) -> None:
         """Reports all groups that a rollout finished, before the rollout is logged.
 
         With it every group of the rollout is settled when the rollout is logged: a finished group
@@ -178,7 +180,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         again. If rollouts are never logged, a finished group counts as done. For synchronous
         rollouts only: in others, groups may rightly be in flight when a rollout ends.
         """
-        self._report(Report(list(groups), "finished", is_all=True))
+        self._report(Report(in_lists(groups), "finished", is_all=True))
 
     def _report(self, report: Report) -> None:
         with self._lock:
@@ -200,7 +202,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             ``all_zero``, ``reward_cap``, or None if it keeps the group.
         """
         rewards = group_rewards(samples, self.config.reward_key)
-        group_index = getattr(samples[0], "group_index", None)
+        group_index = group_id(samples[0])
         with self._lock:
             return self._run.caps.verdict(group_index, source, rewards, self.rollout_step)
 

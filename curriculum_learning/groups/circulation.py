@@ -224,8 +224,7 @@ class Circulation:
                 again.append(_Again(group_index, served, next(fresh), None))
                 continue
             group = decode_group(partial.data, self._maker.sample_type)
-            if self._maker.name_source(group, served.source):  # the source was renamed
-                partial = partial._replace(data=encode_group(group))
+            self._maker.name_source(group, served.source)
             again.append(_Again(group_index, served, group, partial))
         return again
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
 
 DynamicFilter = Callable[[list[Any]], Any]
@@ -40,7 +41,7 @@ class Settlement:
     def finished(self, groups: Iterable[Group], in_flight: Iterable[int]) -> None:
         """Takes in the groups that a rollout finished, and those in flight at that moment."""
         for group in groups:
-            for group_index in {sample.group_index for sample in flatten(group)}:
+            for group_index in {group_id(sample) for sample in flatten(group)} - {None}:
                 self._finished[group_index] = group
         self._in_flight.update(in_flight)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from curriculum_learning.curricula.results import Result
 from curriculum_learning.groups.in_flight import GroupLedger
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import flatten
 
@@ -38,10 +38,9 @@ class Feedback:
         """
         found: dict[int, Result | None] = {}
         for sample in flatten(samples):
-            group_index = getattr(sample, "group_index", None)
-            if not isinstance(group_index, numbers.Integral):
+            group_index = group_id(sample)
+            if group_index is None:
                 continue
-            group_index = int(group_index)
             if group_index not in found:
                 served = ledger.mark_rewarded(group_index)
                 found[group_index] = served and Result(served.source, served.row, served.step, [])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.samples.ids import whole_id
 from curriculum_learning.samples.rewards import number, raw_reward
 from curriculum_learning.samples.sample import SOURCE_KEY, SOURCE_NAME_KEY, flatten
 
@@ -28,7 +29,8 @@ class _Seen:
 
     def group_count(self) -> int:
         """Distinct groups; a sample that does not say its group is one of its own."""
-        return len(set(self.groups) - {None}) + self.groups.count(None)
+        ids = [whole_id(group) for group in self.groups]
+        return len({*ids} - {None}) + ids.count(None)
 
 
 def per_source_metrics(

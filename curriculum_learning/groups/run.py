@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from curriculum_learning.mixing.clock import RolloutClock
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
 
 logger = logging.getLogger(__name__)
@@ -211,8 +211,7 @@ class Run:
 
 
 def _ids(samples: Sequence[Any]) -> set[int]:
-    ids: set[Any] = {getattr(sample, "group_index", None) for sample in flatten(samples)}
-    return {int(index) for index in ids if isinstance(index, numbers.Integral)}
+    return {index for sample in flatten(samples) if (index := group_id(sample)) is not None}
 
 
 def _mixture(config: Config, prompts: Mapping[str, Prompts]) -> Mixture:
