@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from curriculum_learning import ConfigurationError, custom_log
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
@@ -73,6 +76,31 @@ def test_what_is_missing_is_counted() -> None:
     assert metrics["rollout/a/trained_share"] == pytest.approx(4 / 6)
     assert metrics["rollout/a/raw_reward/mean"] == 1.0
     assert per_source_metrics([]) == {}
+
+
+def test_rewards_of_any_numeric_type_are_read() -> None:
+    """Tensors that require grad and arrays of one element count; what has no size does not."""
+    rewards: list[Any] = [
+        torch.tensor(1.0, requires_grad=True), torch.tensor([2.0], requires_grad=True),
+        np.array(3.0), np.array([4.0]), np.array([[5.0]]), np.float16(6), Decimal(7), True,
+    ]  # fmt: skip
+    unusable: list[Any] = [
+        10**400, -(10**400), np.array([1.0, 2.0]), torch.ones(2, requires_grad=True), [1.0], "",
+        complex(1, 1),
+    ]  # fmt: skip
+    ids = [id(reward) for reward in rewards]
+    for usable, bad in (
+        (rewards, unusable), *(([reward], []) for reward in rewards),
+        *([rewards, [reward]] for reward in unusable),
+    ):  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            metrics = per_source_metrics(
+                [sample("a", number, reward=r) for number, r in enumerate([*usable, *bad])]
+            )
+        mean = 29 / 8 if usable is rewards else [1, 2, 3, 4, 5, 6, 7, 1][ids.index(id(usable[0]))]
+        assert metrics["rollout/a/raw_reward/mean"] == mean
+        assert metrics.get("rollout/a/missing_reward_count", 0) == len(bad)
 
 
 def test_every_configured_source_is_reported(

@@ -17,6 +17,8 @@ from curriculum_learning.samples.sample import SOURCE_KEY, SOURCE_NAME_KEY, flat
 _FIELDS = ("metadata", "reward", "group_index", "loss_mask", "response_length")
 _fields = attrgetter(*_FIELDS)
 _UNTAGGED = ""
+_PLAIN = frozenset((float, int, bool, np.float64, np.float32))
+"""Types of rewards and lengths that numpy turns into an array at once."""
 
 
 @dataclasses.dataclass
@@ -112,10 +114,10 @@ def _sum(mask: Any) -> Any:
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     """The values that are numbers, and how many are none."""
-    if None not in values:
+    if _PLAIN.issuperset(map(type, values)):
         try:
-            return np.array(values, dtype=np.float64).reshape(len(values)), 0
-        except (TypeError, ValueError):
+            return np.array(values, dtype=np.float64), 0
+        except OverflowError:  # an integer beyond the range of a float
             pass
     numbers = [item for value in values if (item := number(value)) is not None]
     return np.array(numbers, dtype=np.float64), len(values) - len(numbers)
