@@ -188,7 +188,9 @@ class Source:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave."""
-        position = Position(state["epoch"], state["offset"], state["rows"])
+        # Rows that were added join an epoch of which none has been served.
+        rows = state["rows"] if state["offset"] else self.size
+        position = Position(state["epoch"], state["offset"], rows)
         order_name = state["order_name"]
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])

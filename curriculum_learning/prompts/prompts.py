@@ -66,7 +66,8 @@ class Prompts:
             **self._rows.fingerprint,
             "served_rows": len(self),
             "max_prompt_len": config.max_prompt_len,
-            "served_hash": None if self._kept is None else _hash(self._kept),
+            "served_hash": None if self._kept is None else _hash(self._kept.tobytes()),
+            **_reading(config, tokenizer),
         }
 
     def __len__(self) -> int:
@@ -126,13 +127,18 @@ class Prompts:
         """Why these prompts do not begin with those of ``fingerprint``; None if they do."""
         if fingerprint["max_prompt_len"] != self.config.max_prompt_len:
             return "prompts are left out by another length"
+        if any(
+            fingerprint.get(key) != now
+            for key, now in _reading(self.config, self._tokenizer).items()
+        ):
+            return "its rows are read by other columns or another template"
         problem = self._rows.grown_from(fingerprint)
         if problem is not None:
             return problem
         old = np.arange(fingerprint["rows"]) if self._kept is None else self._kept
         old = old[old < fingerprint["rows"]]
         all_kept = len(old) == fingerprint["rows"]
-        if fingerprint["served_hash"] != (None if all_kept else _hash(old)):
+        if fingerprint["served_hash"] != (None if all_kept else _hash(old.tobytes())):
             return "other prompts than then are too long"
         return None
 
@@ -235,8 +241,25 @@ class Prompts:
         return text
 
 
-def _hash(kept: NDArray[np.int64]) -> str:
-    return hashlib.blake2b(kept.tobytes(), digest_size=16).hexdigest()
+def _reading(config: SourceConfig, tokenizer: Any) -> dict[str, Any]:
+    """Returns what decides which prompt a row becomes, as plain data."""
+    keys = ("input_key", "label_key", "metadata_key", "tool_key", "apply_chat_template")
+    reading: dict[str, Any] = {key: getattr(config, key) for key in keys}
+    if config.apply_chat_template:
+        # Sorted text, because arguments from Python may be of types that a state cannot hold.
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+        kwargs = orjson.dumps(dict(config.apply_chat_template_kwargs), _type_name, options)
+        reading["apply_chat_template_kwargs"] = kwargs.decode()
+        reading["chat_template"] = _hash(str(getattr(tokenizer, "chat_template", None)).encode())
+    return reading
+
+
+def _type_name(value: object) -> str:
+    return type(value).__qualname__
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _is_chat(prompt: object) -> bool:
