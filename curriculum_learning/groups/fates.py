@@ -41,8 +41,9 @@ class Settlement:
     def finished(self, groups: Iterable[Group], in_flight: Iterable[int]) -> None:
         """Takes in the groups that a rollout finished, and those in flight at that moment."""
         for group in groups:
-            for group_index in {group_id(sample) for sample in flatten(group)} - {None}:
-                self._finished[group_index] = group
+            for sample in flatten(group):
+                if (group_index := group_id(sample)) is not None:
+                    self._finished[group_index] = group
         self._in_flight.update(in_flight)
 
     def forget(self) -> list[int]:

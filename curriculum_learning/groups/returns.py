@@ -189,7 +189,8 @@ def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
             f"['{STEP_KEY}'], without which its prompt is not known; keep them",
             ROW_KEY, tags, source,
         )  # fmt: skip
-    return Served(source, min(indices, default=-1), *numbers)
+    row, epoch, step = numbers
+    return Served(source, min(indices, default=-1), row, epoch, step)
 
 
 def _tags(leaves: list[Any], key: str) -> list[Any]:
