@@ -111,7 +111,7 @@ class Run:
         """Closes the last rollout where no log does."""
         self.groups.begin_rollout()
         if not self.groups.logs:
-            self._learn()
+            self._learn(self.step)
 
     def serve(self, count: int) -> list[Group]:
         """Serves waiting groups, then fresh ones, ``count`` in all; all of them or none.
@@ -144,32 +144,36 @@ class Run:
     # Learning
 
     def report(self, report: Report) -> None:
-        """Takes in what happened to groups.
+        """Takes in what happened to groups; if it raises, nothing has changed.
 
         Raises:
             DataError: The row of a group that is served again cannot be read.
         """
-        if self.feedback is not None:
-            self.feedback.add(report.samples, self.groups.ledger)
+        ledger, ids, step = self.groups.ledger, _ids(report.samples), self.step
+        # First everything that can fail: reading rewards, the user's filter, reading rows.
+        feedback = self.feedback
+        results = {} if feedback is None else feedback.read(report.samples, ledger)
+        end = self.groups.rollout_end(ids) if report.ends_rollout else None
+        if feedback is not None:
+            feedback.take(results, ledger)
         if report.is_all:
             self.groups.finished(report.samples)
         elif report.fate != "finished":
-            self.groups.settle(_ids(report.samples), report.fate)
-        if report.fate != "trained" or report.rollout_id is None:
+            self.groups.settle(ids, report.fate)
+        if end is None or report.rollout_id is None:
             return
-        self.groups.rollout_logged()
-        self._learn()
+        self.groups.end_rollout(end)
         self.caps.forget()
         if self.fresh.replacements is not None:
-            trained = self.groups.ledger.counts["trained"].total()
-            self.fresh.replacements.rollout_logged(trained)
+            self.fresh.replacements.rollout_logged(ledger.counts["trained"].total())
         self.clock.rollout_logged(report.rollout_id)
+        self._learn(step)
 
-    def _learn(self) -> None:
+    def _learn(self, step: int) -> None:
         """Hands the results of the ended rollout to the source rule and the curricula."""
         if self.feedback is None or self.mixture is None or not (results := self.feedback.close()):
             return
-        changes = self.mixture.observe(results, self.feedback.updates, self.step)
+        changes = self.mixture.observe(results, self.feedback.updates, step)
         if changes.opened:
             logger.info("more rows are open now of %s", ", ".join(map(repr, changes.opened)))
 
