@@ -10,13 +10,17 @@ from typing import Any
 
 import orjson
 
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
 )
+from curriculum_learning.engines.slime import log_in_slime
+from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.metrics import per_source_metrics
 from curriculum_learning.samples.ids import in_lists
 from curriculum_learning.samples.sample import flatten
+from curriculum_learning.weights.shares import normalise, weights_at
 
 __all__ = ["custom_rollout_log_function", "per_source_metrics", "process_all_samples"]
 
@@ -61,16 +65,15 @@ def custom_rollout_log_function(
         source.raise_swallowed_error()
     samples = list(flatten(in_lists(samples)))
     metrics: dict[str, Any] = dict(rollout_extra_metrics or {})
-    metrics |= per_source_metrics(
-        samples, status=source.source_status() if source else {}, reward_key=_reward_key(args)
-    )
+    status = _configured(args, rollout_id) if source is None else source.source_status()
+    metrics |= per_source_metrics(samples, status=status, reward_key=_reward_key(args))
     if source is not None:
         source.observe(samples, rollout_id=rollout_id, fate="trained")
         for name, counts in source.source_counts().items():
             metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
     callback = source.config.metrics_callback if source else None
     if "slime" in sys.modules and hasattr(args, "use_wandb"):
-        _log_in_slime(rollout_id, args, samples, metrics, rollout_time)
+        log_in_slime(rollout_id, args, samples, metrics, rollout_time)
     elif callback is not None:
         callback(metrics, rollout_id)
     else:
@@ -106,6 +109,17 @@ def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> 
         source.rollout_finished(all_samples)
 
 
+def _configured(args: Any, step: int) -> dict[str, dict[str, float]]:
+    """Returns the weights that ``args`` configure for each source; {} if they configure none."""
+    try:
+        schedules = {source.name: source.weight for source in read_config(args).sources}
+        weights = weights_at(schedules, step) if schedules else {}
+    except ConfigurationError:
+        return {}
+    shares = normalise(weights) if weights else {}
+    return {name: {"weight": shares[name], "configured_weight": weights[name]} for name in weights}
+
+
 def _reward_key(args: Any) -> str | None:
     key = args.get("reward_key") if isinstance(args, Mapping) else getattr(args, "reward_key", None)
     return key if isinstance(key, str) else None
@@ -116,40 +130,8 @@ def _tell_not_found() -> None:
     if not _told_not_found:
         _told_not_found = True
         logger.warning(
-            "no %s was made from these args in this process: weights, buffers and epochs are not "
-            "logged, and the schedules are not told which rollout it is",
+            "no %s was made from these args in this process: the weights logged are those "
+            "configured, buffers and epochs are not logged, and the schedules are not told which "
+            "rollout it is",
             MultipleWeightedRolloutDataSourceWithBuffer.__name__,
         )
-
-
-def _log_in_slime(
-    rollout_id: int, args: Any, samples: list[Any], metrics: dict[str, Any], seconds: float
-) -> None:
-    """Log what slime's default does, and ``metrics``, through slime's trackers."""
-    if getattr(args, "load_debug_rollout_data", None):
-        return
-    try:
-        # since August 2026
-        from slime.observability import logging_utils, rollout_metrics
-        from slime.observability.metric_utils import compute_rollout_step
-    except ImportError:
-        from slime.ray import rollout as rollout_metrics
-        from slime.utils import logging_utils
-        from slime.utils.metric_utils import compute_rollout_step
-
-    defaults: dict[str, Any] = {}
-    for prefix, compute, extra in (
-        ("rollout/", rollout_metrics.compute_metrics_from_samples, ()),
-        ("perf/", rollout_metrics.compute_perf_metrics_from_samples, (seconds,)),
-    ):
-        try:
-            computed = compute(args, samples, *extra)
-        except Exception:
-            # A sample without a reward breaks slime's statistics; it must not break the run.
-            logger.exception("slime's own metrics (%s) failed in rollout %d", prefix, rollout_id)
-            continue
-        defaults |= {prefix + key: value for key, value in computed.items()}
-    log = {**defaults, **metrics}
-    logger.info("rollout %d: %s", rollout_id, log)
-    log["rollout/step"] = compute_rollout_step(args, rollout_id)
-    logging_utils.log(args, log, step_key="rollout/step")

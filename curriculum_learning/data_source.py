@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from curriculum_learning.config.data_source import Config, read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.engines.registry import Registry
+from curriculum_learning.engines.slime import SlimeRollout
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
 from curriculum_learning.groups.returns import encode_groups
@@ -72,6 +72,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._swallowed = SwallowedErrors()
+        self._slime = SlimeRollout()
         self._closed = False
         self._told: set[str] = set()
         self._fresh = self.state_dict()
@@ -245,7 +246,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._snapshots.keep(rollout_id, self.state_dict())
 
     def _ask_engine(self) -> None:
-        if (rollout := slime_rollout()) is not None:
+        if (rollout := self._slime.current()) is not None:
             self._run.clock.begun(rollout)
 
     def _refuse_closed(self) -> None:
@@ -253,7 +254,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             raise ConfigurationError("the data source is closed")
 
     def raise_swallowed_error(self) -> None:
-        """Raises an error again that was raised on a worker thread of the engine."""
+        """Raises an error again, once, that was raised on a worker thread of the engine."""
         self._swallowed.raise_first()
 
     # State
@@ -304,12 +305,16 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
         Raises:
             CheckpointError: The file cannot be written; earlier states are untouched.
-            CurriculumLearningError: An error on a worker thread of the engine was swallowed.
+            CurriculumLearningError: An engine has swallowed an error on a worker thread; the
+                state is written all the same.
         """
+        rollout_id = whole_number(rollout_id, "save", "rollout_id")
+        self._save(rollout_id)
         self.raise_swallowed_error()
+
+    def _save(self, rollout_id: int) -> None:
         if not self.config.sources:
             return
-        rollout_id = whole_number(rollout_id, "save", "rollout_id")
         if self.config.save is None:
             self._tell_once("save is not set: the state of the data source is not saved")
             return
@@ -414,9 +419,3 @@ def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer |
 
 def _bound(function: Callable[..., Any] | None, *args: Any) -> Callable[..., Any] | None:
     return None if function is None else functools.partial(function, *args)
-
-
-def slime_rollout() -> int | None:
-    """The rollout that slime is in, where its module is loaded and says so."""
-    rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
-    return rollout if isinstance(rollout, int) else None

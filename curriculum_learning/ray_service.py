@@ -16,7 +16,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.config.data_source import read_config
-from curriculum_learning.data_source import registry, slime_rollout
+from curriculum_learning.data_source import registry
+from curriculum_learning.engines.slime import SlimeRollout
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.groups.fates import Settlement
@@ -77,6 +78,7 @@ class RemoteDataSource:
         )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
+        self._slime = SlimeRollout()
         self._closed = threading.Event()
         restarts = service.max_restarts if config.save is not None else 0
         self._actor: Any = (
@@ -126,7 +128,9 @@ class RemoteDataSource:
                     self._put(self._groups_of(self._answer(coming)))
                     groups += self._take(num_samples - len(groups))[0]
                 if len(groups) < num_samples:
-                    answer = self._ask("draw", [num_samples - len(groups), slime_rollout(), True])
+                    answer = self._ask(
+                        "draw", [num_samples - len(groups), self._slime.current(), True]
+                    )
                     groups += self._groups_of(answer)
             except BaseException:
                 self._put(groups, front=True)
@@ -141,7 +145,7 @@ class RemoteDataSource:
                 self._put(self._groups_of(await self._answer_async(coming)))
                 groups += self._take(num_samples - len(groups))[0]
             if len(groups) < num_samples:
-                body = [num_samples - len(groups), slime_rollout(), True]
+                body = [num_samples - len(groups), self._slime.current(), True]
                 groups += self._groups_of(await self._ask_async("draw", body))
         except BaseException:
             self._put(groups, front=True)
@@ -357,7 +361,7 @@ class RemoteDataSource:
             self._held.update(sample.group_index for group in groups for sample in flatten(group))
             room = self._service.prefetch - len(self._ready)
             if room > 0 and self._coming is None:
-                self._coming = self._send("draw", [room, slime_rollout(), False])
+                self._coming = self._send("draw", [room, self._slime.current(), False])
         return groups
 
     def _let_go(self, samples: Any) -> None:

@@ -185,3 +185,28 @@ def test_the_data_source_is_found_by_its_args(
             custom_rollout_log_function(5, stranger, [sample("math", 1, reward=1.0)], None, 1.0)
     assert caplog.text.count("made from these args") == 1
     assert caplog.text.count('"rollout/math/raw_reward/mean":1.0') == 2
+
+
+def test_without_a_data_source_the_configured_weights_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a process that has no data source the schedules are evaluated from args."""
+    args = arguments(tmp_path, SIZES, data_source_weights=[1, "lambda s: max(3 - s, 0)", 0])
+    with caplog.at_level(logging.INFO, "curriculum_learning.custom_log"):
+        for rollout_id in (1, 5):
+            custom_rollout_log_function(rollout_id, args, [sample("code", 1, reward=1.0)], {}, 1.0)
+        custom_rollout_log_function(2, object(), [sample("code", 1, reward=1.0)], {}, 1.0)
+        args.data_source_weights = ["lambda s: 1 / 0"] * 3
+        custom_rollout_log_function(3, args, [sample("code", 1, reward=1.0)], {}, 1.0)
+    first, fifth, *others = [
+        json.loads(record.getMessage()) for record in caplog.records if record.levelname == "INFO"
+    ]
+    for metrics, shares, weights in (
+        (first, [1 / 3, 2 / 3, 0], [1, 2, 0]),
+        (fifth, [1, 0, 0], [1, 0, 0]),
+    ):
+        for name, share, weight in zip(SIZES, shares, weights, strict=True):
+            assert metrics[f"rollout/{name}/weight"] == pytest.approx(share)
+            assert metrics[f"rollout/{name}/configured_weight"] == weight
+    assert [metrics["rollout/code/raw_reward/mean"] for metrics in others] == [1, 1]
+    assert not any("rollout/code/weight" in metrics for metrics in others)
