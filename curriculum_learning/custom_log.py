@@ -14,6 +14,7 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
+    registry,
 )
 from curriculum_learning.engines.slime import log_in_slime
 from curriculum_learning.errors import ConfigurationError
@@ -46,7 +47,8 @@ def custom_rollout_log_function(
 
     Args:
         rollout_id: The rollout that is over.
-        args: The object that the data source was made from; that is how it is found.
+        args: The object that the data source was made from; that is how it is found. If there
+            are several, each is told of the samples that it served.
         samples: The samples that are trained on, flat or in groups.
         rollout_extra_metrics: Metrics of the engine, logged as they are.
         rollout_time: Seconds that the rollout took.
@@ -58,20 +60,21 @@ def custom_rollout_log_function(
         CurriculumLearningError: The data source raised an error on a worker thread of the
             engine, where engines swallow it.
     """
-    source = find_data_source(args)
-    if source is None:
-        _tell_not_found()
-    else:
-        source.raise_swallowed_error()
     samples = list(flatten(in_lists(samples)))
+    parts = registry.split(args, samples)
+    for source in parts:
+        source.raise_swallowed_error()
+    main = next(iter(parts), None)
+    if main is None:
+        _tell_not_found()
     metrics: dict[str, Any] = dict(rollout_extra_metrics or {})
-    status = _configured(args, rollout_id) if source is None else source.source_status()
+    status = _configured(args, rollout_id) if main is None else main.source_status()
     metrics |= per_source_metrics(samples, status=status, reward_key=_reward_key(args))
-    if source is not None:
-        source.observe(samples, rollout_id=rollout_id, fate="trained")
-        for name, counts in source.source_counts().items():
-            metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
-    callback = source.config.metrics_callback if source else None
+    for source, part in parts.items():
+        source.observe(part, rollout_id=rollout_id, fate="trained")
+    for name, counts in (main.source_counts() if main else {}).items():
+        metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
+    callback = main.config.metrics_callback if main else None
     if "slime" in sys.modules and hasattr(args, "use_wandb"):
         log_in_slime(rollout_id, args, samples, metrics, rollout_time)
     elif callback is not None:

@@ -24,6 +24,7 @@ from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import Group, flatten, sample_class
 from curriculum_learning.service.actor import ServiceActor
@@ -277,6 +278,13 @@ class RemoteDataSource:
         """
         status: dict[str, dict[str, float]] = self._get(self._actor.service_status.remote())
         return status
+
+    def recognises(self, sample: Any) -> int:
+        """Whether this client holds the group of a sample."""
+        return int(group_id(sample) in self._held)
+
+    def tell_apart(self) -> None:
+        """Nothing to do: two clients never hold the same group."""
 
     def raise_swallowed_error(self) -> None:
         """Raise again what an engine's worker thread was told and may have ignored."""

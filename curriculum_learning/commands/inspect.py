@@ -13,7 +13,7 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
-from curriculum_learning.state.checkpoint import VERSION, read_state, written_at
+from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 
 _NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
 
@@ -41,7 +41,7 @@ def look_at(path: Path) -> dict[str, Any]:
         folder = path / "rollout" if (path / "rollout").is_dir() else path
         files = sorted(
             (file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()),
-            key=lambda file: (written_at(file), file.name),
+            key=lambda file: ((stamp_of(file) or Stamp()).counter, file.name),
         )
         if not files:
             raise CheckpointError(
@@ -75,7 +75,7 @@ def look_at(path: Path) -> dict[str, Any]:
                 "rollout_id": int(match[1]) if match else None,
                 "kind": match[2] if match else None,
                 "bytes": size,
-                "written": _time(written_at(file)),
+                "written": _time((stamp_of(file) or Stamp()).written_at),
                 "format": VERSION if problem is None else None,
                 "problem": problem,
             }

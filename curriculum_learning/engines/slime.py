@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import Any
 
+from curriculum_learning.mixing.clock import RolloutClock
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,6 +27,11 @@ class SlimeRollout:
             return None
         self._stale = None
         return rollout
+
+    def tell(self, clock: RolloutClock) -> None:
+        """Moves a clock on to the rollout, if slime says it."""
+        if (rollout := self.current()) is not None:
+            clock.begun(rollout)
 
 
 def _said() -> int | None:

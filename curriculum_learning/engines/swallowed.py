@@ -8,10 +8,20 @@ from curriculum_learning.errors import CurriculumLearningError
 
 
 class SwallowedErrors:
-    """Keeps the first error of a worker thread, to raise it once where it is seen."""
+    """Keeps the first error of a worker thread, to raise it once where it is seen.
+
+    It notes what its ``with`` block raises.
+    """
 
     def __init__(self) -> None:
         self._first: Exception | None = None
+
+    def __enter__(self) -> None:
+        """Nothing is raised yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            self.note(error)
 
     def note(self, error: Exception) -> None:
         """Keeps an error if this is not the main thread, and no earlier one is kept."""

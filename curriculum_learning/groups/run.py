@@ -14,6 +14,7 @@ from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
 from curriculum_learning.groups.feedback import Feedback
 from curriculum_learning.groups.fresh import FreshGroups
+from curriculum_learning.groups.handed import HandedOut
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
@@ -22,7 +23,7 @@ from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.ids import group_id
-from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.sample import EPOCH_KEY, ROW_KEY, SOURCE_KEY, Group, flatten
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Run:
         )
         self.feedback = self._new_feedback()
         self.caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
+        self._handed_out: HandedOut | None = None
         self._warned = False
 
     @property
@@ -130,6 +132,8 @@ class Run:
             raise
         groups = [*self.groups.hand_out(taken, step), *fresh]
         self.groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+        if self._handed_out is not None:
+            self._handed_out.add(groups)
         return groups
 
     def _warn_of_missing_log(self, step: int) -> None:
@@ -140,6 +144,30 @@ class Run:
                 "groups are replaced only when they are presumed dropped. Set "
                 "custom_rollout_log_function_path, or mixture_target: served"
             )
+
+    def tell_apart(self) -> None:
+        """Remembers the samples that are served from now on, for ``recognises``."""
+        self._handed_out = self._handed_out or HandedOut()
+
+    def recognises(self, sample: Any) -> int:
+        """Says how surely a sample was served here.
+
+        Returns:
+            2 for the very object, 1 for one of a group that has not ended, else 0.
+        """
+        if self._handed_out is not None and sample in self._handed_out:
+            return 2
+        group_index = group_id(sample)
+        if group_index is None:
+            return 0
+        served = self.groups.ledger.served(group_index)
+        if served is None:
+            return int(group_index in self.groups.buffers)
+        metadata = getattr(sample, "metadata", None)
+        tags = metadata if isinstance(metadata, dict) else {}
+        place = served.source, served.row, served.epoch
+        keys = (SOURCE_KEY, ROW_KEY, EPOCH_KEY)
+        return int(place == tuple(tags.get(key, at) for key, at in zip(keys, place, strict=True)))
 
     # Learning
 

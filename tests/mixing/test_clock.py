@@ -97,6 +97,7 @@ def test_without_a_batch_size_either_a_warning_says_so(
     source = varying(tmp_path, rollout_batch_size=None)
     source.get_samples(40)
     assert caplog.text.count("rollout_batch_size is not set") == 1
+    source.close()
     caplog.clear()
     data_source(tmp_path, THREE, rollout_batch_size=None).get_samples(40)
     assert not caplog.records

@@ -229,7 +229,9 @@ def test_a_file_that_was_changed_is_no_grown_one(tmp_path: Path) -> None:
     resumed(without_end)
     for bounds in ("@[-9:]", "@[0:-1]"):
         path.write_text(whole)
-        sliced = saved(tmp_path / "y", prompt_data=[str(path) + bounds, *args.prompt_data[1:]])
+        sliced = saved(
+            tmp_path / f"y{bounds}", prompt_data=[str(path) + bounds, *args.prompt_data[1:]]
+        )
         append(str(path), '{"input": "new"}\n')
         with pytest.raises(CheckpointError, match="negative bound"):
             resumed(sliced)

@@ -42,7 +42,7 @@ def test_a_mixture_goes_on_from_any_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize("accounting", [True, False])
 def test_a_data_source_goes_on_from_any_position(tmp_path: Path, accounting: bool) -> None:
     """Cut after any rollout, with groups waiting: the same groups, ids and contents follow."""
-    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS)
+    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS, autosave=False)
 
     def advance(source: DataSource, i: int) -> Any:
         randomness = random.Random(i)
