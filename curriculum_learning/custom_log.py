@@ -105,7 +105,8 @@ def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> 
     """
     source = getattr(data_source, "__self__", data_source)
     if not isinstance(source, MultipleWeightedRolloutDataSourceWithBuffer):
-        source = find_data_source(args)
+        all_samples = in_lists(all_samples)
+        source = find_data_source(args, list(flatten(all_samples)))
     if source is None:
         _tell_not_found()
     else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -210,3 +211,40 @@ def test_without_a_data_source_the_configured_weights_are_logged(
             assert metrics[f"rollout/{name}/configured_weight"] == weight
     assert [metrics["rollout/code/raw_reward/mean"] for metrics in others] == [1, 1]
     assert not any("rollout/code/weight" in metrics for metrics in others)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_each_data_source_hears_of_its_own_groups(tmp_path: Path, copied: bool) -> None:
+    """Of several data sources made from one args object each is told what it has served itself."""
+    args = arguments(tmp_path, SIZES, autosave=False)
+    alone = DataSource(args)
+    early = alone.get_samples(4)
+    sources = [alone, DataSource(args), DataSource(args)]
+    batches = [early + alone.get_samples(4), *(source.get_samples(8) for source in sources[1:])]
+    if copied:  # as an engine does that has other processes; then only ids can tell
+        sources[2].observe(batches[2], fate="dropped")
+        sources[1].observe(batches[1][:4], fate="dropped")
+        batches = [copy.deepcopy(batches[0][:4]), copy.deepcopy(batches[1][4:]), []]
+        alone.observe(batches[1], fate="dropped")
+    for number, batch in enumerate(batches):
+        if batch:
+            custom_rollout_log_function(10 * (number + 1), args, batch, {}, 1.0)
+    steps = [11, 21, 0] if copied else [11, 21, 31]
+    assert [source.rollout_step for source in sources] == steps
+    trained = [totals(source.state_dict()["groups"])["trained"] for source in sources]
+    assert trained == [len(batch) for batch in batches]
+
+
+def test_a_batch_of_several_data_sources_is_divided(tmp_path: Path) -> None:
+    """Samples of two data sources in one log settle with both; strangers change nothing."""
+    args = arguments(tmp_path, SIZES, autosave=False)
+    sources = [DataSource(args), DataSource(args)]
+    few, many = sources[0].get_samples(2), sources[1].get_samples(5)
+    stranger = sample("math", 999, reward=1.0)
+    custom_rollout_log_function(4, args, [*few, *many, [stranger]], {}, 1.0)
+    assert [source.rollout_step for source in sources] == [5, 5]
+    trained = [totals(source.state_dict()["groups"])["trained"] for source in sources]
+    assert trained == [2, 5]
+    sources[1].close()
+    custom_rollout_log_function(5, args, [], {}, 1.0)
+    assert [source.rollout_step for source in sources] == [6, 5]
