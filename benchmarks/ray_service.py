@@ -18,10 +18,10 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.rows import flat_files
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.ray_service import RemoteDataSource
 from curriculum_learning.samples.codec import encode
 from curriculum_learning.service.actor import ServiceActor
-from curriculum_learning.service.config import ServiceConfig
 
 _SECONDS = 6.0
 _SAMPLES = 8
@@ -89,7 +89,7 @@ def main() -> None:
 
 async def _without_ray(args: Any, count: int) -> float:
     """Seconds of the actor's work on a draw and its report, none of it waiting for a client."""
-    actor = ServiceActor({**args, "save": None}, {}, "run", ServiceConfig())
+    actor = ServiceActor({**args, "save": None}, {}, "run", ServicePlan())
     repeats = 2000 // count
     begun = time.perf_counter()
     for number in range(repeats):

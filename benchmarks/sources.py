@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.plain import PlainSource
 from benchmarks.rows import SOURCES
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.config.data_source import LOG_FUNCTION
+from curriculum_learning.config.plan import LOG_FUNCTION
 
 SAMPLES = 8
 """Per group."""

@@ -1,5 +1,6 @@
 """Exact mixtures, curricula and resume for the prompts of reinforcement learning runs."""
 
+from curriculum_learning.config.weights import parse_weight
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import (
     CheckpointError,
@@ -9,7 +10,6 @@ from curriculum_learning.errors import (
     GroupError,
     ScheduleError,
 )
-from curriculum_learning.weights.parse import parse_weight
 
 __all__ = [
     "CheckpointError",

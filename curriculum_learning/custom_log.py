@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from curriculum_learning.data_source import (
     find_data_source,
     registry,
 )
-from curriculum_learning.engines.slime import log_in_slime
+from curriculum_learning.engines import slime
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.metrics import per_source_metrics
 from curriculum_learning.samples.ids import in_lists
@@ -75,8 +74,8 @@ def custom_rollout_log_function(
     for name, counts in (main.source_counts() if main else {}).items():
         metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
     callback = main.config.metrics_callback if main else None
-    if "slime" in sys.modules and hasattr(args, "use_wandb"):
-        log_in_slime(rollout_id, args, samples, metrics, rollout_time)
+    if slime.is_running(args):
+        slime.log_rollout(rollout_id, args, samples, metrics, rollout_time)
     elif callback is not None:
         callback(metrics, rollout_id)
     else:

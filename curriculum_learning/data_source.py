@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from curriculum_learning.config.data_source import Config, read_config
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
-from curriculum_learning.engines.slime import SlimeRollout
+from curriculum_learning.engines.slime import SlimeRollout, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.returns import encode_groups
@@ -20,7 +21,7 @@ from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import open_prompts
 from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
-from curriculum_learning.samples.sample import Group, sample_class
+from curriculum_learning.samples.sample import Group
 from curriculum_learning.state.files import Found, find_state
 from curriculum_learning.state.forks import ForkLock
 from curriculum_learning.state.states import States
@@ -74,7 +75,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     # ``ShardedDataSource`` overrides these two.
 
-    def _read_config(self, args: Any) -> Config:
+    def _read_config(self, args: Any) -> DataSourcePlan:
         return read_config(args)
 
     def _find_state(self, rollout_id: int | None) -> Found | None:

@@ -10,6 +10,7 @@ class CurriculumLearningError(ValueError):
         source: Name of the prompt source concerned, or None where it concerns no single one.
         key: Configuration key, column or state field concerned, or None.
         value: The offending value, or None.
+        path: Where it is in the value of ``key``: keys and indices.
     """
 
     def __init__(
@@ -19,11 +20,13 @@ class CurriculumLearningError(ValueError):
         source: str | None = None,
         key: str | None = None,
         value: object = None,
+        path: tuple[str | int, ...] = (),
     ) -> None:
         super().__init__(message)
         self.source = source
         self.key = key
         self.value = value
+        self.path = path
 
 
 class ConfigurationError(CurriculumLearningError):

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import registry
-from curriculum_learning.engines.slime import SlimeRollout
+from curriculum_learning.engines.slime import SlimeRollout, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.groups.fates import Settlement
@@ -26,9 +26,9 @@ from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
-from curriculum_learning.samples.sample import Group, flatten, sample_class
+from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.actor import ServiceActor
-from curriculum_learning.service.config import description, read_service_config
+from curriculum_learning.service.description import description
 from curriculum_learning.service.service import LEASE_KEY, claims_of, unpack_group
 
 Fate = Literal["trained", "finished", "dropped"]
@@ -62,8 +62,8 @@ class RemoteDataSource:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = read_config(args)
-        service = self._service = read_service_config(args)
-        texts = description(args, config)
+        service = self._service = config.service
+        texts = description(config)
         self._id = uuid.uuid4().hex[:12]
         self._label = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
         self._sample_type = sample_class()

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from typing import Any
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import find_data_source
+from curriculum_learning.engines.slime import filter_output_class
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.samples.rewards import group_rewards
-from curriculum_learning.samples.sample import SOURCE_KEY, SOURCE_NAME_KEY, STEP_KEY, flatten
+from curriculum_learning.samples.sample import flatten
+from curriculum_learning.samples.tags import SOURCE_KEY, SOURCE_NAME_KEY, STEP_KEY
 
 __all__ = ["check_reward_cap_per_source"]
-
-
-@dataclasses.dataclass
-class FilterOutput:
-    """What slime's filters return, where slime is not installed; false if the group is dropped."""
-
-    keep: bool
-    reason: str | None = None
-
-    def __bool__(self) -> bool:
-        return self.keep
 
 
 def check_reward_cap_per_source(args: Any, samples: list[Any], **kwargs: Any) -> Any:
@@ -66,14 +55,5 @@ def check_reward_cap_per_source(args: Any, samples: list[Any], **kwargs: Any) ->
         rewards = group_rewards(leaves, config.reward_key)
         caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         reason = caps.verdict(None, source, rewards, metadata.get(STEP_KEY) or 0)
-    output = _output_type()
+    output = filter_output_class()
     return output(keep=True) if reason is None else output(keep=False, reason=f"{reason}_{source}")
-
-
-@functools.cache
-def _output_type() -> Any:
-    try:
-        from slime.rollout.filter_hub.base_types import DynamicFilterOutput
-    except ImportError:
-        return FilterOutput
-    return DynamicFilterOutput

@@ -1,14 +1,36 @@
-"""The samplers for verl and any DataLoader, by the names that configurations give."""
+"""Samplers of several sources: a face for verl's sampler hook and for any DataLoader."""
 
-from curriculum_learning.engines.curriculum_samplers import (
-    RewardCurriculumSampler,
-    TimeCurriculumSampler,
-)
-from curriculum_learning.engines.multi_source_sampler import MultiSourceSampler
+from __future__ import annotations
 
-# The names they had before.
-CurriculumMultiSourceSampler = TimeCurriculumSampler
-RewardGatedCurriculumSampler = RewardCurriculumSampler
+import copy
+import hashlib
+import logging
+import operator
+import secrets
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curriculum_learning.config.samplers import read_sampler_config
+from curriculum_learning.curricula.results import Result
+from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.engines import sampler_lines as lines
+from curriculum_learning.engines.sampler_lines import Lines
+from curriculum_learning.engines.sampler_rewards import means_by_source, rewards_of_batch
+from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
+from curriculum_learning.errors import CheckpointError, ConfigurationError
+from curriculum_learning.mixing.batches import Batches
+from curriculum_learning.mixing.focused import row_source
+from curriculum_learning.mixing.mixture import Changes, Mixture
+from curriculum_learning.mixing.source import RowSource
+from curriculum_learning.prompts.columns import read_scores, read_sources
+from curriculum_learning.state.compare import check_fit
+from curriculum_learning.state.journal import Entry, Journal
+from curriculum_learning.weights.schedules import Constant
 
 __all__ = [
     "CurriculumMultiSourceSampler",
@@ -17,3 +39,312 @@ __all__ = [
     "RewardGatedCurriculumSampler",
     "TimeCurriculumSampler",
 ]
+
+logger = logging.getLogger(__name__)
+
+
+class MultiSourceSampler(SamplerBase):
+    """Mixes the sources of a data set in fixed or adaptive proportions.
+
+    Iterating gives row numbers of the data set. In every batch, and over any number of batches,
+    each source is less than one row off its share; within a batch rows are shuffled. A pass is
+    ``len(sampler)`` rows; the next pass goes on where it ended, so epochs of the sources are not
+    tied to passes.
+
+    Args:
+        data_source: The data set. Rows have ``data_source``, the name of their source; columns
+            are read where it has a ``dataframe`` or is a table itself, else row by row.
+        data_config: verl's ``config.data``, or any mapping with ``train_batch_size`` (or
+            ``gen_batch_size``) and ``sampler``, whose keys ``docs/verl.md`` lists.
+
+    Raises:
+        ConfigurationError: Keys are unknown, missing or out of range; or sources and weights do
+            not match.
+        DataError: Rows have no source or, where they need one, no complexity score.
+    """
+
+    curriculum_type: type[TimeCurriculum | RewardCurriculum] | None = None
+    """Its keys are keys of the sampler."""
+
+    reports_after_save: bool | None = REPORTS_AFTER_SAVE
+    """Whether the trainer saves its checkpoint before it reports the rewards of the step. None:
+    that is not known, and then a journal is taken to say yes."""
+
+    def __init__(self, data_source: Sized, data_config: Any) -> None:
+        show_log()
+        config = self.config = read_sampler_config(data_config, self.curriculum_type)
+        self._name = type(self).__name__
+        logger.info("[%s] running from %s", self._name, __file__)
+        rows = read_sources(data_source)
+        weights = config.weights({name: len(at) for name, at in rows.items()})
+        self._rows = {name: rows[name] for name in weights}
+        self._curriculum: Any = self._make_curriculum(data_source)
+        adaptive = config.adaptive.make(list(weights)) if config.adaptive_weights else None
+        if adaptive is not None:
+            proportional = config.sampling_strategy == "proportional"
+            key = "sampling_strategy: proportional" if proportional else "source_weights"
+            adaptive.check(weights, key)
+        sources = [self._make_source(name) for name in self._rows]
+        self._mixture = Mixture(sources, {n: Constant(w) for n, w in weights.items()}, adaptive)
+        self._batches = Batches(self._mixture, self._rows, size=config.batch_size, seed=config.seed)
+        self._journal = None if config.journal is None else Journal(Path(config.journal))
+        self._run = secrets.token_hex(8)
+        """Tells this run's entries in a journal from those of others."""
+        self._updates = 0
+        self._to_warn = True
+        _log(self._start_lines())
+
+    def _make_curriculum(self, data_source: Any) -> Any:
+        recipe, source = self.config.curriculum, self.config.complexity_source
+        if recipe is None:
+            return None
+        if source not in self._rows:
+            raise ConfigurationError(
+                f"complexity_source is '{source}', none of the sources of the data; set it "
+                f"to one of {list(self._rows)}",
+                source=source,
+                key="complexity_source",
+                value=source,
+            )
+        self._scores = read_scores(data_source, self._rows[source], source)
+        return recipe.make(self._scores)
+
+    def _make_source(self, name: str) -> RowSource:
+        curriculum = self._curriculum if name == self.config.complexity_source else None
+        return row_source(
+            name,
+            len(self._rows[name]),
+            seed=self.config.seed,
+            shuffle=True,
+            curriculum=curriculum,
+        )
+
+    @property
+    def mixture(self) -> Mixture:
+        """The sources together; for looking at."""
+        return self._mixture
+
+    # Drawing
+
+    def __len__(self) -> int:
+        """Rows of a pass: those of the sources of positive weight, in whole batches."""
+        return self._batches.length
+
+    def __iter__(self) -> Iterator[int]:
+        """The rows of a pass; after a resume, of the rest of the pass that was interrupted.
+
+        Nothing happens before the first row is asked for: loaders make iterators that they drop.
+        """
+        self._batches.begin_pass()
+        while (row := self._batches.next_row(self._updates)) is not None:
+            yield row
+
+    # Feedback
+
+    def update(self, batch: Any) -> None:
+        """Take in the rewards of a trained batch: verl's ``DataProto``, or its like.
+
+        Args:
+            batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row,
+                and ``non_tensor_batch["data_source"]`` of shape (rows,); rows in any order.
+        """
+        self.observe(*rewards_of_batch(batch, self._name))
+
+    def observe(self, sources: Sequence[str], rewards: Any) -> None:
+        """Take in the rewards of one update.
+
+        Args:
+            sources: The source of each row.
+            rewards: The reward of each row. What is not a finite number is skipped, and counted.
+        """
+        means = means_by_source(sources, rewards, self._rows, self._name)
+        if self._curriculum is not None or self._mixture.adaptive is not None:
+            self._warn_of_prefetching()
+        if self._journal is not None:
+            self._journal.append(Entry(self._run, self._updates + 1, means))
+        self._apply(means)
+
+    def _warn_of_prefetching(self) -> None:
+        # verl takes several batches for a step where it fills one up; that is no accident.
+        ahead = self._batches.drawn - self._updates
+        if ahead > 1 and self.reports_after_save is None and self._to_warn:
+            self._to_warn = False
+            logger.warning("%s", lines.drawn_ahead(self._name, ahead))
+
+    def _apply(self, means: Mapping[str, float]) -> None:
+        self._updates += 1
+        results = [Result(name, None, self._updates, [mean]) for name, mean in means.items()]
+        changes = self._mixture.observe(results, self._updates, self._updates)
+        _log(self._change_lines(changes))
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, as plain data: what follows it is decided by it and the feedback."""
+        return {
+            "identity": self._identity(),
+            "mixture": self._mixture.state_dict(),
+            "updates": self._updates,
+            **self._batches.state_dict(),
+            "run": self._run,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to the state that ``state_dict`` gave, and take in what the journal has beyond it.
+
+        Raises:
+            CheckpointError: The state is of another data set or configuration, or is no state.
+        """
+        batches = copy.copy(self._batches)
+        try:
+            check_fit(state_dict["identity"], self._identity())
+            updates, run = operator.index(state_dict["updates"]), str(state_dict["run"])
+            batches.load_state_dict(state_dict)
+            self._mixture.load_state_dict(state_dict["mixture"])
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"[{self._name}] this is no state of it: {error!r}") from error
+        self._updates, self._batches, self._run = updates, batches, run
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take in the update that a trainer reports only after it has saved: one at most."""
+        # A batch of which some rows are still to come has not been trained.
+        missing = self._batches.finished - self._updates
+        late = self.reports_after_save
+        if missing < 1 or not (self._journal is not None if late is None else late):
+            return
+        update = self._updates + 1
+        entry = None if self._journal is None else self._journal.find(self._run, update)
+        if entry is None and self._uses_rewards:
+            logger.warning("%s", lines.lost_rewards(self._name, update, self._journal is not None))
+        if entry is not None:
+            self._apply(entry.rewards)
+        elif missing == 1:
+            # Counted without its rewards; where more are missing nobody reports after each batch.
+            self._apply({})
+
+    @property
+    def _uses_rewards(self) -> bool:
+        by_reward = isinstance(self._curriculum, RewardCurriculum)
+        return by_reward or self._mixture.adaptive is not None
+
+    def _identity(self) -> dict[str, Any]:
+        identity = {
+            "sources": {
+                name: {"rows": len(rows), "hash": _hash(rows)} for name, rows in self._rows.items()
+            },
+            "sampler.class_name": self._name,
+            "sampler.seed": self.config.seed,
+            "sampler.adaptive_weights": self.config.adaptive_weights,
+            "train_batch_size": self.config.batch_size,
+        }
+        if self._curriculum is not None:
+            identity["complexity_scores"] = _hash(self._curriculum.rank)
+        return identity
+
+    def get_stats(self) -> dict[str, float]:
+        """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
+        stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._updates).items()}
+        if self._mixture.adaptive is not None:
+            emas = self._mixture.adaptive.emas.items()
+            stats |= {f"reward_ema/{name}": ema for name, ema in emas if ema is not None}
+        for source in self._mixture.sources:
+            stats[f"epoch/{source.name}"] = source.epoch
+            if source.curriculum is not None:
+                opened = source.curriculum.open_rows(self._updates)
+                stats[f"open_share/{source.name}"] = opened / source.size
+        return {**stats, "updates": self._updates, "batches": self._batches.drawn}
+
+    # The log
+
+    def _start_lines(self) -> Lines:
+        sizes = {name: len(rows) for name, rows in self._rows.items()}
+        said = lines.start(self._name, self.config, sizes, self._mixture.shares(0))
+        if self.reports_after_save and self._uses_rewards and self._journal is None:
+            said += lines.no_journal(self._name)
+        return said
+
+    def _change_lines(self, changes: Changes) -> Lines:
+        """What there is to say after an update."""
+        adaptive = self._mixture.adaptive
+        if adaptive is None or not changes.adapted:
+            return []
+        shares = self._mixture.shares(self._updates)
+        return lines.adaptation(self._name, self._updates, adaptive.emas, shares)
+
+
+class TimeCurriculumSampler(MultiSourceSampler):
+    """Starts with the easiest rows of one source and opens the others in a straight line."""
+
+    curriculum_type = TimeCurriculum
+    _curriculum: TimeCurriculum
+
+    def get_stats(self) -> dict[str, float]:
+        """See ``MultiSourceSampler``; adds the open percentile."""
+        percentile = self._curriculum.percentile(self._updates)
+        return {**super().get_stats(), "complexity_percentile": percentile}
+
+    def _start_lines(self) -> Lines:
+        return super()._start_lines() + lines.time_start(
+            self._name, self.config.complexity_source, self._curriculum
+        )
+
+    def _change_lines(self, changes: Changes) -> Lines:
+        progress = lines.time_progress(self._name, self._curriculum, self._updates)
+        return super()._change_lines(changes) + progress
+
+
+class RewardCurriculumSampler(MultiSourceSampler):
+    """Opens harder rows of one source when the average reward is good enough."""
+
+    curriculum_type = RewardCurriculum
+    _curriculum: RewardCurriculum
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            **super()._identity(),
+            "sampler.initial_complexity_percentile": self._curriculum.percentiles[0],
+            "sampler.final_complexity_percentile": self._curriculum.percentiles[-1],
+            "sampler.num_intervals": len(self._curriculum.counts) - 1,
+            "sampler.focus_new_intervals": self._curriculum.focus_new_intervals,
+        }
+
+    def get_stats(self) -> dict[str, float]:
+        """See ``MultiSourceSampler``; adds the level and what it depends on."""
+        curriculum = self._curriculum
+        stats = {
+            **super().get_stats(),
+            "level": curriculum.level,
+            "complexity_percentile": curriculum.percentiles[curriculum.level],
+        }
+        if curriculum.ema.value is not None:
+            stats["curriculum_reward_ema"] = curriculum.ema.value
+        return stats
+
+    def _start_lines(self) -> Lines:
+        return super()._start_lines() + lines.reward_start(
+            self._name, self.config.complexity_source, self._curriculum, self._scores
+        )
+
+    def _change_lines(self, changes: Changes) -> Lines:
+        said = super()._change_lines(changes)
+        if changes.opened:
+            said += lines.level_up(self._name, self._curriculum, self._updates)
+        return said
+
+
+# The names they had before.
+CurriculumMultiSourceSampler = TimeCurriculumSampler
+RewardGatedCurriculumSampler = RewardCurriculumSampler
+
+
+def _hash(array: NDArray[np.int64]) -> str:
+    """A short digest of an array's content."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+
+def _log(said: Lines) -> None:
+    for line in said:
+        logger.info("%s", line)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.config.data_source import Config
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import CheckpointError, ConfigurationError
 from curriculum_learning.groups.served import listed, packed
@@ -70,7 +70,7 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
                 value=self.config.mixture_target,
             )
 
-    def _read_config(self, args: Any) -> Config:
+    def _read_config(self, args: Any) -> DataSourcePlan:
         config = super()._read_config(args)
         if config.save is None:
             return config

@@ -1,7 +1,7 @@
-"""Curves while training, outside of engines that have trackers of their own.
+"""Curves while training, for engines that have no trackers of their own.
 
-Each is a ``data_source_metrics_callback``: by dotted path (``tensorboard``, ``wandb``), or an
-object made with settings of one's own (``TensorBoard``, ``WandB``).
+``data_source_metrics_callback`` takes the functions ``tensorboard`` and ``wandb`` by dotted path,
+or an object of ``TensorBoard`` or ``WandB`` with settings of your own.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from typing import Any
 from curriculum_learning.errors import ConfigurationError
 
 FOLDER = "runs"
-"""Where ``tensorboard`` writes, unless TENSORBOARD_DIR says otherwise."""
+"""Where ``tensorboard`` writes unless TENSORBOARD_DIR is set."""
 
 _X_AXIS = "rollout/step"
 _FLUSH_SECONDS = 5
-"""What is lost at most of the curves when a run is killed."""
+"""A killed run loses at most this much of its curves."""
 
 
 class TensorBoard:
     """Writes event files.
 
     Args:
-        folder: Where they lie; one for each run.
-        first_rollout: What an earlier, killed run has written of this rollout and of later ones
-            is hidden.
+        folder: Where to write; each run has its own.
+        first_rollout: Hides what an earlier, killed run wrote for this rollout and later ones.
 
     Raises:
         ConfigurationError: tensorboardX is not installed, or the folder cannot be written.
@@ -43,7 +42,7 @@ class TensorBoard:
                 str(folder),
                 purge_step=first_rollout or None,
                 flush_secs=_FLUSH_SECONDS,
-                # Files are named by the second: a quick resume must not write over the run before.
+                # Names have the second of the start: a quick resume must not overwrite a file.
                 filename_suffix=f".{first_rollout}",
             )
         except OSError as error:
@@ -55,20 +54,20 @@ class TensorBoard:
             ) from error
 
     def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:
-        """Write the metrics of a rollout."""
+        """Writes the metrics of a rollout."""
         for name, value in _numbers(metrics).items():
             self._writer.add_scalar(name, value, rollout_id)
 
     def close(self) -> None:
-        """Finish the files."""
+        """Finishes the files."""
         self._writer.close()
 
 
 class WandB:
-    """Logs to Weights & Biases; offline where WANDB_MODE is ``offline``.
+    """Logs to Weights & Biases; offline if WANDB_MODE is ``offline``.
 
     Args:
-        settings: As ``wandb.init`` takes them; a run that has begun already is used as it is.
+        settings: Arguments of ``wandb.init``; ignored if a run has begun already.
 
     Raises:
         ConfigurationError: wandb is not installed.
@@ -77,30 +76,30 @@ class WandB:
     def __init__(self, **settings: Any) -> None:
         module = _load("wandb", "wandb")
         self._run = module.run or module.init(**settings)
-        # An axis of its own: W&B's step can only grow, and a resumed run goes back.
+        # Needs an axis of its own: W&B's step can only grow, and a resumed run goes back.
         self._run.define_metric(_X_AXIS)
         self._run.define_metric("*", step_metric=_X_AXIS)
 
     def __call__(self, metrics: Mapping[str, Any], rollout_id: int) -> None:
-        """Log the metrics of a rollout."""
+        """Logs the metrics of a rollout."""
         self._run.log({**_numbers(metrics), _X_AXIS: rollout_id})
 
     def close(self) -> None:
-        """Finish the run."""
+        """Finishes the run."""
         self._run.finish()
 
 
 def tensorboard(metrics: Mapping[str, Any], rollout_id: int) -> None:
-    """Write the metrics of a rollout to the folder TENSORBOARD_DIR, ``runs`` if that is not set."""
+    """Writes the metrics of a rollout to the folder TENSORBOARD_DIR, or to ``runs``."""
     if "tensorboard" not in _made:
         folder = os.environ.get("TENSORBOARD_DIR", FOLDER)
         made = _made["tensorboard"] = TensorBoard(folder, first_rollout=rollout_id)
-        atexit.register(made.close)  # nobody else knows of it
+        atexit.register(made.close)  # nobody else can close it
     _made["tensorboard"](metrics, rollout_id)
 
 
 def wandb(metrics: Mapping[str, Any], rollout_id: int) -> None:
-    """Log the metrics of a rollout to W&B, set up by its environment variables."""
+    """Logs the metrics of a rollout to W&B, set up by its environment variables."""
     if "wandb" not in _made:
         _made["wandb"] = WandB()
     _made["wandb"](metrics, rollout_id)

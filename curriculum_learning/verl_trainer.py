@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf, open_dict
 
 from curriculum_learning import samplers
+from curriculum_learning.config.dotted_path import load_callable
 from curriculum_learning.errors import ConfigurationError, DataError
-from curriculum_learning.weights.dotted_path import load_callable
 
 try:
     import transfer_queue

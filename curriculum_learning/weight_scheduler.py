@@ -4,7 +4,7 @@ A schedule takes ``rollout_step`` (an integer >= 0) and returns the weight of on
 number >= 0. Weights need not sum to 1: shares are the weights divided by their sum.
 """
 
-from curriculum_learning.weights.parse import parse_weight
+from curriculum_learning.config.weights import parse_weight
 from curriculum_learning.weights.schedules import (
     Schedule,
     cosine,

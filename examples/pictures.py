@@ -14,10 +14,10 @@ from statistics import fmean
 
 import matplotlib
 
-from curriculum_learning.commands.picture import draw_schedules
+from curriculum_learning.commands.picture import draw_curves
 from curriculum_learning.commands.simulate import simulate
 from curriculum_learning.commands.simulated_engine import EngineSettings
-from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.weights.schedules import NAMED
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader
@@ -112,7 +112,8 @@ def main(run: Path, folder: Path) -> None:
         folder: Where the pictures go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw_schedules(NAMED, 250, folder / "schedules.png")
+    curves = {name: [schedule(step) for step in range(251)] for name, schedule in NAMED.items()}
+    draw_curves({"weight": curves}, folder / "schedules.png", "rollout step")
     draw_targets(folder / "mixture_target.png")
     metrics = MetricsReader(run).new()
     for name, family in FAMILIES.items():

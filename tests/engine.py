@@ -1,8 +1,8 @@
 """A small engine that treats its data source as slime does.
 
-It passes the bound method ``get_samples``, cuts off late groups, throws finished ones away for
-want of room, filters, changes samples in place and gives the unfinished back, or, fully
-asynchronous, does all that on a worker thread that swallows what is raised.
+It passes the bound method ``get_samples``, cuts off late groups, discards finished ones without
+room, filters, changes samples in place and gives unfinished groups back. The fully asynchronous one
+does this on a worker thread that swallows errors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Served = Callable[[Group], None]
 
 
 class SynchronousEngine:
-    """Asks for groups until enough have finished; the rest is given back half done."""
+    """Asks for groups until enough have finished, and gives the others back unfinished."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class SynchronousEngine:
         self.on_served = on_served
 
     def rollout(self, rollout_id: int) -> list[Group]:
-        """Generate, give back and log one rollout; gives what is trained on."""
+        """Generates, gives back and logs one rollout; returns the trained groups."""
         get_samples = self.source.get_samples
         trained: list[Group] = []
         pending: list[Group] = []
@@ -66,7 +66,7 @@ class SynchronousEngine:
                 trained.append(group)
             else:
                 self.dropped.append(group)
-        # One more is finished but finds no room: it is thrown away without a word.
+        # One more is finished but finds no room: it is discarded without a report.
         if len(pending) > 4:
             late = finish(pending.pop(), self.random)
             everything.append(late)
@@ -84,7 +84,7 @@ class SynchronousEngine:
 
 
 class FullyAsynchronousEngine:
-    """A worker thread keeps some groups in generation, across rollouts; it swallows errors."""
+    """Generates on a worker thread, across rollouts; the thread swallows errors."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class FullyAsynchronousEngine:
         self._worker.join()
 
     def rollout(self, rollout_id: int, batch: int) -> list[Group]:
-        """Wait for ``batch`` finished groups and log them."""
+        """Waits for ``batch`` finished groups and logs them."""
         trained: list[Group] = []
         while len(trained) < batch:
             group = self.finished.get(timeout=30)
@@ -157,7 +157,7 @@ def keeps(args: Any, samples: Group, below: float | None = None) -> bool:
 
 
 def finish(group: Group, randomness: random.Random) -> Group:
-    """Generate and score a group, in place; a finished one passes through as it is."""
+    """Generates and scores a group, in place; a finished one stays unchanged."""
     for sample in group:
         if sample.status is type(sample).Status.COMPLETED:
             continue

@@ -1,4 +1,4 @@
-"""What tests build on: prompt files, data sources, one resume harness for whatever has state."""
+"""Prompt files, data sources, and one resume harness for everything that has a state."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Group = list[Any]
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """A jsonl file; gives its path."""
+    """Writes a jsonl file and returns its path."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
 
 def prompt_files(folder: Path, sizes: Mapping[str, int]) -> list[str]:
-    """One file per source; row i of source s has the prompt "s i"."""
+    """Writes one file per source; row i of source s has the prompt "s i"."""
     return [
         write_rows(
             folder / f"{name}.jsonl",
@@ -69,7 +69,7 @@ def indices(group: Group) -> tuple[int, list[int]]:
 
 
 def interrupt(group: Group, tokens: int = 3) -> Group:
-    """Leave a group half generated, as an engine does that stops a rollout."""
+    """Leaves a group half generated, like an engine that stops a rollout."""
     for sample in group:
         sample.tokens = [*sample.tokens, *range(tokens)]
         sample.response += "x" * tokens
@@ -80,24 +80,24 @@ def interrupt(group: Group, tokens: int = 3) -> Group:
 
 
 def as_data(groups: Iterable[Group]) -> list[list[dict[str, Any]]]:
-    """Groups as comparable data, as they are now: engines change samples in place."""
+    """A deep copy of groups as comparable data: engines change samples in place."""
     return copy.deepcopy([[sample.to_dict() for sample in group] for group in groups])
 
 
 def totals(groups: Mapping[str, Any]) -> Counter[str]:
-    """The counts in the ``groups`` of a state, all sources together."""
+    """Sums the counts in the ``groups`` of a state over the sources."""
     counts = {what: sum(by_source.values()) for what, by_source in groups["counts"].items()}
     return Counter(counts)
 
 
 class Stateful(Protocol):
-    """Whatever can be cut and resumed."""
+    """Anything that can be cut and resumed."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Its state."""
+        """Returns its state."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go to a state."""
+        """Loads a state."""
 
 
 def check_resume(
@@ -106,11 +106,11 @@ def check_resume(
     steps: int,
     folder: Path,
 ) -> None:
-    """Whatever is cut at any position, once or twice, goes on as if it had not been.
+    """Checks that a run cut at any position, once or twice, continues unchanged.
 
     Args:
-        make: Makes a fresh one.
-        advance: Does step i and gives what is observable of it, as comparable data.
+        make: Makes a fresh object.
+        advance: Does step i and returns its observable results, as comparable data.
         steps: Number of steps.
         folder: For state files; each state goes through a real one.
     """

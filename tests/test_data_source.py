@@ -28,7 +28,7 @@ SHARES = {"math": 0.3, "code": 0.5, "chat": 0.2}
 
 
 def test_300_rollouts_keep_every_promise(tmp_path: Path) -> None:
-    """Ids are unique and never change, no row comes twice in an epoch, no returned group waits."""
+    """Ids are unique and stable, no row comes twice in an epoch, returned groups come first."""
     args = arguments(tmp_path, THREE, data_source_weights=SHARES)
     source = DataSource(args)
     ids: dict[tuple[str, int, int], tuple[int, list[int]]] = {}
@@ -77,7 +77,7 @@ def test_the_tags_of_a_sample(tmp_path: Path) -> None:
 
 
 def test_samples_share_nothing_that_can_change(tmp_path: Path) -> None:
-    """Changing a sample's metadata at any depth changes no other, now or an epoch later."""
+    """Changing a sample's metadata at any depth changes no other sample, now or an epoch later."""
     path = write_rows(tmp_path / "a.jsonl", [{"input": "a", "metadata": {"deep": {"list": [1]}}}])
     source = DataSource({"prompt_data": path, "n_samples_per_prompt": 3})
     (group,) = source.get_samples(1)
@@ -90,7 +90,7 @@ def test_samples_share_nothing_that_can_change(tmp_path: Path) -> None:
 
 
 def test_the_contract_of_a_bare_object() -> None:
-    """The contract test of slime builds args with three attributes and wants empty samples."""
+    """The contract test of slime builds args with three attributes and expects empty samples."""
 
     class Args:
         rollout_global_dataset = False
@@ -112,7 +112,7 @@ def test_the_contract_of_a_bare_object() -> None:
 
 
 def test_the_rest_of_the_protocol(tmp_path: Path) -> None:
-    """len, dataset, metadata and close do what slime and its forks expect."""
+    """len, dataset, metadata and close work as slime and its forks expect."""
     source = data_source(tmp_path, THREE)
     assert len(source) == len(source.dataset or ()) == 135
     assert source.get_metadata() == {}
@@ -142,7 +142,7 @@ def test_a_data_source_can_be_let_go(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_row_costs_nothing(tmp_path: Path) -> None:
-    """A row that cannot be read costs nothing: mended, the run goes on as if it had been good."""
+    """A request that fails on a bad row takes nothing; after a repair the run continues."""
     args = arguments(tmp_path, THREE, data_source_weights=SHARES)
     expected = as_data(DataSource(args).get_samples(60))
     source = DataSource(args)

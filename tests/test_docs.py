@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import shutil
@@ -17,11 +16,11 @@ import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning import trackers
 from curriculum_learning.__main__ import main
-from curriculum_learning.config.check import check_config
-from curriculum_learning.config.data_source import read_config
-from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.config.data_source import check_config, read_config
+from curriculum_learning.config.dotted_path import load_callable
+from curriculum_learning.config.samplers import keys_of_sampler
+from curriculum_learning.curricula import CURRICULA
 from curriculum_learning.state.files import saved_rollouts
-from curriculum_learning.weights.dotted_path import load_callable
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent
@@ -29,9 +28,10 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """The code blocks of a page in a language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_yaml_of_the_readme_works(folder: Path) -> None:
 
 
 def test_the_paths_of_the_readme_exist() -> None:
-    """What is handed to slime by dotted path can be imported."""
+    """The dotted paths that slime is given can be imported."""
     paths = re.findall(r"[-_]path:? (curriculum_learning\.\S+)", README)
     assert len(paths) == 3
     for path in paths:
@@ -68,7 +68,7 @@ def test_the_paths_of_the_readme_exist() -> None:
 
 
 def test_the_loop_of_the_readme_works(folder: Path) -> None:
-    """The plain loop runs as printed, and run again it goes on after its last save."""
+    """The plain loop runs as printed, and a second run continues after the last save."""
 
     def generate(groups: list[Group]) -> tuple[list[Group], list[Group]]:
         return groups[:32], [interrupt(group) for group in groups[32:]]
@@ -87,7 +87,8 @@ def test_the_loop_of_the_readme_works(folder: Path) -> None:
 
 def test_the_table_of_weights_is_true() -> None:
     """Every example in the table of weight forms can be read."""
-    examples = re.findall(r"^\| \w+ \| `(.*?)`", README, flags=re.MULTILINE)
+    table = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^\| \w+ \| `(.*?)`", table, flags=re.MULTILINE)
     assert len(examples) == 6
     for example in examples:
         value = yaml.safe_load(example)
@@ -96,14 +97,14 @@ def test_the_table_of_weights_is_true() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link can name in a document."""
+    """The anchors that a link can name in a document."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_links_between_documents_hold() -> None:
     """Relative links in README and docs lead to files and headings that are there."""
-    for document in (ROOT / "README.md", *PAGES, *ROOT.glob("*/README.md")):
+    for document in (*ROOT.glob("*.md"), *PAGES, *ROOT.glob("*/README.md")):
         text = document.read_text(encoding="utf-8")
         for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", text):
             target = document.parent / link if link else document
@@ -112,14 +113,16 @@ def test_links_between_documents_hold() -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """The README leads to each page."""
+    """The README links to each page."""
     for page in PAGES:
         assert f"](docs/{page.name})" in README, page.name
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"):
+        assert f"]({name})" in README, name
 
 
 @pytest.fixture
 def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with what the pages use: configurations and prompt files."""
+    """A working directory with the configurations and prompt files that the pages use."""
     shutil.copytree(ROOT / "configs", folder / "configs")
     rows = [{"input": f"prompt {i}", "label": str(i), "metadata": {}} for i in range(5000)]
     for name in ("chat", "wide", "deep", "odd", "own"):
@@ -128,16 +131,17 @@ def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("easy", "medium", "hard"):
         write_rows(folder / "demo_output" / "prompts" / f"{name}.jsonl", rows)
     monkeypatch.setattr(trackers, "_made", {})
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # not a cluster that happens to run here
     before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:
-        if name.startswith("my_"):  # what a page has written
+        if name.startswith("my_"):  # a module that a page has written
             del sys.modules[name]
 
 
-def test_the_walk_of_the_readme(workplace: Path) -> None:
-    """The change that the README makes to the demo's configuration can be looked at."""
-    (walk,) = [text for text in blocks("bash") if "sed -i" in text]
+def test_the_walk_of_the_command_line(workplace: Path) -> None:
+    """The change that the page makes to the demo's configuration can be previewed."""
+    (walk,) = blocks("bash", "docs/commands.md")
     change, look, again = walk.splitlines()
     subprocess.run(change, shell=True, check=True, cwd=workplace)
     assert yaml.safe_load((workplace / "configs" / "demo.yaml").read_text(encoding="utf-8"))[
@@ -155,7 +159,7 @@ FILE = re.compile(r"# ([\w.]+\.(?:py|yaml|yml|sh))\n")
 
 
 def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a terminal shows of commands, each in a line that begins with a dollar sign."""
+    """The terminal output of the commands in lines that begin with a dollar sign."""
     shown = []
     for line in re.findall(r"^\$ (.*)$", text, flags=re.MULTILINE):
         program, *arguments = shlex.split(line)
@@ -167,14 +171,14 @@ def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def seen(text: str, folder: Path) -> str:
-    """Text without what differs from run to run."""
+    """Text without the parts that differ from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+]+", "TIME", text.replace(str(folder), "."))
     return re.sub(r"\d+ bytes|format \d+", "N", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_is_true(page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its programs run, its configurations can be read, its commands show what is printed there."""
+    """Its programs run, its configurations are valid, its commands print what the page shows."""
     names: dict[str, Any] = {}
     for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if (file := FILE.match(text)) is not None:
@@ -184,11 +188,12 @@ def test_a_page_is_true(page: Path, workplace: Path, capsys: pytest.CaptureFixtu
         elif language == "console":
             assert seen(text, workplace) == seen(run_commands(text, capsys), workplace)
     for path in workplace.glob("*.yaml"):
-        assert check_config(yaml.safe_load(path.read_text(encoding="utf-8")))[1] == []
+        assert check_config(yaml.safe_load(path.read_text(encoding="utf-8")))[1].errors == []
 
 
-def test_the_examples_for_verl_work() -> None:
+def test_the_examples_for_verl_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each document of verl_extensions/example_config.yaml gives the sampler that it names."""
+    monkeypatch.chdir(tmp_path)  # they write a journal into the working directory
     text = (ROOT / "verl_extensions" / "example_config.yaml").read_text(encoding="utf-8")
     documents = list(yaml.safe_load_all(text))
     assert len(documents) == 5
@@ -207,13 +212,18 @@ def test_every_key_of_the_samplers_is_documented() -> None:
     """The tables of docs/verl.md have each key with its default."""
     table = (ROOT / "docs" / "verl.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
-    fields = {
-        field.name: field
-        for kind in (TimeSamplerConfig, RewardSamplerConfig)
-        for field in dataclasses.fields(kind)
-        if field.name not in ("batch_size",)
-    }
-    assert documented.keys() == fields.keys()
-    for name in fields.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
+    keys = {name: key for kind in CURRICULA.values() for name, key in keys_of_sampler(kind).items()}
+    assert documented.keys() == keys.keys()
+    for name in keys.keys() - {"source_weights", "seed", "journal", "reward_threshold"}:
         value = yaml.safe_load(documented[name].strip("`"))
-        assert value == fields[name].default, name
+        assert value == keys[name].default, name
+
+
+def test_the_design_names_what_exists() -> None:
+    """Each wing and file that docs/design.md names is in the package, and no wing is left out."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    package = ROOT / "curriculum_learning"
+    for path in re.findall(r"`(\w+/(?:\w+\.py)?|\w+\.py)`", text):
+        assert path == "curriculum_learning/" or (package / path).exists(), path
+    wings = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/` ", text, flags=re.MULTILINE)) == wings

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 import verl_extensions
 import verl_extensions.multi_source_sampler
-from curriculum_learning.engines import multi_source_sampler
+from curriculum_learning import samplers
 from curriculum_learning.samplers import (
     CurriculumMultiSourceSampler,
     MultiSourceSampler,
@@ -47,9 +47,9 @@ def test_plain_loaders_and_configurations_will_do() -> None:
 
 
 def test_the_file_that_runs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The first line says which file the samplers come from, as another may shadow ours."""
+    """The first line says which file the samplers come from, because another may shadow it."""
     with caplog.at_level(logging.INFO):
         MultiSourceSampler(Rows({"a": 20}), config(8))
     assert caplog.records[0].getMessage() == (
-        f"[MultiSourceSampler] running from {multi_source_sampler.__file__}"
+        f"[MultiSourceSampler] running from {samplers.__file__}"
     )

@@ -1,4 +1,4 @@
-"""The arguments of the command line, and their help."""
+"""The arguments of the command line, their help, and the exit codes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,46 @@ from collections.abc import Sequence
 
 from curriculum_learning.errors import ConfigurationError
 
+WELL, WARNED, WRONG = 0, 1, 2
+FACES = ("slime", "verl")
+"""Whose keys ``schema`` can print."""
+INTERRUPTED, UNREAD = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+
 _CODES = (
     "exit codes: 0 all well (warnings included), 1 warnings with --strict, 2 an error in the "
     "command, the configuration, the data or the state"
 )
-_CONFIG_HELP = (
-    "a YAML file (slime's --custom-config-path, or verl's), a text file or script with verl's "
-    "overrides, or key=value; several add up"
-)
+_ABOUT = {
+    "preview": (
+        "check a configuration and show what it will draw",
+        "  curriculum-learning preview configs/demo.yaml\n"
+        "  curriculum-learning preview sources.yaml --steps 500 --rows math=40000,code=9000\n"
+        "  curriculum-learning preview launch.sh --steps 200 data.sampler.alpha=0.2",
+    ),
+    "simulate": (
+        "run the data source against a simulated engine",
+        "  curriculum-learning simulate configs/demo.yaml --latency easy=5,medium=7,hard=10\n"
+        "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5",
+    ),
+    "schema": (
+        "print the JSON schema of the configuration's keys, for editors",
+        "  curriculum-learning schema > slime.schema.json\n"
+        "  curriculum-learning schema verl > verl.schema.json",
+    ),
+    "inspect": (
+        "show what is in a saved state",
+        "  curriculum-learning inspect checkpoints/rollout/curriculum_learning_199.state\n"
+        "  curriculum-learning inspect checkpoints --json",
+    ),
+}
+"""A summary of each command, and examples."""
 
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command; ends the process with code 2 where they cannot be read."""
+    """Parses the arguments of a command; ends the process with code 2 if they are wrong."""
     parser = _parser()
     options, left = parser.parse_known_args(arguments)
-    # Overrides may come behind options too, where argparse takes no further CONFIG.
+    # Overrides may come after options too, where argparse takes no more CONFIG.
     if any(word.startswith("-") for word in left) or (left and not hasattr(options, "config")):
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     if left:
@@ -30,12 +55,37 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def named_numbers(text: str, key: str) -> dict[str, float]:
-    """What ``NAME=NUMBER,...`` says.
+def read_sizes(text: str) -> dict[str, int]:
+    """Parses ``--rows``: the number of rows of each source, at least 1.
 
     Raises:
-        ConfigurationError: It is something else, or a number is negative or not finite.
+        ConfigurationError: It says something else.
     """
+    sizes = {name: int(size) for name, size in _named_numbers(text, "--rows").items()}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigurationError(f"--rows: '{name}' has {size} rows; give at least 1")
+    return sizes
+
+
+def per_source(text: str, names: Sequence[str], key: str, default: float) -> dict[str, float]:
+    """Parses ``NAME=NUMBER,...`` into a number for each of ``names``; others get ``default``.
+
+    Raises:
+        ConfigurationError: It says something else, or names an unknown source.
+    """
+    values = _named_numbers(text, key)
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise ConfigurationError(
+            f"{key}: {unknown} are no sources; the sources are {list(names)}",
+            key=key,
+            value=unknown,
+        )
+    return {name: values.get(name, default) for name in names}
+
+
+def _named_numbers(text: str, key: str) -> dict[str, float]:
     values: dict[str, float] = {}
     for pair in filter(None, text.split(",")):
         name, _, number = pair.rpartition("=")
@@ -52,23 +102,6 @@ def named_numbers(text: str, key: str) -> dict[str, float]:
     return values
 
 
-def per_source(text: str, names: Sequence[str], key: str, default: float) -> dict[str, float]:
-    """The same for each of the sources ``names``; ``default`` for those that are not named.
-
-    Raises:
-        ConfigurationError: As ``named_numbers``, or it names what is no source.
-    """
-    values = named_numbers(text, key)
-    unknown = sorted(set(values) - set(names))
-    if unknown:
-        raise ConfigurationError(
-            f"{key}: {unknown} are no sources; the sources are {list(names)}",
-            key=key,
-            value=unknown,
-        )
-    return {name: values.get(name, default) for name in names}
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number >= 1")
@@ -82,8 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_CODES,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    for name, (summary, examples) in _ABOUT.items():
         command = commands.add_parser(
             name,
             help=summary,
@@ -92,85 +124,52 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--json", action="store_true", help="for scripts: JSON, nothing else")
-        return command
-
-    _add_preview(
-        add(
-            "preview",
-            "check a configuration and show what it will draw",
-            "  curriculum-learning preview configs/demo.yaml\n"
-            "  curriculum-learning preview sources.yaml --steps 500 --rows math=40000,code=9000\n"
-            "  curriculum-learning preview launch.sh --steps 200 data.sampler.alpha=0.2",
-        )
+    _add_config(commands.choices["preview"])
+    _add_preview(commands.choices["preview"])
+    _add_config(commands.choices["simulate"])
+    _add_simulate(commands.choices["simulate"])
+    commands.choices["schema"].add_argument(
+        "face", nargs="?", choices=FACES, default="slime", help="whose keys; default: slime"
     )
-    _add_simulate(
-        add(
-            "simulate",
-            "run the data source against a simulated engine",
-            "  curriculum-learning simulate configs/demo.yaml --latency easy=5,medium=7,hard=10\n"
-            "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5",
-        )
-    )
-    add(
-        "inspect",
-        "show what is in a saved state",
-        "  curriculum-learning inspect checkpoints/rollout/curriculum_learning_199.state\n"
-        "  curriculum-learning inspect checkpoints --json",
-    ).add_argument(
+    commands.choices["inspect"].add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a .state or .autosave file, or a folder with them"
     )
     return parser
 
 
+# fmt: off
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", nargs="+", metavar="CONFIG", help=_CONFIG_HELP)
-    command.add_argument(
-        "--steps", "--rollouts", type=_count, metavar="N", help="rollouts; default: the run's"
-    )
-    command.add_argument(
-        "--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured"
-    )
-    command.add_argument(
-        "--rows", default="", metavar="NAME=ROWS,...",
-        help="sizes of the sources; no prompt file is opened then",
-    )  # fmt: skip
-    command.add_argument("--strict", action="store_true", help="exit code 1 if there are warnings")
+    add = command.add_argument
+    add("config", nargs="+", metavar="CONFIG",
+        help="a YAML file (slime's --custom-config-path, or verl's), a text file or script with "
+        "verl's overrides, or key=value; several add up")
+    add("--steps", "--rollouts", type=_count, metavar="N", help="rollouts; default: the run's")
+    add("--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured")
+    add("--rows", default="", metavar="NAME=ROWS,...",
+        help="sizes of the sources; no prompt file is opened then")
+    add("--strict", action="store_true", help="exit code 1 if there are warnings")
 
 
 def _add_preview(command: argparse.ArgumentParser) -> None:
-    _add_config(command)
-    command.add_argument(
-        "--max-epochs", type=float, default=4.0, metavar="N",
-        help="warn of a source that is gone through more often; default: 4",
-    )  # fmt: skip
-    command.add_argument("--picture", metavar="FILE", help="PNG to write; default: preview.png")
-    command.add_argument("--no-picture", action="store_true", help="write no picture")
+    add = command.add_argument
+    add("--max-epochs", type=float, default=4.0, metavar="N",
+        help="warn of a source that is gone through more often; default: 4")
+    add("--picture", metavar="FILE", help="PNG to write; default: preview.png")
+    add("--no-picture", action="store_true", help="write no picture")
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:
-    _add_config(command)
-    command.add_argument(
-        "--over-sampling", type=_count, metavar="N",
+    add = command.add_argument
+    add("--over-sampling", type=_count, metavar="N",
         help="groups of a request, or in generation at any time if fully asynchronous; default: "
-        "over_sampling_batch_size, else the batch",
-    )  # fmt: skip
-    command.add_argument(
-        "--latency", default="", metavar="NAME=TIME,...",
-        help="mean time to generate a group of a source, in any unit; default: 1",
-    )  # fmt: skip
-    command.add_argument(
-        "--spread", type=float, default=0.5, metavar="S",
-        help="standard deviation of the logarithm of a time; default: 0.5",
-    )  # fmt: skip
-    command.add_argument(
-        "--drop", default="", metavar="NAME=RATE,...",
-        help="part of a source's groups that the engine's filter refuses, 0 to below 1",
-    )  # fmt: skip
-    command.add_argument(
-        "--reward", default="", metavar="NAME=PART,...",
-        help="part of a source's samples that have reward 1, the others have 0; default: 1",
-    )  # fmt: skip
-    command.add_argument(
-        "--fully-async", action="store_true", help="groups are generated across rollouts"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of times and drops; default: 0")
+        "over_sampling_batch_size, else the batch")
+    add("--latency", default="", metavar="NAME=TIME,...",
+        help="mean time to generate a group of a source, in any unit; default: 1")
+    add("--spread", type=float, default=0.5, metavar="S",
+        help="standard deviation of the logarithm of a time; default: 0.5")
+    add("--drop", default="", metavar="NAME=RATE,...",
+        help="part of a source's groups that the engine's filter refuses, 0 to below 1")
+    add("--reward", default="", metavar="NAME=PART,...",
+        help="part of a source's samples that have reward 1, the others have 0; default: 1")
+    add("--fully-async", action="store_true", help="groups are generated across rollouts")
+    add("--seed", type=int, default=0, help="of times and drops; default: 0")

@@ -1,14 +1,16 @@
-"""What is in saved states: read as the plain data that they are; nothing in them is executed."""
+"""``inspect``: shows what is in saved states. It reads them as plain data and runs no code."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.commands.terminal import show, show_table
+from curriculum_learning.commands.arguments import WELL, WRONG
+from curriculum_learning.commands.terminal import show, show_json, show_table
 from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
@@ -18,57 +20,50 @@ from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, sta
 _NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
 
 
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code.
+
+    Raises:
+        CheckpointError: As ``look_at``.
+    """
+    found = look_at(Path(options.checkpoint))
+    if options.json:
+        show_json(found)
+    else:
+        for state in found["states"]:
+            verdict = state["problem"] or f"intact, format {state['format']}"
+            show(f"{state['file']}  {state['bytes']} bytes  {state['written']}  {verdict}")
+        if found["latest"] is not None:
+            show()
+            _show(found["latest"])
+    return WRONG if any(state["problem"] for state in found["states"]) else WELL
+
+
 def look_at(path: Path) -> dict[str, Any]:
-    """What is at ``path``, a state file or a folder with some (or with ``rollout/``).
+    """Reads a state file, or all states in a folder or in its ``rollout/``.
 
     Returns:
         ``states``: for each file ``file``, ``rollout_id`` (by its name), ``kind``, ``bytes``,
         ``written`` (ISO 8601), ``format`` and ``problem`` (None if it is intact).
-        ``latest``: what ``describe`` gives of the intact one written last, or None.
+        ``latest``: what ``describe`` returns for the intact one written last, or None.
 
     Raises:
-        CheckpointError: There is no such file, or no state in the folder; or the one file asked
-            for cannot be read.
+        CheckpointError: There is no such file, or no state in the folder; or ``path`` is a file
+            that cannot be read.
     """
-    if not path.exists():
-        raise CheckpointError(
-            f"there is no file or folder {path}; give a state, or the folder that the run has as "
-            f"save",
-            key="CHECKPOINT",
-            value=str(path),
-        )
-    if path.is_dir():
-        folder = path / "rollout" if (path / "rollout").is_dir() else path
-        files = sorted(
-            (file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()),
-            key=lambda file: ((stamp_of(file) or Stamp()).counter, file.name),
-        )
-        if not files:
-            raise CheckpointError(
-                f"{path} has no states (curriculum_learning_*.state or .autosave, there or in "
-                f"rollout/); give the folder that the run has as save",
-                key="CHECKPOINT",
-                value=str(path),
-            )
-    elif path.is_file():
-        files = [path]
-    else:
-        raise CheckpointError(f"{path} is no file", key="CHECKPOINT", value=str(path))
     states, latest = [], None
-    for file in files:
-        match = _NAME.match(file.name)
+    for file in _files(path):
         problem: str | None = None
         try:
             size = file.stat().st_size
-            found = describe(read_state(file))
+            latest = {"file": str(file), **describe(read_state(file))}
         except FileNotFoundError:  # the run has just removed it
             continue
         except CheckpointError as error:
             if not path.is_dir():
                 raise
             problem = str(error)
-        else:
-            latest = {"file": str(file), **found}
+        match = _NAME.match(file.name)
         states.append(
             {
                 "file": str(file),
@@ -83,16 +78,39 @@ def look_at(path: Path) -> dict[str, Any]:
     return {"states": states, "latest": latest}
 
 
+def _files(path: Path) -> list[Path]:
+    """Lists state files, the one written last at the end."""
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        folder = path / "rollout" if (path / "rollout").is_dir() else path
+        files = [file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()]
+        if files:
+            return sorted(files, key=lambda file: ((stamp_of(file) or Stamp()).counter, file.name))
+        problem = (
+            f"{path} has no states (curriculum_learning_*.state or .autosave, there or in "
+            f"rollout/); give the folder that the run has as save"
+        )
+    elif path.exists():
+        problem = f"{path} is no file"
+    else:
+        problem = (
+            f"there is no file or folder {path}; give a state, or the folder that the run has as "
+            f"save"
+        )
+    raise CheckpointError(problem, key="CHECKPOINT", value=str(path))
+
+
 def describe(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a state says, as plain data.
+    """Summarises a state as plain data.
 
     Returns:
-        ``rollout_id``, ``step`` (that schedules go on at), ``groups`` (drawn, and by what became
-        of them), ``settings``, ``metadata`` (its keys), ``adaptive``, and ``sources``: for each
-        its rows, ``epoch``, ``offset``, ``drawn``, ``credit`` (in groups: what the ledger owes
-        it), ``level`` and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and
-        ``fates``, where states count what became of groups by source. Of a Ray service also
-        ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
+        ``rollout_id``, ``step`` (the next one), ``groups`` (counts by fate), ``settings``,
+        ``metadata`` (its keys), ``adaptive``, and ``sources``: for each its rows, ``epoch``,
+        ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), ``level`` and ``ema``
+        of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and ``fates`` if the state
+        counts them by source. For a Ray service also ``clients``: for each, groups ``leased`` and
+        ``lease_age/max`` in seconds.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -111,9 +129,8 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     identity, groups = state["identity"], state["groups"]
     clock, mixture = state["clock"], state["mixture"]
     if mixture.get("adaptive") is not None:
-        dict(mixture["adaptive"]["emas"])  # it is what it should be
+        dict(mixture["adaptive"]["emas"])  # raises if it is no mapping
     in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
-    override = clock["override"]
     sources = {}
     for name, place in mixture.get("sources", {}).items():
         fingerprint = identity["sources"].get(name, {})
@@ -140,7 +157,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         }
     return {
         "rollout_id": state.get("rollout_id"),
-        "step": clock["step"] if override is None else override,
+        "step": clock["step"] if clock["override"] is None else clock["override"],
         "told": clock["told"],
         "groups": {
             "ids": groups["next_group"],
@@ -160,7 +177,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] | None:
-    """Of the state of a Ray service: what each client held, and for how long (seconds)."""
+    """Returns the leases of each client of a Ray service, and their age in seconds."""
     if service is None:
         return None
     return {
@@ -173,23 +190,15 @@ def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] |
 
 
 def _total(count: Any) -> int:
-    """A count of groups, or one for each source."""
+    """Sums a count of groups, which may be by source."""
     return int(sum(count.values()) if isinstance(count, Mapping) else count)
 
 
-def line(state: Mapping[str, Any]) -> str:
-    """One line on a file."""
-    verdict = f"intact, format {state['format']}" if state["problem"] is None else state["problem"]
-    return f"{state['file']}  {state['bytes']} bytes  {state['written']}  {verdict}"
-
-
-def show_details(found: Mapping[str, Any]) -> None:
-    """Show what ``describe`` gave."""
-    groups = found["groups"]
+def _show(found: Mapping[str, Any]) -> None:
     settings = ", ".join(f"{key}={value}" for key, value in found["settings"].items())
     show(f"{found['file']}: rollout {found['rollout_id']}, goes on at step {found['step']}")
     show(f"settings: {settings}")
-    counts = [f"{count} {fate.replace('_', ' ')}" for fate, count in groups.items() if count]
+    counts = [f"{n} {fate.replace('_', ' ')}" for fate, n in found["groups"].items() if n]
     show(f"groups: {', '.join(counts) or 'none yet'}")
     if found["generated"]:
         show(f"{found['generated']} of them have begun ({found['generated_bytes']} bytes)")
@@ -200,35 +209,22 @@ def show_details(found: Mapping[str, Any]) -> None:
     if found["adaptive"] is not None:
         emas = found["adaptive"]["emas"].items()
         show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, ema in emas))
-    columns = {
-        "epoch": "epoch",
-        "drawn": "drawn",
-        "credit": "credit",
-        "level": "level",
-        "ema": "ema",
-        "waiting": "waiting",
-        "in_flight": "in flight",
-        "presumed": "presumed",
-    }
-    show_table(
-        ["source", "offset", *columns.values()],
+    columns = ["epoch", "drawn", "credit", "level", "ema", "waiting", "in_flight", "presumed"]
+    rows = [
         [
-            [
-                name,
-                f"{source['offset']} of {source['epoch_rows']}",
-                *(_short(source[key]) for key in columns),
-            ]
-            for name, source in found["sources"].items()
-        ],
-    )
+            name,
+            f"{source['offset']} of {source['epoch_rows']}",
+            *(_short(source[column]) for column in columns),
+        ]
+        for name, source in found["sources"].items()
+    ]
+    show_table(["source", "offset", *(column.replace("_", " ") for column in columns)], rows)
     if found["clients"]:
-        show_table(
-            ["client", "leased", "oldest lease (s)"],
-            [
-                [name, *map(_short, (client["leased"], client["lease_age/max"]))]
-                for name, client in found["clients"].items()
-            ],
-        )
+        clients = [
+            [name, _short(client["leased"]), _short(client["lease_age/max"])]
+            for name, client in found["clients"].items()
+        ]
+        show_table(["client", "leased", "oldest lease (s)"], clients)
 
 
 def _short(value: Any) -> str:

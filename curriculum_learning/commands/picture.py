@@ -1,16 +1,35 @@
-"""Pictures of weights, shares and what is open, over the steps of a run; with matplotlib."""
+"""Pictures of curves over the steps of a run; with matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from curriculum_learning.commands.preview import Outlook
+from curriculum_learning.commands.outlook import Outlook
 from curriculum_learning.errors import ConfigurationError
 
+Curves = Mapping[str, Sequence[float]]
+"""Values at steps 0, 1, ... by the name of the curve."""
 
-def _pyplot() -> Any:
+
+def draw_outlook(outlook: Outlook, path: Path) -> None:
+    """Writes a picture of weights, shares, and the open part of the rows."""
+    panels: dict[str, Curves] = {
+        "weight": {source.name: source.weights for source in outlook.sources},
+        "share": {source.name: source.shares for source in outlook.sources},
+        "open percentile": {
+            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
+        },
+    }
+    draw_curves(panels, path, "step")
+
+
+def draw_curves(panels: Mapping[str, Curves], path: Path, below: str) -> None:
+    """Writes a picture with a panel for each entry of ``panels``, the label ``below`` the last.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed, or the file cannot be written.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -19,38 +38,15 @@ def _pyplot() -> Any:
             "with --no-picture",
             key="--picture",
         ) from None
-    matplotlib.use("Agg")  # no screen is needed
+    matplotlib.use("Agg")  # needs no screen
     from matplotlib import pyplot
 
-    return pyplot
-
-
-def draw_outlook(outlook: Outlook, path: Path) -> None:
-    """Write a picture with a panel each for weights, shares, and the open part of the rows."""
-    panels: dict[str, dict[str, Sequence[float]]] = {
-        "weight": {source.name: source.weights for source in outlook.sources},
-        "share": {source.name: source.shares for source in outlook.sources},
-        "open percentile": {
-            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
-        },
-    }
-    _draw(panels, path, "step")
-
-
-def draw_schedules(schedules: Mapping[str, Callable[[int], float]], steps: int, path: Path) -> None:
-    """Write a picture of schedules over ``steps`` steps."""
-    curves = {name: [schedule(s) for s in range(steps + 1)] for name, schedule in schedules.items()}
-    _draw({"weight": curves}, path, "rollout step")
-
-
-def _draw(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path, below: str) -> None:
-    pyplot = _pyplot()
     figure, axes = pyplot.subplots(
         len(panels), 1, figsize=(7, 1 + 2.2 * len(panels)), sharex=True, squeeze=False
     )
     for axis, (label, curves) in zip(axes[:, 0], panels.items(), strict=True):
         for name, values in curves.items():
-            # One that covers another stays visible below it.
+            # A curve stays visible under another one.
             axis.plot(range(len(values)), values, label=name, alpha=0.8)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)

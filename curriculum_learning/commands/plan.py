@@ -13,16 +13,21 @@ import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
-from curriculum_learning.config.check import Errors, check_config, check_sampler_config
-from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.data_source import check_config
 from curriculum_learning.config.files import RunConfig
+from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
+from curriculum_learning.config.problems import suggestion
+from curriculum_learning.config.samplers import check_sampler_config
+from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.engines.multi_source_sampler import MultiSourceSampler
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
-from curriculum_learning.prompts.prompts import Prompts, load_tokenizer
+from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.prompts.tokenizer import load_tokenizer
+
+Errors = list[CurriculumLearningError]
 
 WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
 """Settings of a data source that only looks."""
@@ -41,7 +46,7 @@ class Plan:
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
     """Rollouts of the run; updates in verl."""
-    config: Config | None
+    config: DataSourcePlan | None
     """The data source's configuration, where there is one."""
     values: Mapping[str, Any]
     """What a data source that writes nothing can be made from."""
@@ -82,7 +87,7 @@ def read_plan(
             names = list(plan.rows) if plan is not None else []
         else:
             plan, errors, names = _read_slime(run.values, rows, batch, folder)
-    found = [PlacedError(error, run.place(error.key, error.source, names)) for error in errors]
+    found = [PlacedError(error, run.place(error, names)) for error in errors]
     found.sort(key=_by_place)
     return (None if found else plan), found, warnings
 
@@ -99,41 +104,32 @@ def _read_slime(
     if rows and values.get("prompt_data") is None:
         values = {"prompt_data_source_names": list(rows), **values}
         values = {**values, "prompt_data": [f"{name}.jsonl" for name in rows]}
-    values = {**values, **WRITES_NOTHING}
-    config, errors = check_config(values)
-    names = [] if config is None else [source.name for source in config.sources]
-    if config is None:
-        return None, errors, names
+    config, findings = check_config(values)
+    found = findings.errors
+    names = [source.name for source in config.sources]
+    errors: Errors = [error for error in found if not (rows and _is_of_tokenizer(error))]
     if not errors and not names:
         problem = "rollout_global_dataset is false: the engine brings its own prompts, so there is "
         errors.append(
             ConfigurationError(problem + "nothing to look at", key="rollout_global_dataset")
         )
-    if rows:
-        errors += _other_names("--rows", rows, names)
-    elif all(error.key != "prompt_data" for error in errors):  # else files stand in
-        errors += _data_errors(config)
+    errors += _other_names("--rows", rows, names) if rows else _data_errors(config, found)
     if errors:
         return None, errors, names
+    quiet = {**values, **WRITES_NOTHING}
     if rows:
-        values = {**values, **_assumed(config, rows, folder)}
+        quiet |= _assumed(config, rows, folder)
     try:
-        mixture, lengths = _opened(values)
+        mixture, lengths = _opened(quiet)
     except CurriculumLearningError as error:
         return None, [error], names
-    return (
-        Plan(
-            "slime",
-            mixture,
-            lengths,
-            config.rollout_batch_size or batch,
-            values.get("num_rollout"),
-            config,
-            values,
-        ),
-        [],
-        names,
-    )
+    size = config.rollout_batch_size or batch
+    return Plan("slime", mixture, lengths, size, config.num_rollout, config, quiet), [], names
+
+
+def _is_of_tokenizer(error: ConfigurationError) -> bool:
+    """No tokenizer is given; where no file is opened none is needed."""
+    return error.key == "hf_checkpoint" and error.value is None
 
 
 def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Errors:
@@ -143,23 +139,28 @@ def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Err
     return [ConfigurationError(problem, key=key, value=dict(rows))]
 
 
-def _data_errors(config: Config) -> Errors:
-    """What is wrong with the prompt files, one error for each source at most."""
-    errors: Errors = []
+def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) -> Errors:
+    """What is wrong with the prompt files that can be read in spite of the errors ``found``."""
+    of_mixture = [SOURCE_KEYS[field] for field in ("weight", "reward_cap", "curriculum")]
+    keys = set(SOURCE_KEYS.values()) - set(of_mixture)
+    wrong = {error.source for error in found if error.key in keys}
+    sources = [s for s in config.sources if not wrong & {None, s.name}]
     tokenizer = None
-    needs = [s for s in config.sources if s.apply_chat_template or s.max_prompt_len is not None]
-    if needs:
+    needs = [s for s in sources if s.apply_chat_template or s.max_prompt_len is not None]
+    if needs and config.hf_checkpoint is not None:
         key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
         try:
             tokenizer = load_tokenizer(config.hf_checkpoint, key)
         except CurriculumLearningError as error:
             return [error]
-    for source in config.sources:
-        errors += _data_error(source, tokenizer, Cache(config.cache))
+    errors: Errors = []
+    for source in sources:
+        if tokenizer is not None or source not in needs:
+            errors += _data_error(source, tokenizer, Cache(config.cache))
     return errors
 
 
-def _data_error(source: SourceConfig, tokenizer: Any, cache: Cache) -> Errors:
+def _data_error(source: SourcePlan, tokenizer: Any, cache: Cache) -> Errors:
     try:
         Prompts(source, tokenizer, cache).close()
     except CurriculumLearningError as error:
@@ -168,13 +169,13 @@ def _data_error(source: SourceConfig, tokenizer: Any, cache: Cache) -> Errors:
     return []
 
 
-def _assumed(config: Config, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
+def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
     """Settings for prompt files of the sizes given; their complexity rises evenly."""
     paths = []
     for number, source in enumerate(config.sources):
         path = folder / f"{number}.jsonl"
         with open(path, "wb") as file:
-            score_key = source.complexity_key or SCORE_COLUMN
+            score_key = source.curriculum.complexity_key if source.curriculum else SCORE_COLUMN
             label = {} if source.label_key is None else {source.label_key: ""}
             for row in range(rows[source.name]):
                 score = {score_key: float(row)}
@@ -207,20 +208,27 @@ def _read_verl(
 ) -> tuple[Plan | None, Errors]:
     if data.get("train_batch_size") is None and batch is not None:
         data = {**data, "train_batch_size": batch}
+    errors: Errors = []
     node = data.get("sampler")
     name = node.get("class_name") if isinstance(node, Mapping) else None
     kind = getattr(samplers, str(name), None) if name in samplers.__all__ else None
     if kind is None:
-        known = ", ".join(samplers.__all__)
-        problem = f"sampler.class_name ({name!r}) must be one of {known}"
-        return None, [ConfigurationError(problem, key="sampler.class_name", value=name)]
-    config, errors = check_sampler_config(data, kind.config_type)
-    if errors or config is None:
-        return None, errors
+        problem = (
+            f"sampler.class_name ({name!r}) is no sampler; {suggestion(name, samplers.__all__)}"
+        )
+        errors.append(ConfigurationError(problem, key="sampler.class_name", value=name))
+        kind = samplers.MultiSourceSampler  # to look at the other keys
+    config, findings = check_sampler_config(data, kind.curriculum_type)
+    errors += findings.errors
     try:
         rows_of = assumed_rows(rows) if rows else training_rows(data.get("train_files"))
-        quiet = {**data, "sampler": {**data["sampler"], "journal": None}}
-        sampler: MultiSourceSampler = kind(data_source=rows_of, data_config=quiet)
+    except CurriculumLearningError as error:
+        errors.append(error)
+    if errors or config is None:
+        return None, errors
+    quiet = {**data, "sampler": {**data["sampler"], "journal": None}}
+    try:
+        sampler: samplers.MultiSourceSampler = kind(data_source=rows_of, data_config=quiet)
     except CurriculumLearningError as error:
         return None, [error]
     mixture = sampler.mixture

@@ -1,72 +1,131 @@
-"""What a data source will do in an engine of given speeds and filters, found by running it."""
+"""``simulate``: runs the real data source against an engine of given speeds and filters."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from curriculum_learning.commands.plan import WRITES_NOTHING
+from curriculum_learning.commands.arguments import WARNED, WELL, per_source, read_sizes
+from curriculum_learning.commands.outlook import batch_of, steps_of
+from curriculum_learning.commands.plan import WRITES_NOTHING, Plan, read_plan
 from curriculum_learning.commands.simulated_engine import EngineSettings, SimulatedEngine
-from curriculum_learning.commands.terminal import progress
+from curriculum_learning.commands.terminal import (
+    progress,
+    show,
+    show_errors,
+    show_json,
+    show_table,
+    show_warnings,
+)
+from curriculum_learning.config.files import read_run_config
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.errors import ConfigurationError
 
 _NOTEWORTHY = 0.02
-"""Difference of shares below which nothing is said."""
+"""Differences of shares below this are not told."""
 
 
 @dataclasses.dataclass
 class SourceResult:
-    """What became of one source."""
+    """What one source did."""
 
     name: str
     share: float
-    """In force, mean over the rollouts; 0 to 1."""
+    """Mean over the rollouts, 0 to 1."""
     drawn: int
-    """Groups of fresh rows."""
+    """Groups served for the first time."""
     drawn_share: float
     trained: int
     trained_share: float
     served: int
-    """Groups handed out, those served again included."""
+    """Groups served, those served again included."""
     dropped: int
     returned: int
     discarded: int
     mean_age: float
-    """Of trained groups: rollouts since their first token."""
+    """Rollouts from the first token of a trained group to its training."""
     max_age: int
     mean_buffer: float
     """Groups waiting at the end of a rollout."""
     max_buffer: int
     epoch: int
-    """Completed."""
+    """Completed epochs."""
     trained_by_rollout: list[int]
     """Groups."""
 
 
 @dataclasses.dataclass
 class Result:
-    """What became of all."""
+    """What all sources did."""
 
     rollouts: int
     time: float
-    """Virtual, in the unit of the latencies."""
+    """Virtual time, in the unit of the latencies."""
     groups_per_time: float
-    """Trained."""
+    """Trained groups."""
     sources: list[SourceResult]
     notes: list[str]
-    """Where the mixture that was drawn and the one that was trained part."""
+    """Where the trained mixture differs from the shares."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code.
+
+    Raises:
+        CurriculumLearningError: The command, the configuration or the data is wrong.
+    """
+    sizes, configured = read_sizes(options.rows), read_run_config(options.config)
+    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+    if plan is None:
+        return show_errors(errors, options.json)
+    if plan.config is None:
+        raise ConfigurationError(
+            "simulate runs the data source; a sampler of verl hands out rows and hears of rewards "
+            "only: use preview",
+            key="data.sampler",
+        )
+    result = simulate(plan.values, _engine(options, plan), steps_of(plan, options.steps))
+    result.notes[:0] = warnings
+    if options.json:
+        show_json(dataclasses.asdict(result))
+    else:
+        _show(result)
+    return WARNED if options.strict and result.notes else WELL
+
+
+def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
+    names = list(plan.rows)
+    request = options.over_sampling or plan.values.get("over_sampling_batch_size")
+    if request is not None and (type(request) is not int or request < 1):
+        raise ConfigurationError(
+            f"over_sampling_batch_size ({request!r}) must be a whole number >= 1",
+            key="over_sampling_batch_size",
+            value=request,
+        )
+    return EngineSettings(
+        batch=batch_of(plan),
+        request=request,
+        latency=per_source(options.latency, names, "--latency", 1.0),
+        spread=options.spread,
+        drop=per_source(options.drop, names, "--drop", 0.0),
+        reward=per_source(options.reward, names, "--reward", 1.0),
+        fully_async=options.fully_async,
+        partial=bool(plan.values.get("partial_rollout", False)),
+        seed=options.seed,
+    )
 
 
 def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -> Result:
-    """Run the real data source against a simulated engine; nothing is written.
+    """Runs the real data source against a simulated engine; writes nothing.
 
     Args:
-        values: What the data source is made from.
+        values: The data source's arguments.
         engine: How the engine generates.
-        rollouts: How many.
+        rollouts: Number of rollouts.
 
     Raises:
         CurriculumLearningError: As the data source does.
@@ -75,7 +134,7 @@ def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -
     args = {
         **values,
         **WRITES_NOTHING,
-        # Its own filter would look for what only a model can give.
+        # Its own filter would judge what only a model can give.
         "dynamic_sampling_filter_path": lambda args, samples: samples[0].group_index not in refused,
         "data_source_metrics_callback": lambda metrics, rollout_id: None,
     }
@@ -97,29 +156,27 @@ def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -
     finally:
         source.close()
     trained = rollouts * engine.batch
-    results = []
-    for name, counts in runner.counts.items():
-        ages = runner.ages[name]
-        results.append(
-            SourceResult(
-                name=name,
-                share=fmean(shares[name]),
-                drawn=drawn[name],
-                drawn_share=drawn[name] / sum(drawn.values()),
-                trained=counts["trained"],
-                trained_share=counts["trained"] / trained,
-                served=counts["served"],
-                dropped=counts["dropped"],
-                returned=counts["returned"],
-                discarded=counts["discarded"],
-                mean_age=fmean(ages) if ages else 0.0,
-                max_age=max(ages, default=0),
-                mean_buffer=fmean(buffers[name]),
-                max_buffer=max(buffers[name]),
-                epoch=epochs[name],
-                trained_by_rollout=runner.trained[name],
-            )
+    results = [
+        SourceResult(
+            name=name,
+            share=fmean(shares[name]),
+            drawn=drawn[name],
+            drawn_share=drawn[name] / sum(drawn.values()),
+            trained=counts["trained"],
+            trained_share=counts["trained"] / trained,
+            served=counts["served"],
+            dropped=counts["dropped"],
+            returned=counts["returned"],
+            discarded=counts["discarded"],
+            mean_age=fmean(runner.ages[name] or [0]),
+            max_age=max(runner.ages[name], default=0),
+            mean_buffer=fmean(buffers[name]),
+            max_buffer=max(buffers[name]),
+            epoch=epochs[name],
+            trained_by_rollout=runner.trained[name],
         )
+        for name, counts in runner.counts.items()
+    ]
     notes = [note for result in results if (note := _note(result, trained)) is not None]
     if values.get("dynamic_sampling_filter_path") is not None:
         notes.append(
@@ -134,45 +191,32 @@ def _note(source: SourceResult, trained: int) -> str | None:
     noise = 3 * math.sqrt(source.share * (1 - source.share) / trained)
     if abs(source.trained_share - source.share) <= max(noise, _NOTEWORTHY):
         return None
-    fates = [
-        f"{count} {fate}"
-        for fate, count in (("dropped", source.dropped), ("discarded", source.discarded))
-        if count
-    ]
-    reason = f" ({', '.join(fates)})" if fates else ""
+    lost = {"dropped": source.dropped, "discarded": source.discarded}
+    reasons = ", ".join(f"{count} {fate}" for fate, count in lost.items() if count)
     return (
         f"source '{source.name}': its share is {source.share:.3f}, {source.drawn_share:.3f} of the "
-        f"groups drawn and {source.trained_share:.3f} of those trained are its own{reason}"
+        f"groups drawn and {source.trained_share:.3f} of those trained are its own"
+        + (f" ({reasons})" if reasons else "")
     )
 
 
-def headline(result: Result) -> str:
-    """What holds for all sources."""
-    return (
+def _show(result: Result) -> None:
+    show(
         f"{result.rollouts} rollouts in {result.time:.4g} units of time: "
         f"{result.groups_per_time:.3g} trained groups per unit"
     )
-
-
-def table(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Columns, and a row for each source."""
     columns = [
         "source", "share", "drawn", "trained", "groups", "served", "dropped", "returned",
         "discarded", "age", "oldest", "buffer", "fullest", "epoch",
     ]  # fmt: skip
-    return columns, [
+    rows = [
         [
-            source.name,
-            f"{source.share:.3f}",
-            f"{source.drawn_share:.3f}",
-            f"{source.trained_share:.3f}",
-            *map(str, (source.trained, source.served, source.dropped, source.returned)),
-            str(source.discarded),
-            f"{source.mean_age:.2f}",
-            str(source.max_age),
-            f"{source.mean_buffer:.1f}",
-            str(source.max_buffer),
-            str(source.epoch),
+            s.name, f"{s.share:.3f}", f"{s.drawn_share:.3f}", f"{s.trained_share:.3f}",
+            *map(str, (s.trained, s.served, s.dropped, s.returned, s.discarded)),
+            f"{s.mean_age:.2f}", str(s.max_age), f"{s.mean_buffer:.1f}", str(s.max_buffer),
+            str(s.epoch),
         ]
-        for source in result.sources
-    ]
+        for s in result.sources
+    ]  # fmt: skip
+    show_table(columns, rows)
+    show_warnings(result.notes)

@@ -1,7 +1,7 @@
 """An engine without a model: generation is a wait in virtual time, filtering a throw of dice.
 
-It asks its data source, gives back and reports as slime does. What becomes of a group depends on
-the seed and the group's id alone, so the same group takes as long under every setting.
+It requests, returns and reports groups as slime does. How long a group takes and whether it is
+dropped depend only on the seed and the group's id, so they are the same under every setting.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.data_source import ALL_SAMPLES_FUNCTION
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.samples.sample import SOURCE_KEY, Group, flatten
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import SOURCE_KEY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +33,19 @@ class EngineSettings:
     batch: int
     """Groups of a rollout."""
     request: int | None
-    """Groups asked for at once; fully asynchronous: in generation at any time. None: a batch."""
+    """Groups of a request; if fully asynchronous, in generation at any time. None: a batch."""
     latency: Mapping[str, float]
-    """Mean time to generate a group, per source, in any unit."""
+    """Mean time to generate a group of each source, in any unit."""
     spread: float
-    """Standard deviation of the logarithm of that time; 0 and more."""
+    """Standard deviation of the logarithm of that time, 0 to 5."""
     drop: Mapping[str, float]
-    """Part of the finished groups that the filter refuses, per source; 0 to below 1."""
+    """Part of each source's finished groups that the filter refuses, 0 to below 1."""
     reward: Mapping[str, float]
-    """Part of the samples that have reward 1, per source; the others have 0."""
+    """Part of each source's samples that have reward 1, 0 to 1; the others have 0."""
     fully_async: bool = False
     """Groups are generated across rollouts."""
     partial: bool = False
-    """What is unfinished at the end of a rollout is given back; else it is discarded."""
+    """Groups unfinished at the end of a rollout are returned, not discarded."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,13 +65,13 @@ class EngineSettings:
 
 
 class SimulatedEngine:
-    """Runs rollouts.
+    """Runs rollouts, and counts what happens to groups.
 
     Args:
         source: Serves the groups.
-        args: What it was made from.
-        settings: How it generates.
-        refused: Takes the ids of the groups that the engine's filter refuses.
+        args: The object that the source was made from.
+        settings: How the engine generates.
+        refused: Receives the ids of the groups that the filter refuses.
     """
 
     def __init__(
@@ -87,21 +88,21 @@ class SimulatedEngine:
         self.trained: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Groups of each source, rollout by rollout."""
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
-        """Of each trained group: rollouts since its first token."""
+        """Rollouts since the first token of each trained group."""
         self._source, self._args, self._settings = source, args, settings
         self._refused = refused
         self._running: list[tuple[float, int, Group]] = []
-        """Groups in generation, by the time at which they will have finished."""
+        """Groups in generation: when they finish, id, group."""
         self._left: dict[int, float] = {}
-        """Of groups given back: the time still to be spent."""
+        """Time that returned groups still need, by id."""
         self._first: dict[int, int] = {}
-        """The rollout in which the first token of a group was made."""
+        """The rollout in which a group got its first token, by id."""
 
     def rollout(self, rollout_id: int) -> None:
-        """Generate and report one rollout."""
+        """Generates and reports one rollout."""
         source, settings = self._source, self._settings
         if not source.config.accounting:
-            source.set_rollout_step(rollout_id)  # as slime's own rollout id does
+            source.set_rollout_step(rollout_id)  # slime's own rollout id would do that
         trained: list[Group] = []
         finished: list[Group] = []
         request = settings.request or settings.batch
@@ -146,7 +147,7 @@ class SimulatedEngine:
         return self._settings.latency[name] * math.exp(spread * normal - spread**2 / 2)
 
     def _finish(self, group_index: int, group: Group) -> bool:
-        """Score a group; whether the filter keeps it."""
+        """Scores a group; returns whether the filter keeps it."""
         settings, name = self._settings, _name(group)
         dice = random.Random(f"{settings.seed} score {group_index}")
         kept = dice.random() >= settings.drop[name]
@@ -158,13 +159,13 @@ class SimulatedEngine:
         return kept
 
     def _stop(self) -> None:
-        """A synchronous rollout is over: give back what is unfinished, or let go of it."""
+        """Ends a synchronous rollout: returns or discards the unfinished groups."""
         running, self._running = sorted(self._running, key=lambda entry: entry[1]), []
         fate = "returned" if self._settings.partial else "discarded"
         for finish, group_index, group in running:
             self.counts[_name(group)][fate] += 1
             if not self._settings.partial:
-                del self._first[group_index]  # it is generated anew, if at all
+                del self._first[group_index]  # generated again from the first token, if at all
                 continue
             self._left[group_index] = finish - self.now
             for sample in flatten(group):

@@ -1,4 +1,4 @@
-"""verl's training files, as far as samplers look at them: sources and complexity scores."""
+"""The sources and complexity scores in verl's training files: all that samplers read of them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.errors import ConfigurationError, DataError
+from curriculum_learning.prompts.columns import SCORE_COLUMN, SCORE_ENTRY, SOURCE_COLUMN
 from curriculum_learning.prompts.files import open_rows
 
 
-def assumed_rows(rows: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Rows of the sizes given, their complexity rising evenly."""
+def assumed_rows(sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Makes rows of these sources, their complexity rising evenly."""
     return [
-        {"data_source": name, "complexity_score": float(row)}
-        for name, size in rows.items()
+        {SOURCE_COLUMN: name, SCORE_COLUMN: float(row)}
+        for name, size in sizes.items()
         for row in range(size)
     ]
 
 
 def training_rows(files: Any) -> list[dict[str, Any]]:
-    """The rows of verl's training files, as far as samplers look at them.
+    """Reads the rows of verl's training files, as far as samplers look at them.
 
     Raises:
         ConfigurationError: ``files`` is neither a path nor a list of paths.
@@ -36,35 +37,37 @@ def training_rows(files: Any) -> list[dict[str, Any]]:
         )
     rows: list[dict[str, Any]] = []
     for path in paths:
-        file = str(Path(str(path)).expanduser())
-        try:
-            rows += _parquet_rows(file) if file.endswith(".parquet") else _other_rows(file)
-        except (OSError, ValueError, ImportError) as error:
-            if isinstance(error, DataError):
-                error.key = "train_files"
-                raise
-            raise DataError(
-                f"data.train_files: {file} cannot be read: {error}; name a .parquet or .jsonl file",
-                key="train_files",
-                value=file,
-            ) from error
+        rows += _rows_of(str(Path(str(path)).expanduser()))
     return rows
 
 
-def _parquet_rows(path: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet as parquet
+def _rows_of(path: str) -> list[dict[str, Any]]:
+    try:
+        return _parquet_rows(path) if path.endswith(".parquet") else _other_rows(path)
+    except DataError as error:
+        error.key = "train_files"
+        raise
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(
+            f"data.train_files: {path} cannot be read: {error}; name a .parquet or .jsonl file",
+            key="train_files",
+            value=path,
+        ) from error
 
-    wanted = ["data_source", "extra_info.complexity_score", "complexity_score"]
-    table = parquet.ParquetFile(path).read(columns=wanted).flatten()
-    columns = {name.rpartition(".")[-1]: table[name].to_pylist() for name in table.column_names}
-    if not columns:
-        return [{}] * parquet.ParquetFile(path).metadata.num_rows
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+def _parquet_rows(path: str) -> list[dict[str, Any]]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        total = file.metadata.num_rows
+        table = file.read(columns=[SOURCE_COLUMN, SCORE_ENTRY, SCORE_COLUMN]).flatten()
+    names = [name.rpartition(".")[-1] for name in table.column_names]
+    return table.rename_columns(names).to_pylist() if names else [{}] * total
 
 
 def _other_rows(path: str) -> list[dict[str, Any]]:
-    rows = open_rows(path, path, None)
+    rows = open_rows(path, path)
     try:
-        return [dict(record) for record in rows.records(range(len(rows)))]
+        return rows.records(range(len(rows)))
     finally:
         rows.close()

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.config.problems import spelled
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 
 _OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
 _TIGHT = re.compile(r"""(?<=[\w"']):(?=[^\s/])""")
@@ -31,21 +32,20 @@ class RunConfig:
     places: dict[str, str]
     """By dotted path (``data.sampler.alpha``, ``data_source_weights[1]``): file and line."""
 
-    def place(self, key: str | None, source: str | None, names: Sequence[str]) -> str | None:
-        """Where the value of ``key`` was written, for ``source`` if it has one of its own.
+    def place(self, error: CurriculumLearningError, names: Sequence[str]) -> str | None:
+        """Returns where the value that an error is about was written; None if nobody wrote it.
 
         Args:
-            key: As errors name it: the end of a dotted path.
-            source: The source concerned, or None.
+            error: Its ``key`` is the end of a dotted path; ``path`` or ``source`` say more.
             names: All sources, in the order of lists.
         """
-        if key is None:
+        if error.key is None:
             return None
-        wanted = [key]
-        if source is not None:
-            index = [names.index(source)] if source in names else []
-            wanted = [f"{key}.{source}", *(f"{key}[{i}]" for i in index), key]
-        for end in wanted:
+        inside = [spelled(error.path[:end]) for end in range(len(error.path), 0, -1)]
+        if error.source is not None:
+            inside += [f".{error.source}"]
+            inside += [f"[{names.index(error.source)}]"] if error.source in names else []
+        for end in [*(error.key + part for part in inside), error.key]:
             for path, place in self.places.items():
                 if path == end or path.endswith(f".{end}"):
                     return place
@@ -53,7 +53,7 @@ class RunConfig:
 
 
 def read_run_config(arguments: Sequence[str]) -> RunConfig:
-    """Read what a command line names, in order; later values replace earlier ones.
+    """Reads what a command line names, in order; later values replace earlier ones.
 
     Args:
         arguments: Paths of YAML files, paths of text files with verl's overrides (a launch
@@ -64,58 +64,44 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
     """
     config = RunConfig({}, {})
     for argument in arguments:
-        path = Path(argument)
         if _OVERRIDE.match(argument) and not os.path.exists(argument):
             _override(config, argument, "command line")
             continue
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = Path(argument).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"{argument} cannot be read: {error}; give a YAML file, a file of overrides, or "
-                f"key=value",
-                key="CONFIG",
-                value=argument,
-            ) from error
-        if path.suffix in (".yaml", ".yml"):
-            _read_yaml(config, argument, text)
-        else:
-            _read_overrides(config, argument, text)
+            remedy = "give a YAML file, a file of overrides, or key=value"
+            raise _unreadable(argument, f"cannot be read: {error}; {remedy}") from error
+        try:
+            if argument.endswith((".yaml", ".yml")):
+                _read_yaml(config, argument, text)
+            else:
+                _read_overrides(config, argument, text)
+        except RecursionError:
+            raise _unreadable(argument, "is nested too deeply, or holds itself") from None
     return config
+
+
+def _unreadable(place: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"{place} {problem}", key="CONFIG", value=place)
 
 
 def _read_yaml(config: RunConfig, name: str, text: str) -> None:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except RecursionError:
-        raise ConfigurationError(f"{name} is nested too deeply", key="CONFIG", value=name) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = name if mark is None else f"{name}:{mark.line + 1}"
-        what = "; ".join(
-            filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))
-        )
-        raise ConfigurationError(
-            f"{place} is no YAML of one document: {what or error}", key="CONFIG", value=name
-        ) from error
+        parts = [getattr(error, part, None) for part in ("context", "problem")]
+        what = "; ".join(filter(None, parts)) or error
+        raise _unreadable(place, f"is no YAML of one document: {what}") from error
     if node is None or not isinstance(values, Mapping):
-        raise ConfigurationError(
-            f"{name} holds {values!r}, not a mapping from keys to values; docs/slime.md and "
-            f"docs/verl.md list the keys",
-            key="CONFIG",
-            value=name,
-        )
-    try:
-        for path, line in _lines(node, "", name):
-            config.places[path] = f"{name}:{line}"
-        _merge(config.values, values)
-    except RecursionError:
-        raise ConfigurationError(
-            f"{name} holds something that is nested too deeply, or holds itself",
-            key="CONFIG",
-            value=name,
-        ) from None
+        keys = "docs/slime.md and docs/verl.md list the keys"
+        raise _unreadable(name, f"is no mapping from keys to values; {keys}")
+    for path, line in _lines(node, "", name):
+        config.places[path] = f"{name}:{line}"
+    _merge(config.values, values)
 
 
 def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
@@ -125,11 +111,8 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.value in seen:
-                raise ConfigurationError(
-                    f"{name}:{line} gives '{key.value}' again (first in line {seen[key.value]}): "
-                    f"keep one of the two",
-                    key=key.value,
-                )
+                problem = f"gives '{key.value}' again (first in line {seen[key.value]})"
+                raise _unreadable(f"{name}:{line}", f"{problem}: keep one of the two")
             seen[key.value] = line
             inner = f"{path}.{key.value}" if path else str(key.value)
             yield inner, line
@@ -143,24 +126,18 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
 def _read_overrides(config: RunConfig, name: str, text: str) -> None:
     found = False
     for number, line in enumerate(text.splitlines(), start=1):
+        place = f"{name}:{number}"
         try:
             words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
         except ValueError as error:
-            raise ConfigurationError(
-                f"{name}:{number} cannot be split into words as a shell does: {error}",
-                key="CONFIG",
-                value=line,
-            ) from error
+            problem = f"cannot be split into words as a shell does: {error}"
+            raise _unreadable(place, problem) from error
         for word in filter(_OVERRIDE.match, words):
-            _override(config, word, f"{name}:{number}")
+            _override(config, word, place)
             found = True
     if not found:
-        raise ConfigurationError(
-            f"{name} has no override such as data.sampler.class_name=MultiSourceSampler; if it is "
-            f"YAML, call it .yaml",
-            key="CONFIG",
-            value=name,
-        )
+        example = "data.sampler.class_name=MultiSourceSampler"
+        raise _unreadable(name, f"has no override such as {example}; if it is YAML, call it .yaml")
 
 
 def _override(config: RunConfig, word: str, place: str) -> None:

@@ -1,151 +1,96 @@
-"""The typed configuration of the samplers, from verl's ``config.data`` or any mapping."""
+"""Reads a sampler's plan from verl's ``data`` node, or from any mapping like it."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import logging
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from inspect import Parameter
+from typing import Any
 
-from curriculum_learning.config.curricula import (
-    AdaptiveConfig,
-    RewardConfig,
-    TimeConfig,
-    is_flag,
-    is_number,
-    key,
-    whole,
-)
-from curriculum_learning.config.data_source import plain
-from curriculum_learning.errors import ConfigurationError
+import numpy as np
+
+from curriculum_learning.config.keys import keys_of, read_keys
+from curriculum_learning.config.plain import plain
+from curriculum_learning.config.plan import SamplerPlan
+from curriculum_learning.config.problems import Findings, shown, suggestion
+from curriculum_learning.curricula import CURRICULA
+from curriculum_learning.curricula.adaptive import AdaptiveWeights
 
 logger = logging.getLogger(__name__)
 
-_OTHERS_KEYS = ("class_path", "class_name")
-"""Keys of the sampler node that are verl's."""
-
-_DEFAULT_SEED = 1
-
-
-def _are_weights(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and is_number(weight) and weight >= 0
-        for name, weight in value.items()
-    )
+_VERLS_KEYS = ("class_path", "class_name")
+_NOT_IN_NODE = ("batch_size", "adaptive", "curriculum")
+"""Fields of the plan that are no keys of the sampler node."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplerConfig(AdaptiveConfig):
-    """``MultiSourceSampler``; its keys are those of all samplers."""
-
-    batch_size: int = key(dataclasses.MISSING, whole(1), "a whole number >= 1")
-    seed: int = key(_DEFAULT_SEED, whole(0), "a whole number >= 0")
-    sampling_strategy: str = key(
-        "weighted", lambda value: value in ("weighted", "proportional"), "weighted or proportional"
-    )
-    source_weights: Mapping[str, float] = key(
-        {}, _are_weights, "a mapping from source to a number >= 0"
-    )
-    adaptive_weights: bool = key(False, is_flag, "true or false")
-    journal: str | None = key(
-        None, lambda value: value is None or (isinstance(value, str) and value != ""), "a file"
-    )
-
-    def __post_init__(self) -> None:
-        """Check what concerns several keys."""
-        if self.sampling_strategy == "proportional" and self.source_weights:
-            raise _error(
-                "source_weights", dict(self.source_weights),
-                "has no effect with sampling_strategy: proportional; give one of the two",
-            )  # fmt: skip
-        if self.source_weights and not any(self.source_weights.values()):
-            raise _error("source_weights", dict(self.source_weights), "must have one above 0")
+def keys_of_sampler(curriculum: type | None) -> dict[str, Parameter]:
+    """Returns the keys of the sampler node, with a curriculum or without."""
+    keys = {**keys_of(SamplerPlan), **keys_of(AdaptiveWeights)}
+    unused = _NOT_IN_NODE if curriculum is not None else (*_NOT_IN_NODE, "complexity_source")
+    own = {name: key for name, key in keys.items() if name not in unused}
+    return own if curriculum is None else {**own, **keys_of(curriculum)}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TimeSamplerConfig(SamplerConfig, TimeConfig):
-    """``TimeCurriculumSampler``."""
+def read_sampler_config(data_config: Any, curriculum: type | None) -> SamplerPlan:
+    """Reads and checks ``data_config`` and its ``sampler`` node.
 
-    complexity_source: str = key("logicif", lambda value: isinstance(value, str), "a source")
-
-    def __post_init__(self) -> None:
-        """Check what concerns several keys."""
-        SamplerConfig.__post_init__(self)
-        TimeConfig.__post_init__(self)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RewardSamplerConfig(SamplerConfig, RewardConfig):
-    """``RewardCurriculumSampler``."""
-
-    complexity_source: str = key("logicif", lambda value: isinstance(value, str), "a source")
-
-    def __post_init__(self) -> None:
-        """Check what concerns several keys."""
-        SamplerConfig.__post_init__(self)
-        RewardConfig.__post_init__(self)
-
-
-_Config = TypeVar("_Config", bound=SamplerConfig)
-
-
-def read_sampler_config(data_config: Any, config_type: type[_Config]) -> _Config:
-    """Read and check ``data_config`` and its ``sampler`` node.
+    Args:
+        data_config: verl's ``data`` node, or a mapping like it.
+        curriculum: The class of the curriculum, whose keys are in the node too.
 
     Raises:
-        ConfigurationError: A key is missing, unknown or out of range; it names key and value.
+        ConfigurationError: Keys are missing, unknown or out of range; it lists all of them, with
+            key and value.
     """
-    data = plain(data_config)
-    if not isinstance(data, Mapping):
-        raise _error("data_config", data, "must be a mapping")
-    node = plain(data.get("sampler")) or {}
+    plan, findings = check_sampler_config(data_config, curriculum)
+    findings.raise_all()
+    assert plan is not None
+    return plan
+
+
+def check_sampler_config(
+    data_config: Any, curriculum: type | None
+) -> tuple[SamplerPlan | None, Findings]:
+    """Returns the plan, None if there are errors; and all that is wrong."""
+    data, findings = plain(data_config), Findings()
+    node = (data.get("sampler") or {}) if isinstance(data, Mapping) else None
     if not isinstance(node, Mapping):
-        raise _error("sampler", node, "must be a mapping")
-    fields = {field.name: field for field in dataclasses.fields(config_type)}
+        key, value = ("data_config", data) if node is None else ("sampler", node)
+        findings.say(key, f" {shown(value)} must be a mapping", value)
+        return None, findings
+    _find_unknown(node, curriculum, findings)
     batch_key = "train_batch_size" if data.get("gen_batch_size") is None else "gen_batch_size"
-    seed_key = "data.seed" if node.get("seed") is None else "sampler.seed"
-    values: dict[str, Any] = {"batch_size": data.get(batch_key)}
-    seed = data.get("seed") if node.get("seed") is None else node["seed"]
-    if seed is not None:
-        values["seed"] = seed
-    for name, value in node.items():
-        if name in _OTHERS_KEYS or name == "seed":
-            continue
-        if name not in fields or name == "batch_size":
-            _refuse(name, value, config_type)
-            continue
-        values[name] = plain(value)
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    for name in missing:
-        raise _error(f"sampler.{name}", None, f"is required: {fields[name].metadata['meaning']}")
-    for name, value in values.items():
-        if not fields[name].metadata["check"](value):
-            where = {"batch_size": batch_key, "seed": seed_key}.get(name, f"sampler.{name}")
-            raise _error(where, value, f"must be {fields[name].metadata['meaning']}")
-    return config_type(**values)
+    has_seed = node.get("seed") is not None
+    numbers = {"batch_size": data.get(batch_key), "seed": (node if has_seed else data).get("seed")}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    own, problems = read_keys(SamplerPlan, {**_part(node, SamplerPlan), **given})
+    adaptive, found = read_keys(AdaptiveWeights, _part(node, AdaptiveWeights), ())
+    problems, recipes = problems + found, {"adaptive": adaptive}
+    if curriculum is not None:
+        recipes["curriculum"], found = read_keys(curriculum, _part(node, curriculum), np.zeros(1))
+        problems += found
+    spelled = {"batch_size": batch_key, "seed": "sampler.seed" if has_seed else "data.seed"}
+    for problem in problems:
+        name, *path = problem.path
+        key = spelled.get(str(name), f"sampler.{name}")
+        findings.add(key, [problem._replace(path=tuple(path))])
+    plan = None if findings.errors else SamplerPlan(**{**own.arguments, **recipes})
+    return plan, findings
 
 
-def _refuse(key: str, value: Any, config_type: type[SamplerConfig]) -> None:
-    """Raise for an unknown key; of one that only other samplers know, warn."""
-    known = {
-        field.name
-        for kind in (SamplerConfig, TimeSamplerConfig, RewardSamplerConfig)
-        for field in dataclasses.fields(kind)
-    } - {"batch_size"}
-    if key in known:
-        logger.warning("sampler.%s (%r) has no effect with this class_name", key, value)
-        return
-    near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-    raise _error(f"sampler.{key}", value, f"is not a key of the samplers; {hint}")
+def _part(node: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Returns the keys of the node that are those of ``kind``."""
+    elsewhere = (*_NOT_IN_NODE, "seed")
+    return {key: node[key] for key in keys_of(kind) if key in node and key not in elsewhere}
 
 
-def _error(key: str, value: Any, problem: str) -> ConfigurationError:
-    return ConfigurationError(f"{key} ({value!r}) {problem}", key=key, value=value)
+def _find_unknown(node: Mapping[str, Any], curriculum: type | None, findings: Findings) -> None:
+    """Refuses unknown keys; warns of a key that only other samplers know."""
+    own = keys_of_sampler(curriculum)
+    known = {key for kind in CURRICULA.values() for key in keys_of_sampler(kind)}
+    for key, value in node.items():
+        if key in known and key not in own:
+            logger.warning("sampler.%s %s has no effect with this class_name", key, shown(value))
+        elif key not in own and key not in _VERLS_KEYS:
+            text = f" {shown(value)} is not a key of the samplers; {suggestion(key, sorted(known))}"
+            findings.say(f"sampler.{key}", text, value)

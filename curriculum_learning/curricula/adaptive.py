@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from curriculum_learning.curricula.ema import Ema
+from annotated_types import Ge, Gt
+
+from curriculum_learning.curricula.ema import Alpha, Ema
 from curriculum_learning.errors import ConfigurationError
 
 
@@ -23,21 +25,20 @@ class AdaptiveWeights:
 
     Args:
         names: The sources.
-        alpha: Weight of a new reward in the EMA, above 0 and at most 1.
-        update_frequency: Updates between changes of the weights, at least 1.
-        temperature: Of the softmax, in units of reward, above 0; lower is more sensitive.
-        max_source_ratio: Largest ratio between the weights of two sources of positive weight, at
-            least 1.
+        alpha: Weight of a new reward in the EMA.
+        update_frequency: Updates between changes of the weights.
+        temperature: Temperature of the softmax, in units of reward; lower is more sensitive.
+        max_source_ratio: Largest ratio between the weights of two sources of positive weight.
     """
 
     def __init__(
         self,
         names: Sequence[str],
         *,
-        alpha: float = 0.1,
-        update_frequency: int = 5,
-        temperature: float = 1.0,
-        max_source_ratio: float = 3.0,
+        alpha: Alpha = 0.1,
+        update_frequency: Annotated[int, Ge(1)] = 5,
+        temperature: Annotated[float, Gt(0)] = 1.0,
+        max_source_ratio: Annotated[float, Ge(1)] = 3.0,
     ) -> None:
         self.temperature = temperature
         self.max_source_ratio = max_source_ratio
@@ -53,12 +54,12 @@ class AdaptiveWeights:
         return {name: ema.value for name, ema in self._emas.items()}
 
     def check(self, weights: Mapping[str, float], key: str, when: str = "") -> None:
-        """Whether configured weights leave room for the bound.
+        """Check that configured weights leave room for the bound.
 
         Args:
-            weights: Those configured.
+            weights: The configured weights, at least one of them above 0.
             key: The configuration key.
-            when: Of what time they are, for the message.
+            when: The moment, for the message, such as `` at step 3``.
 
         Raises:
             ConfigurationError: The ratio of two of them is larger than ``max_source_ratio``.
@@ -84,7 +85,7 @@ class AdaptiveWeights:
 
         Args:
             rewards: Finite means; sources without samples are left out.
-            update: Its number.
+            update: The number of the update.
             weights: The configured weights, which tell whose rewards are waited for.
 
         Returns:
@@ -131,7 +132,7 @@ class AdaptiveWeights:
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Go to the state that ``state_dict`` gave; None is the start.
 
-        A source that it does not know starts without a reward.
+        A source that the state does not have starts without a reward.
         """
         if state is None:
             state = {"emas": {}, "in_force": None, "version": self.version + 1}

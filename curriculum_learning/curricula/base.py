@@ -9,6 +9,7 @@ names them; their types, and bounds such as ``Annotated[float, Ge(0), Le(1)]``, 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,11 +29,16 @@ class SourceRows(NamedTuple):
     source: str
     size: int
     seed: int
-    """Of the run; whoever draws lots keys them with seed, source and step."""
+    """The seed of the run."""
     scores: NDArray[np.float64] | None
     """The complexity of each row, finite; None unless the curriculum ``needs_scores``."""
     statistics: RowStatistics
-    """Kept up to date before ``observe`` is called."""
+    """Kept up to date before ``observe`` is called, and loaded before ``load_state_dict`` is."""
+
+    def random(self, step: int) -> np.random.Generator:
+        """Returns the generator of a rollout step: the same numbers again after a resume."""
+        key = hashlib.blake2b(f"{self.seed}\0{step}\0{self.source}".encode(), digest_size=16)
+        return np.random.default_rng(int.from_bytes(key.digest(), "little"))
 
 
 class RowCurriculum:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
+
+from curriculum_learning.errors import ConfigurationError
+
+Percentile = Annotated[float, Ge(0), Le(100)]
 
 
 class Curriculum(Protocol):
@@ -49,6 +54,17 @@ def rows_at(percentile: Fraction, size: int) -> int:
     return max(int(percentile * size / 100), 1)
 
 
-def exact(number: float) -> Fraction:
-    """A number as it is written: 0.1 is one tenth, so that no count is off by rounding."""
-    return Fraction(str(number))
+def percentile_range(initial: float, final: float) -> tuple[Fraction, Fraction]:
+    """Two percentiles as written: 0.1 is one tenth, so that no row count is off by rounding.
+
+    Raises:
+        ConfigurationError: The first is above the second.
+    """
+    if initial > final:
+        raise ConfigurationError(
+            f"initial_complexity_percentile ({initial:g}) must not be above "
+            f"final_complexity_percentile ({final:g})",
+            key="initial_complexity_percentile",
+            value=initial,
+        )
+    return Fraction(str(initial)), Fraction(str(final))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Gt, Le
+
+Alpha = Annotated[float, Gt(0), Le(1)]
+"""Weight of a new value."""
+
 
 class Ema:
     """``(1 - alpha) * average + alpha * value``, started at the first value.
 
     Args:
-        alpha: Weight of a new value, above 0 and at most 1.
+        alpha: Weight of a new value.
     """
 
-    def __init__(self, alpha: float) -> None:
+    def __init__(self, alpha: Alpha) -> None:
         self.alpha = alpha
         self.value: float | None = None
         """None before the first value."""

@@ -4,64 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from curriculum_learning.curricula.curriculum import complexity_rank, exact, rows_at
-from curriculum_learning.curricula.ema import Ema
+from curriculum_learning.curricula.curriculum import (
+    Percentile,
+    complexity_rank,
+    percentile_range,
+    rows_at,
+)
+from curriculum_learning.curricula.ema import Alpha, Ema
 
 
 class RewardCurriculum:
     """Opens the next interval when the average reward is good enough.
 
-    Level 0 is the easiest ``initial`` %; each level more opens one of ``num_intervals`` intervals
-    of equal width between ``initial`` and ``final``. After an update the next one opens if the
-    EMA of the source's rewards is at least ``threshold`` and the number of updates at this level
-    less ``min_batches`` is a non-negative multiple of ``check_frequency``. The count then starts
-    again; the average goes on.
+    Level 0 is the easiest rows up to the initial percentile. Each further level opens one of
+    ``num_intervals`` intervals of equal width between the initial and the final percentile. After
+    an update the next one opens if the EMA of the source's rewards is at least
+    ``reward_threshold`` and the number of updates at this level less ``min_batches_per_level`` is
+    a non-negative multiple of ``check_frequency``. The count then starts again; the EMA does not.
 
     Args:
-        scores: Complexity of each row, finite.
-        initial: Percentile open at the start, in 0 to 100.
-        final: Percentile open at the last level, ``initial`` to 100.
-        num_intervals: Intervals between them, at least 1.
-        threshold: Of the average reward.
-        alpha: Weight of a new reward in the EMA, above 0 and at most 1.
-        min_batches: Updates before the first check at a level, at least 0.
-        check_frequency: Updates between checks, at least 1.
+        scores: Complexity of each row, finite; shape (rows,).
+        reward_threshold: Average reward of the source that opens the next interval.
+        initial_complexity_percentile: Share of the easiest rows that is open at the start.
+        final_complexity_percentile: Share that is open at the last level.
+        num_intervals: Intervals between the two percentiles.
+        reward_alpha: Weight of a new reward in the average.
+        min_batches_per_level: Updates at a level before the first check.
+        check_frequency: Updates between checks.
+        focus_new_intervals: Draw newer intervals more often.
+        interval_decay: Weight of an interval relative to the next newer one, if focused.
+
+    Raises:
+        ConfigurationError: The initial percentile is above the final one.
     """
 
     def __init__(
         self,
         scores: NDArray[np.float64],
-        initial: float,
-        final: float,
         *,
-        num_intervals: int,
-        threshold: float,
-        alpha: float = 0.1,
-        min_batches: int = 10,
-        check_frequency: int = 3,
+        reward_threshold: float,
+        initial_complexity_percentile: Percentile = 30,
+        final_complexity_percentile: Percentile = 100,
+        num_intervals: Annotated[int, Ge(1)] = 10,
+        reward_alpha: Alpha = 0.1,
+        min_batches_per_level: Annotated[int, Ge(0)] = 10,
+        check_frequency: Annotated[int, Ge(1)] = 3,
+        focus_new_intervals: bool = False,
+        interval_decay: Annotated[float, Ge(0), Le(1)] = 0.5,
     ) -> None:
         self.rank = complexity_rank(scores)
         self.level = 0
-        self.ema = Ema(alpha)
-        self.threshold = threshold
-        self._min_batches = min_batches
+        self.ema = Ema(reward_alpha)
+        self.threshold = reward_threshold
+        self.focus_new_intervals = focus_new_intervals
+        self.interval_decay = interval_decay
+        self._min_batches = min_batches_per_level
         self._check_frequency = check_frequency
         self._batches_at_level = 0
-        first, last = exact(initial), exact(final)
-        self.percentiles = [
-            float(first + (last - first) * level / num_intervals)
+        first, last = percentile_range(initial_complexity_percentile, final_complexity_percentile)
+        opened = [
+            first + (last - first) * Fraction(level, num_intervals)
             for level in range(num_intervals + 1)
         ]
+        self.percentiles = [float(percentile) for percentile in opened]
         """The percentile open at each level."""
-        self.counts = [
-            rows_at(first + (last - first) * Fraction(level, num_intervals), len(scores))
-            for level in range(num_intervals + 1)
-        ]
+        self.counts = [rows_at(percentile, len(scores)) for percentile in opened]
         """The rows open at each level."""
 
     def open_rows(self, step: int) -> int:

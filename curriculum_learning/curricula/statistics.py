@@ -14,9 +14,7 @@ from curriculum_learning.curricula.results import Result
 _HOPELESS, _MASTERED = 0.05, 0.95
 """Pass rates below and above which a row teaches nothing now."""
 
-_FIELDS: tuple[tuple[str, type[np.generic]], ...] = (
-    ("counts", np.uint32), ("means", np.float32), ("last_steps", np.int32),
-)  # fmt: skip
+_FIELDS = ("counts", "means", "last_steps")
 
 
 class RowStatistics:
@@ -97,21 +95,30 @@ class RowStatistics:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data: the arrays as bytes."""
-        arrays = {name: getattr(self, name).tobytes() for name, _ in _FIELDS}
+        arrays = {name: getattr(self, name).tobytes() for name in _FIELDS}
         return {**arrays, "groups": [self.groups, self.groups_without_signal]}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Loads what ``state_dict`` returned, also for a source that has grown since."""
         if state is None:
             return
-        for name, kind in _FIELDS:
-            saved = np.frombuffer(state[name], dtype=kind)
-            if len(saved) > len(self):
-                raise ValueError(f"there are {len(self)} rows, the state has {len(saved)}")
-            getattr(self, name)[: len(saved)] = saved
+        for name in _FIELDS:
+            load_rows(getattr(self, name), state[name])
         self.groups, self.groups_without_signal = state["groups"]
 
 
 def pass_rate(rewards: list[float]) -> float:
     """Returns the mean reward, held to 0 to 1."""
     return min(max(math.fsum(rewards) / len(rewards), 0.0), 1.0)
+
+
+def load_rows(rows: NDArray[Any], saved: bytes) -> None:
+    """Copies the saved bytes of an array to its first rows; a source may have grown since.
+
+    Raises:
+        ValueError: The state has more rows than there are.
+    """
+    values = np.frombuffer(saved, dtype=rows.dtype)
+    if len(values) > len(rows):
+        raise ValueError(f"there are {len(rows)} rows, the state has {len(values)}")
+    rows[: len(values)] = values

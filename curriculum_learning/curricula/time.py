@@ -4,31 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from curriculum_learning.curricula.curriculum import complexity_rank, exact, rows_at
+from curriculum_learning.curricula.curriculum import (
+    Percentile,
+    complexity_rank,
+    percentile_range,
+    rows_at,
+)
 
 
 class TimeCurriculum:
     """Opens rows in a straight line from one percentile to another.
 
     Args:
-        scores: Complexity of each row, finite.
-        initial: Percentile open at step 0, in 0 to 100.
-        final: Percentile open from step ``warmup_steps`` on, ``initial`` to 100.
-        warmup_steps: Steps from one to the other, at least 1.
+        scores: Complexity of each row, finite; shape (rows,).
+        initial_complexity_percentile: Share of the easiest rows that is open at step 0.
+        final_complexity_percentile: Share that is open from the last warm-up step on.
+        complexity_warmup_steps: Steps from one to the other.
+
+    Raises:
+        ConfigurationError: The initial percentile is above the final one.
     """
 
     def __init__(
-        self, scores: NDArray[np.float64], initial: float, final: float, warmup_steps: int
+        self,
+        scores: NDArray[np.float64],
+        *,
+        initial_complexity_percentile: Percentile = 30,
+        final_complexity_percentile: Percentile = 100,
+        complexity_warmup_steps: Annotated[int, Ge(1)] = 100,
     ) -> None:
         self.rank = complexity_rank(scores)
-        self._initial = exact(initial)
-        self._final = exact(final)
-        self._warmup_steps = warmup_steps
+        self._initial, self._final = percentile_range(
+            initial_complexity_percentile, final_complexity_percentile
+        )
+        self.warmup_steps = complexity_warmup_steps
         self._at_step = (-1, 0)
         """The step last asked for, and the rows open at it: thousands of draws share a step."""
 
@@ -37,7 +52,7 @@ class TimeCurriculum:
         return float(self._percentile(step))
 
     def _percentile(self, step: int) -> Fraction:
-        done = Fraction(min(step, self._warmup_steps), self._warmup_steps)
+        done = Fraction(min(step, self.warmup_steps), self.warmup_steps)
         return self._initial + (self._final - self._initial) * done
 
     def open_rows(self, step: int) -> int:

@@ -7,11 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.config.samplers import (
-    RewardSamplerConfig,
-    SamplerConfig,
-    TimeSamplerConfig,
-)
+from curriculum_learning.config.plan import SamplerPlan
 from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.curricula.time import TimeCurriculum
 
@@ -21,7 +17,7 @@ _RULE = "=" * 80
 
 
 def start(
-    name: str, config: SamplerConfig, sizes: Mapping[str, int], shares: Mapping[str, float]
+    name: str, config: SamplerPlan, sizes: Mapping[str, int], shares: Mapping[str, float]
 ) -> Lines:
     """The sources and how they are mixed."""
     mode = "adaptive" if config.adaptive_weights else "fixed"
@@ -30,11 +26,12 @@ def start(
         f"Batch size: {config.batch_size}"
     ]
     if config.adaptive_weights:
-        ratio = config.max_source_ratio
+        keys = config.adaptive.arguments
+        ratio = keys["max_source_ratio"]
         others = sum(share > 0 for share in shares.values()) - 1
         lines += [
-            f"[{name}] Adaptive: alpha={config.alpha:g}, update_freq={config.update_frequency}, "
-            f"temp={config.temperature:g}",
+            f"[{name}] Adaptive: alpha={keys['alpha']:g}, "
+            f"update_freq={keys['update_frequency']}, temp={keys['temperature']:g}",
             f"[{name}] Weight bounds: [{100 / (1 + others * ratio):.1f}%, "
             f"{100 * ratio / (ratio + others):.1f}%]",
         ]
@@ -53,6 +50,23 @@ def no_journal(name: str) -> Lines:
     ]
 
 
+def drawn_ahead(name: str, batches: int) -> str:
+    """A warning: batches were drawn before the rewards of the first of them were known."""
+    return (
+        f"[{name}] {batches} batches were drawn before the rewards of the first of them were "
+        f"reported, so these had no influence on the others. If a loader draws ahead, use "
+        f"num_workers=0: a resume is not exact otherwise"
+    )
+
+
+def lost_rewards(name: str, update: int, has_journal: bool) -> str:
+    """A warning: the state is older than a report that nothing has kept."""
+    reason = "data.sampler.journal names no file that keeps them"
+    if has_journal:
+        reason = "the journal does not have it, the run ended between the two"
+    return f"[{name}] the state was saved before update {update}, whose rewards are lost: {reason}"
+
+
 def adaptation(
     name: str, update: int, emas: Mapping[str, float | None], shares: Mapping[str, float]
 ) -> Lines:
@@ -69,12 +83,13 @@ def adaptation(
     ]
 
 
-def time_start(name: str, config: TimeSamplerConfig) -> Lines:
+def time_start(name: str, source: str, curriculum: TimeCurriculum) -> Lines:
     """What a time curriculum will do."""
+    steps = curriculum.warmup_steps
     return [
-        f"[{name}] Complexity curriculum for '{config.complexity_source}'",
-        f"[{name}] Progress: {config.initial_complexity_percentile:g}% → "
-        f"{config.final_complexity_percentile:g}% over {config.complexity_warmup_steps} updates",
+        f"[{name}] Complexity curriculum for '{source}'",
+        f"[{name}] Progress: {curriculum.percentile(0):g}% → "
+        f"{curriculum.percentile(steps):g}% over {steps} updates",
     ]
 
 
@@ -88,22 +103,19 @@ def time_progress(name: str, curriculum: TimeCurriculum, update: int) -> Lines:
 
 
 def reward_start(
-    name: str,
-    config: RewardSamplerConfig,
-    curriculum: RewardCurriculum,
-    scores: NDArray[np.float64],
+    name: str, source: str, curriculum: RewardCurriculum, scores: NDArray[np.float64]
 ) -> Lines:
-    """The intervals of a reward curriculum; ``scores`` are sorted."""
+    """The intervals of a reward curriculum over rows with these complexity ``scores``."""
+    initial, *others = curriculum.percentiles
+    scores = np.sort(scores)
     lines = [
-        f"[{name}] Complexity source: '{config.complexity_source}'",
-        f"[{name}] Initial: {config.initial_complexity_percentile:g}%, "
-        f"Final: {config.final_complexity_percentile:g}%",
-        f"[{name}] Intervals: {config.num_intervals + 1} "
-        f"(1 initial + {config.num_intervals} progressive)",
+        f"[{name}] Complexity source: '{source}'",
+        f"[{name}] Initial: {initial:g}%, Final: {others[-1]:g}%",
+        f"[{name}] Intervals: {1 + len(others)} (1 initial + {len(others)} progressive)",
     ]
     first = 0
     for number, last in enumerate(curriculum.counts):
-        label = f" (Initial {config.initial_complexity_percentile:g}%)" if number == 0 else ""
+        label = f" (Initial {initial:g}%)" if number == 0 else ""
         span = f", [{scores[first]:.3f}, {scores[last - 1]:.3f}]" if last > first else ""
         lines.append(f"  Interval {number}{label}: {last - first} samples{span}")
         first = last

@@ -1,48 +1,91 @@
-"""What slime says of its rollouts, and its own log of them."""
+"""What slime is asked and told; without slime each function falls back to something of ours."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import sys
 from typing import Any
 
 from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.samples.sample import Sample
 
 logger = logging.getLogger(__name__)
 
 
-class SlimeRollout:
-    """The rollout that slime is in, where its module is loaded and says so.
+@functools.cache
+def sample_class() -> type[Any]:
+    """Returns slime's ``Sample`` if slime can be imported, else ours."""
+    try:
+        from slime.utils.types import Sample as SlimeSample
+    except ImportError as error:
+        if not (isinstance(error, ModuleNotFoundError) and str(error.name).startswith("slime")):
+            logger.warning(
+                "slime is installed but cannot be imported (%s): using our Sample", error
+            )
+        return Sample
+    return SlimeSample  # type: ignore[no-any-return]  # slime ships no types
 
-    What it says when this is made is left over from an earlier run, until it says something else.
+
+class SlimeRollout:
+    """The rollout that slime is in, if its module is loaded and knows it.
+
+    The rollout it names when this is made is left over from an earlier run of the process.
     """
 
     def __init__(self) -> None:
-        self._stale = _said()
+        self._stale = _named_rollout()
 
     def current(self) -> int | None:
-        """Returns the rollout; None if slime does not say it."""
-        rollout = _said()
+        """Returns the id of the rollout; None if slime does not name one."""
+        rollout = _named_rollout()
         if rollout == self._stale:
             return None
         self._stale = None
         return rollout
 
     def tell(self, clock: RolloutClock) -> None:
-        """Moves a clock on to the rollout, if slime says it."""
+        """Moves a clock on to the rollout, if slime names one."""
         if (rollout := self.current()) is not None:
             clock.begun(rollout)
 
 
-def _said() -> int | None:
+def _named_rollout() -> int | None:
     rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
     return rollout if isinstance(rollout, int) else None
 
 
-def log_in_slime(
+@dataclasses.dataclass
+class FilterOutput:
+    """A filter's verdict where slime is not installed; false if the group is dropped."""
+
+    keep: bool
+    reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.keep
+
+
+@functools.cache
+def filter_output_class() -> type[Any]:
+    """Returns slime's ``DynamicFilterOutput`` if slime can be imported, else ``FilterOutput``."""
+    try:
+        from slime.rollout.filter_hub.base_types import DynamicFilterOutput
+    except ImportError:
+        return FilterOutput
+    return DynamicFilterOutput  # type: ignore[no-any-return]  # slime ships no types
+
+
+def is_running(args: Any) -> bool:
+    """Whether slime is loaded and ``args`` are its own, with its trackers' settings."""
+    return "slime" in sys.modules and hasattr(args, "use_wandb")
+
+
+def log_rollout(
     rollout_id: int, args: Any, samples: list[Any], metrics: dict[str, Any], seconds: float
 ) -> None:
-    """Logs what slime's default does, and ``metrics``, through slime's trackers."""
+    """Logs slime's default metrics of a rollout and ``metrics`` to slime's trackers."""
     if getattr(args, "load_debug_rollout_data", None):
         return
     try:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curriculum_learning.config.data_source import Config
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.groups.buffers import BufferFilter, Buffers, Waiting
 from curriculum_learning.groups.fates import DynamicFilter, Settlement
 from curriculum_learning.groups.in_flight import GroupLedger
@@ -61,7 +61,7 @@ class Circulation:
 
     def __init__(
         self,
-        config: Config,
+        config: DataSourcePlan,
         maker: GroupMaker,
         buffer_filter: BufferFilter | None,
         dynamic_filter: DynamicFilter | None,

@@ -8,17 +8,15 @@ from typing import Any
 from curriculum_learning.groups.served import NO_SOURCE, Served
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import Prompts
-from curriculum_learning.samples.sample import (
+from curriculum_learning.samples.group import Prompt, make_group
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import (
     EPOCH_KEY,
     ROW_KEY,
     SOURCE_KEY,
     SOURCE_NAME_KEY,
     STEP_KEY,
     WEIGHT_KEY,
-    Group,
-    Prompt,
-    flatten,
-    make_group,
 )
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from curriculum_learning.samples.ids import whole_id
 from curriculum_learning.samples.rewards import number, raw_reward
-from curriculum_learning.samples.sample import SOURCE_KEY, SOURCE_NAME_KEY, flatten
+from curriculum_learning.samples.sample import flatten
+from curriculum_learning.samples.tags import SOURCE_KEY, SOURCE_NAME_KEY
 
 _FIELDS = ("metadata", "reward", "group_index", "loss_mask", "response_length")
 _fields = attrgetter(*_FIELDS)

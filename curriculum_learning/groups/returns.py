@@ -12,14 +12,13 @@ from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.served import NO_SOURCE, Served
 from curriculum_learning.samples.codec import encode_group
 from curriculum_learning.samples.ids import whole_id
-from curriculum_learning.samples.sample import (
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import (
     EPOCH_KEY,
     ROW_KEY,
     SOURCE_KEY,
     SOURCE_NAME_KEY,
     STEP_KEY,
-    Group,
-    flatten,
 )
 
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curriculum_learning.config.curricula import RewardConfig
-from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
+from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
@@ -19,11 +19,13 @@ from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.focused import row_source
 from curriculum_learning.mixing.mixture import Mixture
-from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.ids import group_id
-from curriculum_learning.samples.sample import EPOCH_KEY, ROW_KEY, SOURCE_KEY, Group, flatten
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import EPOCH_KEY, ROW_KEY, SOURCE_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Run:
 
     def __init__(
         self,
-        config: Config,
+        config: DataSourcePlan,
         prompts: Mapping[str, Prompts],
         sample_type: type[Any],
         buffer_filter: BufferFilter | None,
@@ -103,7 +105,8 @@ class Run:
         return Replacements(self.mixture.names, self.config.max_oversampling)
 
     def _new_feedback(self) -> Feedback | None:
-        by_reward = any(isinstance(s.curriculum, RewardConfig) for s in self.config.sources)
+        recipes = [source.curriculum for source in self.config.sources]
+        by_reward = any(recipe and recipe.kind is RewardCurriculum for recipe in recipes)
         learns = by_reward or self.config.adaptive is not None
         return Feedback(self.config.reward_key) if learns else None
 
@@ -246,23 +249,21 @@ def _ids(samples: Sequence[Any]) -> set[int]:
     return {index for sample in flatten(samples) if (index := group_id(sample)) is not None}
 
 
-def _mixture(config: Config, prompts: Mapping[str, Prompts]) -> Mixture:
+def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:
     names = [source.name for source in config.sources]
     return Mixture(
         [_source(source, prompts[source.name], config) for source in config.sources],
         {source.name: source.weight for source in config.sources},
-        None if config.adaptive is None else config.adaptive.adaptive(names),
+        None if config.adaptive is None else config.adaptive.make(names),
     )
 
 
-def _source(source: SourceConfig, prompts: Prompts, config: Config) -> RowSource:
-    if source.curriculum is None:
-        return Source(source.name, len(prompts), seed=config.seed, shuffle=config.shuffle)
-    scores = prompts.scores(source.complexity_key)
-    if isinstance(source.curriculum, RewardConfig):
-        by_reward = source.curriculum.curriculum(scores)
-        return source.curriculum.source(
-            source.name, by_reward, seed=config.seed, shuffle=config.shuffle
-        )
-    by_step = source.curriculum.curriculum(scores)
-    return source.curriculum.source(source.name, by_step, seed=config.seed, shuffle=config.shuffle)
+def _source(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
+    recipe = source.curriculum
+    return row_source(
+        source.name,
+        len(prompts),
+        seed=config.seed,
+        shuffle=config.shuffle,
+        curriculum=None if recipe is None else recipe.make(prompts.scores(recipe.complexity_key)),
+    )

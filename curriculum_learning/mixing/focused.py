@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from curriculum_learning.curricula.curriculum import Curriculum
 from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.mixing.ledger import apportionment, units_of
-from curriculum_learning.mixing.source import Source, Taken
+from curriculum_learning.mixing.source import RowSource, Source, Taken
 
 
 class FocusedSource:
@@ -96,3 +97,19 @@ class FocusedSource:
         for source, saved in zip(self._intervals, state["intervals"], strict=True):
             source.load_state_dict(saved)
         self._ledger.credits = list(state["credits"])
+
+
+def row_source(
+    name: str, size: int, *, seed: int, shuffle: bool, curriculum: Curriculum | None
+) -> RowSource:
+    """The source with its curriculum: focused if the curriculum asks for that."""
+    if isinstance(curriculum, RewardCurriculum) and curriculum.focus_new_intervals:
+        return FocusedSource(
+            name,
+            size,
+            seed=seed,
+            shuffle=shuffle,
+            curriculum=curriculum,
+            interval_decay=curriculum.interval_decay,
+        )
+    return Source(name, size, seed=seed, shuffle=shuffle, curriculum=curriculum)

@@ -29,6 +29,11 @@ def epoch_key(seed: int, source: str, epoch: int) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+def keyed_hashes(rows: Rows, keys: _Words | np.uint64) -> _Words:
+    """64 random-looking bits per row under its key; shape as ``rows``."""
+    return _mix(rows.astype(np.uint64) * np.uint64(_GOLDEN) ^ keys)
+
+
 class Permutation:
     """A permutation of ``range(size)``.
 
@@ -42,7 +47,7 @@ class Permutation:
         self._key = key
         self._sorted: Rows | None = None
         if key is not None and size <= SORTED_UP_TO:
-            hashes = _mix(np.arange(size, dtype=np.uint64) * np.uint64(_GOLDEN) ^ np.uint64(key))
+            hashes = keyed_hashes(np.arange(size), np.uint64(key))
             self._sorted = np.argsort(hashes, kind="stable").astype(np.int64)
 
     def rows(self, start: int, stop: int) -> Rows:

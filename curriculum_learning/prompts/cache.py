@@ -1,85 +1,124 @@
-"""What is worked out of prompt files once and used again: a folder of entries, keyed by content.
+"""A folder of results that take long to work out of prompt files, so that a restart need not.
 
-Any entry may be removed at any time; it is made again.
+Anyone may delete entries at any time: a missing or damaged entry is made again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _SAMPLES = 64
 _SAMPLE_SIZE = 4096
 
-Value = TypeVar("Value")
 Key = dict[str, object]
-"""All that an entry depends on, as plain data."""
+"""Everything that an entry depends on. Nothing is kept for a key that is not plain data."""
+
+
+class Kept(NamedTuple):
+    """An array, and plain data about it."""
+
+    array: NDArray[Any]
+    facts: Any = None
 
 
 class Cache:
-    """Entries in a folder; each is a folder of files of its own.
+    """A folder of entries. An entry is a folder of files, named by the hash of its key.
 
     Args:
-        folder: Where they are kept; None keeps none.
+        folder: Where the entries are; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._told = False
 
-    def get(
-        self, key: Key, write: Callable[[Path], None], read: Callable[[Path], Value]
-    ) -> Value | None:
-        """What ``read`` gives of the folder of an entry, written by ``write`` if it is not there.
+    def find(self, key: Key) -> Kept | None:
+        """Returns the array kept under ``key``, mapped from its file; None if there is none."""
+        with self.reading(key) as folder:
+            if folder is not None:
+                array = np.load(folder / "array.npy", mmap_mode="r")
+                facts = orjson.loads((folder / "facts.json").read_bytes())
+                return Kept(np.asarray(array), facts)  # indexing a memmap is slow
+        return None
 
-        An entry that cannot be read is written again.
+    def keep(self, key: Key, kept: Kept) -> Kept:
+        """Keeps an array; returns it mapped from its file, or as it is if it cannot be kept."""
+        with self.writing(key) as folder:
+            if folder is not None:
+                np.save(folder / "array.npy", kept.array)
+                (folder / "facts.json").write_bytes(orjson.dumps(kept.facts))
+        return self.find(key) or kept
 
-        Returns:
-            None if it cannot be kept: without a cache, or on a full or read-only disk. The log
-            says so once.
+    @contextmanager
+    def reading(self, key: Key) -> Iterator[Path | None]:
+        """Gives the folder of an entry, None if there is none.
+
+        If the block raises, the entry is damaged: it is removed, and the error goes to the log.
         """
+        path = self._path(key)
+        if path is None or not path.is_dir():
+            yield None
+            return
+        try:
+            yield path
+        except Exception as error:
+            logger.warning("the cache entry %s is damaged and made again: %s", path, error)
+            shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def writing(self, key: Key) -> Iterator[Path | None]:
+        """Gives an empty folder that becomes the entry when the block ends.
+
+        Gives None if there is no cache. A full or read-only disk leaves the entry out and is
+        logged once; any other error of the block is raised.
+        """
+        path = self._path(key)
+        unfinished = None if path is None else self._new_folder(path)
+        if path is None or unfinished is None:
+            yield None
+            return
+        try:
+            yield unfinished
+            for file in unfinished.iterdir():
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+            unfinished.chmod(0o755)  # users can share a cache
+            os.rename(unfinished, path)
+        except OSError as error:
+            if not path.is_dir():  # else another process has just made the same entry
+                self._tell(error)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _path(self, key: Key) -> Path | None:
         if self._folder is None:
             return None
-        name = hashlib.blake2b(orjson.dumps([_FORMAT, key]), digest_size=16).hexdigest()
-        path = self._folder / name
-        if path.is_dir():
-            try:
-                return read(path)
-            except Exception as error:
-                logger.warning("the cache entry %s is damaged and made again: %s", path, error)
-                shutil.rmtree(path, ignore_errors=True)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Two processes may be at it: each writes its own, and the first to finish counts.
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self._folder))
-            try:
-                write(unfinished)
-                for file in unfinished.iterdir():
-                    _sync(file)
-                unfinished.chmod(0o755)  # a cache can be shared
-                with contextlib.suppress(FileExistsError):
-                    os.rename(unfinished, path)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            content = orjson.dumps([_FORMAT, key])
+        except TypeError:
+            return None
+        return self._folder / hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def _new_folder(self, path: Path) -> Path | None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         except OSError as error:
-            if not path.is_dir():
-                self._tell(error)
-                return None
-        try:
-            return read(path)
-        except Exception as error:  # another user's, or somebody has just removed it
             self._tell(error)
             return None
 
@@ -93,17 +132,8 @@ class Cache:
             )  # fmt: skip
 
 
-def _sync(path: Path) -> None:
-    """Have a file on the disk before its name is."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def file_key(path: str) -> Key:
-    """What tells one content of a file from another: its path, size, time, and a sampled hash."""
+    """Returns what tells the content of a file from another: path, size, time, sampled hash."""
     status = os.stat(path)
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb", buffering=0) as file:

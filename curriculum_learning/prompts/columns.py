@@ -1,11 +1,11 @@
-"""The sources and complexity scores of a data set's rows, by column where it has columns.
+"""Sources and complexity scores of a data set's rows, read by column where it has columns.
 
 Reading a row of a training data set tokenizes it; reading a column does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,19 @@ from curriculum_learning.errors import DataError
 
 SOURCE_COLUMN = "data_source"
 SCORE_COLUMN = "complexity_score"
-EXTRA_COLUMN = "extra_info"
+SCORE_ENTRY = "extra_info.complexity_score"
 
 _SHOWN = 5
-"""How many rows an error message names."""
+"""Rows that an error message names."""
 
 
 def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
-    """The row numbers of each source, ascending; sources in the order of their first row.
+    """Returns the row numbers of each source, ascending; sources in the order of their first row.
 
     Raises:
         DataError: Rows lack ``data_source``, or there are no rows.
     """
-    names = _read(dataset, [SOURCE_COLUMN])[SOURCE_COLUMN]
+    (names,) = _read(dataset, SOURCE_COLUMN)
     if not len(names) or len(names) != len(dataset):
         raise DataError(
             f"the data set has {len(dataset)} rows and {len(names)} entries of '{SOURCE_COLUMN}'",
@@ -50,27 +50,27 @@ def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
 
 
 def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[np.float64]:
-    """The complexity scores of ``rows``, all of ``source``.
+    """Returns the complexity scores of ``rows``, which are the rows of ``source``.
 
-    They are in ``extra_info.complexity_score``, else in a column ``complexity_score``.
+    Reads ``extra_info.complexity_score``; if no row has it, the column ``complexity_score``.
 
     Raises:
         DataError: A score is missing, no number, or not finite; the message has the count and the
             first rows.
     """
-    columns = _read(dataset, [EXTRA_COLUMN, SCORE_COLUMN], inner={EXTRA_COLUMN: SCORE_COLUMN})
+    entries, column = _read(dataset, SCORE_ENTRY, SCORE_COLUMN)
     places = rows.tolist()
-    values = [columns[EXTRA_COLUMN][row] for row in places]
+    values = [entries[row] for row in places]
     if all(value is None for value in values):
-        values = [columns[SCORE_COLUMN][row] for row in places]
+        values = [column[row] for row in places]
     scores = np.array([_as_number(value) for value in values])
     bad = np.flatnonzero(~np.isfinite(scores)).tolist()
     if bad:
         shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
             f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
-            f"{EXTRA_COLUMN}.{SCORE_COLUMN}, a finite number; give each row one. "
-            f"The first without, by row: {shown}",
+            f"{SCORE_ENTRY}, a finite number; give each row one. The first without, by row: "
+            f"{shown}",
             source=source,
             key=SCORE_COLUMN,
             value=next(iter(shown.values())),
@@ -79,7 +79,7 @@ def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[n
 
 
 def _as_number(value: Any) -> float:
-    if isinstance(value, bool) or value is None or isinstance(value, str):
+    if value is None or isinstance(value, (bool, str)):
         return float("nan")
     try:
         return float(value)
@@ -87,68 +87,54 @@ def _as_number(value: Any) -> float:
         return float("nan")
 
 
-def _read(
-    dataset: Any, names: Sequence[str], inner: dict[str, str] | None = None
-) -> dict[str, Sequence[Any]]:
-    """Columns by name; of those in ``inner`` that entry of each mapping, None where missing."""
-    inner = inner or {}
-    table = _table(dataset)
-    if table is None:
-        return _row_by_row(dataset, names, inner)
-    is_datasets = hasattr(table, "column_names")
-    present = list(table.column_names if is_datasets else table.columns)
-    columns: dict[str, Sequence[Any]] = {}
-    for name in names:
-        if name not in present:
-            columns[name] = [None] * len(table)
-        elif is_datasets:
-            columns[name] = _of_datasets(table, name, inner.get(name))
-        else:
-            columns[name] = _inner(table[name].tolist(), inner.get(name))
-    return columns
+def _read(dataset: Any, *paths: str) -> list[Sequence[Any]]:
+    """Reads columns by name, or entries of their mappings by ``name.entry``; missing is None."""
+    for table in (getattr(dataset, "dataframe", None), dataset):  # verl's has a dataframe
+        if hasattr(table, "select_columns") or hasattr(table, "iloc"):
+            return [_column(table, *path.split(".")) for path in paths]
+    label = f"reading {' and '.join(paths)}"
+    columns: list[list[Any]] = [[] for _ in paths]
+    for index in tqdm(range(len(dataset)), desc=label, unit=" rows", delay=2, disable=None):
+        row = dataset[index]
+        for path, column in zip(paths, columns, strict=True):
+            value = row
+            for name in path.split("."):
+                value = _entry(value, name)
+            column.append(value)
+    return list(columns)
 
 
-def _table(dataset: Any) -> Any:
-    """The data set's columns: its ``dataframe`` (verl's), or itself if it has them."""
-    for candidate in (getattr(dataset, "dataframe", None), dataset):
-        if hasattr(candidate, "select_columns") or hasattr(candidate, "iloc"):
-            return candidate
-    return None
+def _column(table: Any, name: str, entry: str | None = None) -> Sequence[Any]:
+    is_pandas = not hasattr(table, "column_names")
+    if name not in (table.columns if is_pandas else table.column_names):
+        return [None] * len(table)
+    if is_pandas:
+        values: Sequence[Any] = table[name].tolist()
+    else:
+        # Selecting keeps the mapping of indices: rows that were filtered out stay out.
+        column = table.select_columns([name]).with_format("arrow")[:][name]
+        if entry is not None and hasattr(column.type, "get_field_index"):  # a struct
+            return _field(column, entry)
+        values = _labelled(column.to_pylist(), table.features.get(name))
+    return values if entry is None else [_entry(value, entry) for value in values]
 
 
-def _of_datasets(table: Any, name: str, inner: str | None) -> Sequence[Any]:
-    """A column of a Hugging Face data set, its indices mapping followed."""
-    column = table.select_columns([name]).with_format("arrow")[:][name]
-    if inner is not None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
+def _entry(value: Any, name: str) -> Any:
+    return value.get(name) if hasattr(value, "get") else None
 
-        if not pa.types.is_struct(column.type):
-            return _inner(column.to_pylist(), inner)
-        if column.type.get_field_index(inner) < 0:
-            return [None] * len(column)
-        column = pc.struct_field(column, inner)
-    values: Sequence[Any] = column.to_pylist()
-    feature = table.features.get(name)
-    if hasattr(feature, "int2str"):  # class labels are stored as numbers
-        return [None if value is None else feature.int2str(value) for value in values]
+
+def _field(column: Any, name: str) -> Sequence[Any]:
+    """Reads one field of a struct column; the others are not turned into Python objects."""
+    import pyarrow.compute
+
+    if column.type.get_field_index(name) < 0:
+        return [None] * len(column)
+    values: Sequence[Any] = pyarrow.compute.struct_field(column, name).to_pylist()
     return values
 
 
-def _row_by_row(
-    dataset: Any, names: Sequence[str], inner: dict[str, str]
-) -> dict[str, Sequence[Any]]:
-    what = f"reading {' and '.join(names)}"
-    rows = tqdm(range(len(dataset)), desc=what, unit=" rows", delay=2, disable=None)
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for index in rows:
-        row = dataset[index]
-        for name in names:
-            columns[name].append(row.get(name) if hasattr(row, "get") else None)
-    return {name: _inner(column, inner.get(name)) for name, column in columns.items()}
-
-
-def _inner(values: Iterable[Any], inner: str | None) -> list[Any]:
-    if inner is None:
-        return list(values)
-    return [value.get(inner) if hasattr(value, "get") else None for value in values]
+def _labelled(values: Sequence[Any], feature: Any) -> Sequence[Any]:
+    """Names class labels, which are stored as numbers."""
+    if not hasattr(feature, "int2str"):
+        return values
+    return [None if value is None else feature.int2str(value) for value in values]

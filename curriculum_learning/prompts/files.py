@@ -1,4 +1,4 @@
-"""A path in ``prompt_data``: a file of rows, or a slice of one."""
+"""Opens a path of ``prompt_data``: a file of rows, or a slice of one."""
 
 from __future__ import annotations
 
@@ -11,40 +11,36 @@ from curriculum_learning.prompts.jsonl import JsonlRows
 from curriculum_learning.prompts.parquet import ParquetRows
 from curriculum_learning.prompts.rows import Rows
 
+_KINDS: dict[str, type[JsonlRows] | type[ParquetRows]] = {
+    ".jsonl": JsonlRows,
+    ".parquet": ParquetRows,
+}
+
 
 def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
-    """Open ``file.jsonl`` or ``file.parquet``, or a slice of one: ``file.jsonl@[start:stop]``.
+    """Opens ``file.jsonl``, ``file.parquet``, or a slice of one: ``file.jsonl@[start:stop]``.
 
-    ``cache`` keeps what is worked out of the file; None keeps nothing.
-
-    Slice bounds count rows (blank lines are none) and may be negative or left out, as in Python.
+    Slice bounds count rows (not blank lines) and may be negative or left out, as in Python.
 
     Raises:
         DataError: The file is missing, of another kind, unreadable, or has no rows.
     """
-
-    def error(problem: str) -> DataError:
-        return DataError(
-            f"prompt_data of source '{source}': {path!r} {problem}",
-            source=source,
-            key="prompt_data",
-            value=path,
-        )
-
     file = os.path.abspath(file_of(path))  # engines change the working directory of their workers
-    span = span_of(path)
-    kinds: dict[str, type[JsonlRows] | type[ParquetRows]] = {
-        ".jsonl": JsonlRows,
-        ".parquet": ParquetRows,
-    }
-    kind = kinds.get(os.path.splitext(file)[1])
+    kind = _KINDS.get(os.path.splitext(file)[1])
     if kind is None:
-        raise error("is neither .jsonl nor .parquet; convert it to one of the two")
+        raise _error(path, source, "is neither .jsonl nor .parquet; convert it to one of the two")
     if not os.path.isfile(file):
-        kind_of = "does not exist" if not os.path.exists(file) else "is not a file"
-        raise error(f"{kind_of}; paths are relative to the working directory, {os.getcwd()}")
-    rows: Rows = kind(file, source, span, cache or Cache(None))
+        problem = "is not a file" if os.path.exists(file) else "does not exist"
+        raise _error(
+            path, source, f"{problem}; paths are relative to the working directory, {os.getcwd()}"
+        )
+    rows: Rows = kind(file, source, span_of(path), cache or Cache(None))
     if not len(rows):
         rows.close()
-        raise error("has no rows; name a file, or a slice of one, that has some")
+        raise _error(path, source, "has no rows; name a file, or a slice of one, that has some")
     return rows
+
+
+def _error(path: str, source: str, problem: str) -> DataError:
+    message = f"prompt_data of source '{source}': {path!r} {problem}"
+    return DataError(message, source=source, key="prompt_data", value=path)

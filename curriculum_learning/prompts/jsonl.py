@@ -1,8 +1,7 @@
-"""Rows of a file of lines, one JSON object each."""
+"""Rows of a file with one JSON object per line."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,34 +12,33 @@ import msgspec
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.line_index import BOM, line_index
-from curriculum_learning.prompts.rows import Record, fingerprint
+from curriculum_learning.prompts.rows import Record, chunks, content_hash, fingerprint
 from curriculum_learning.samples.codec import CannotStoreError, encode
 
-_CHUNK = 1 << 20
-
+_NEWLINE = b"\n"
 _decode = msgspec.json.Decoder().decode  # exact for whole numbers of any length
 
 
 class JsonlRows:
-    """One JSON object per line; blank lines, CRLF and a byte order mark are accepted.
+    """One JSON object per line; accepts blank lines, CRLF and a byte order mark.
 
-    Only the offsets of the lines are held, 8 bytes a row: in memory, or mapped from the cache.
-    Reads name their own file position, so threads and forked processes do not disturb each other;
-    a pickled copy opens the file anew.
+    Holds only the offsets of the lines, 8 bytes a row: in memory, or mapped from the cache. Reads
+    name their own file position, so threads and forked processes do not disturb each other. A
+    pickled copy opens the file again.
     """
 
     def __init__(self, path: str, source: str, span: slice, cache: Cache) -> None:
         self.path = path
         self.source = source
-        index = line_index(path, cache)
-        # The end of a row is the start of the next one, so a span needs one offset more.
-        start, stop, _ = span.indices(len(index.starts) - 1)
-        self._starts = index.starts[start : max(stop, start) + 1]
-        self.fingerprint = fingerprint(len(self), span, index.size, index.digest)
+        starts, digest = line_index(path, cache)
+        # The end of a row is the start of the next one, so a span needs one more offset.
+        start, stop, _ = span.indices(len(starts) - 1)
+        self._starts = starts[start : max(stop, start) + 1]
+        self.fingerprint = fingerprint(len(self), span, int(starts[-1]), digest)
         self._open()
 
     def _open(self) -> None:
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open as long as this is
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - stays open until close
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -54,12 +52,12 @@ class JsonlRows:
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
-        offset = self._starts.item  # for a few rows faster than an index array
+        offset = self._starts.item  # faster than an index array for a few rows
         starts = [offset(index) for index in indices]
         stops = [offset(index + 1) for index in indices]
         file = self._file.fileno()
         if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
-            # All at once: rows that are not in memory are then read side by side.
+            # All before the first read: the disk then reads them side by side.
             for start, stop in zip(starts, stops, strict=True):
                 os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
         return [
@@ -68,7 +66,7 @@ class JsonlRows:
         ]
 
     def block(self, first: int, count: int) -> bytes:
-        """``count`` rows from ``first`` on as they are in the file."""
+        """Returns the lines of ``count`` rows from ``first`` on, as they are in the file."""
         start, stop = int(self._starts[first]), int(self._starts[first + count])
         content = os.pread(self._file.fileno(), stop - start, start)
         return content.removeprefix(BOM) if start == 0 else content
@@ -87,18 +85,18 @@ class JsonlRows:
         return record
 
     def _read_leniently(self, line: bytes, index: int, error: Exception) -> Any:
-        """What Python's own parser reads of a line: NaN and infinities as well."""
+        """Reads a line with Python's own parser, which knows NaN and infinities."""
         try:
             record = json.loads(line)
-            encode(record)  # half of a surrogate pair is no text, and no checkpoint could hold it
-        except (ValueError, RecursionError) as problem:
-            if isinstance(problem, CannotStoreError):
-                error = problem
+            encode(record)  # raises for half of a surrogate pair, which no checkpoint can hold
+        except CannotStoreError as problem:
+            raise self._error(index, f"is not valid JSON: {problem}") from None
+        except (ValueError, RecursionError):
             raise self._error(index, f"is not valid JSON: {error}") from None
         return record
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
-        """See ``Rows``; reads the old part of the file."""
+        """See ``Rows``; reads the part of the file that was there before."""
         size, (start, stop) = fingerprint["bytes"], fingerprint["span"]
         now_start, now_stop = self.fingerprint["span"]
         if any(bound is not None and bound < 0 for bound in (start, stop, now_start, now_stop)):
@@ -107,16 +105,10 @@ class JsonlRows:
             return "its slice begins elsewhere"
         if len(self) < fingerprint["rows"]:
             return "there are fewer rows"
-        digest = hashlib.blake2b(digest_size=16)
-        left, last = size, b""
-        with open(self.path, "rb") as file:
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                left, last = left - len(chunk), chunk[-1:]
-            following = file.read(1)
-        if left or digest.hexdigest() != fingerprint["hash"]:
+        if content_hash(self.path, size) != fingerprint["hash"]:
             return "the part of the file that was there has changed"
-        if following not in b"\r\n" and last != b"\n":
+        end = os.pread(self._file.fileno(), 2, size - 1)
+        if end[:1] != b"\n" and end[1:] not in b"\r\n":
             return "the last line that was there has become longer"
         return None
 
@@ -130,12 +122,8 @@ class JsonlRows:
 
     def where(self, index: int) -> str:
         """See ``Rows``."""
-        number, left = 1, int(self._starts[index])
-        with open(self.path, "rb") as file:
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                number += chunk.count(b"\n")
-                left -= len(chunk)
-        return f"{self.path}, line {number}"
+        before = chunks(self.path, int(self._starts[index]))
+        return f"{self.path}, line {1 + sum(chunk.count(_NEWLINE) for chunk in before)}"
 
     def close(self) -> None:
         """See ``Rows``."""

@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from curriculum_learning.prompts.cache import Cache, file_key
+from curriculum_learning.prompts.cache import Cache, Kept, file_key
 
 BOM = b"\xef\xbb\xbf"
 _NEWLINE, _BRACE = b"\n{"
 _CHUNK = 1 << 24
 _SMALL = 1 << 20
-"""Bytes; smaller files are looked through again each time."""
+"""Bytes; smaller files are indexed again each time."""
 
 
-class LineIndex(NamedTuple):
-    """The lines of a file that are not blank."""
+def line_index(path: str, cache: Cache) -> Kept:
+    """Finds the lines of a file that are not blank.
 
-    starts: NDArray[np.int64]
-    """Where each begins, and the end of the file; shape (rows + 1,)."""
-    size: int
-    """Bytes."""
-    digest: str
-    """Of the whole content."""
-
-
-def line_index(path: str, cache: Cache) -> LineIndex:
-    """The index of a file, from the cache if the file has not changed."""
-    key = file_key(path)
-    if int(str(key["bytes"])) < _SMALL:
-        return _look_through(path)
-
-    def write(folder: Path) -> None:
-        index = _look_through(path)
-        np.save(folder / "starts.npy", index.starts)
-        (folder / "facts.json").write_bytes(orjson.dumps([index.size, index.digest]))
-
-    return cache.get({"what": "lines", **key}, write, _read) or _look_through(path)
+    Returns:
+        Where each begins, and the end of the file: int64, shape (rows + 1,). The facts are the
+        hash of the whole content.
+    """
+    if os.path.getsize(path) < _SMALL:
+        return _index(path)
+    key = {"what": "lines", **file_key(path)}
+    return cache.find(key) or cache.keep(key, _index(path))
 
 
-def _read(folder: Path) -> LineIndex:
-    size, digest = orjson.loads((folder / "facts.json").read_bytes())
-    starts = np.load(folder / "starts.npy", mmap_mode="r")
-    if starts[-1] != size:
-        raise ValueError("its last offset is not the end of the file")
-    return LineIndex(np.asarray(starts), size, digest)  # numpy's memmap class is slow to index
-
-
-def _look_through(path: str) -> LineIndex:
-    """Read the whole file once; hash it meanwhile."""
+def _index(path: str) -> Kept:
+    """Reads the whole file once, and hashes it on a second thread meanwhile."""
     digest = hashlib.blake2b(digest_size=16)
     starts: list[NDArray[np.int64]] = []
     suspects: list[int] = []
@@ -77,11 +55,11 @@ def _look_through(path: str) -> LineIndex:
             size += len(chunk)
     everything = np.concatenate([*starts, [size]]).astype(np.int64)
     blank = _blank(path, everything, suspects)
-    return LineIndex(np.delete(everything, blank), size, digest.hexdigest())
+    return Kept(np.delete(everything, blank), digest.hexdigest())
 
 
 def _blank(path: str, starts: NDArray[np.int64], suspects: list[int]) -> list[int]:
-    """Which of the lines that do not begin as an object does are blank."""
+    """Returns which lines are blank; ``suspects`` are the starts of lines without a ``{``."""
     blank = []
     with open(path, "rb") as file:
         for number, start in zip(np.searchsorted(starts, suspects).tolist(), suspects, strict=True):

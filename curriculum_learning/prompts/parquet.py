@@ -1,33 +1,29 @@
-"""Rows of a parquet file: mapped into memory as Arrow data that is kept in the cache."""
+"""Rows of a parquet file, read from an Arrow copy of it that is mapped into memory."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, file_key
-from curriculum_learning.prompts.rows import Record, fingerprint
+from curriculum_learning.prompts.rows import Record, content_hash, fingerprint
 
 _BATCH = 1 << 16
 """Rows that are converted at once."""
 _SMALL = 1 << 20
 """Bytes; smaller files are read again each time."""
-_CHUNK = 1 << 20
 
 
 class ParquetRows:
     """The rows of a parquet file.
 
-    Parquet cannot be read row by row, so the file is converted once, batch by batch, and the copy
-    in the cache is mapped into memory. Without a cache, and of small files, the rows are held in
-    memory.
+    Parquet cannot be read row by row. So the file is converted once, batch by batch, and the copy
+    in the cache is mapped into memory. Small files, and all without a cache, are held in memory.
     """
 
     def __init__(self, path: str, source: str, span: slice, cache: Cache) -> None:
@@ -37,44 +33,21 @@ class ParquetRows:
             import pyarrow
             import pyarrow.parquet
         except ImportError:
-            raise DataError(
-                f"source '{source}': reading {path} needs pyarrow; "
-                f"pip install 'curriculum_learning[parquet]'",
-                source=source,
-                key="prompt_data",
-                value=path,
-            ) from None
+            message = f"reading {path} needs pyarrow; pip install 'curriculum_learning[parquet]'"
+            raise self._error(source, message) from None
         try:
-            kept = None
-            if os.path.getsize(path) >= _SMALL:
-                kept = cache.get({"what": "arrow", **file_key(path)}, self._convert, _mapped)
-            if kept is None:
-                table = pyarrow.parquet.read_table(path)
-                kept = table.combine_chunks().to_batches(), _digest(path)
-            batches, digest = kept
+            self._batches, digest = _open(path, cache)
         except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(
-                f"source '{source}': {path} is not a readable parquet file: {error}; write it anew",
-                source=source,
-                key="prompt_data",
-                value=path,
-            ) from None
-        self._batches = batches
-        self._ends = np.cumsum([len(batch) for batch in batches])
-        start, stop, _ = span.indices(int(self._ends[-1]) if batches else 0)
+            message = f"{path} is not a readable parquet file: {error}; write it anew"
+            raise self._error(source, message) from None
+        self._ends = np.cumsum([len(batch) for batch in self._batches])
+        start, stop, _ = span.indices(int(self._ends[-1]) if self._batches else 0)
         self._first, self._length = start, max(stop - start, 0)
         self.fingerprint = fingerprint(self._length, span, os.path.getsize(path), digest)
 
-    def _convert(self, folder: Path) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            schema = file.schema_arrow
-            with pyarrow.ipc.new_file(str(folder / "rows.arrow"), schema) as writer:
-                for batch in file.iter_batches(_BATCH):
-                    writer.write_batch(batch)
-        (folder / "facts.json").write_bytes(orjson.dumps([_digest(self.path)]))
+    def _error(self, source: str, problem: str) -> DataError:
+        message = f"source '{source}': {problem}"
+        return DataError(message, source=source, key="prompt_data", value=self.path)
 
     def __len__(self) -> int:
         return self._length
@@ -108,18 +81,40 @@ class ParquetRows:
         self._batches = []
 
 
+def _open(path: str, cache: Cache) -> tuple[list[Any], str]:
+    """Returns the batches of a file and the hash of its content."""
+    import pyarrow.parquet
+
+    size = os.path.getsize(path)
+    if size >= _SMALL:
+        key = {"what": "arrow", **file_key(path)}
+        with cache.reading(key) as folder:
+            if folder is not None:
+                return _mapped(folder)
+        with cache.writing(key) as folder:
+            if folder is not None:
+                _convert(path, folder, content_hash(path, size))
+                return _mapped(folder)
+    table = pyarrow.parquet.read_table(path)
+    return table.combine_chunks().to_batches(), content_hash(path, size)
+
+
+def _convert(path: str, folder: Path, digest: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    copy = str(folder / "rows.arrow")
+    with (
+        pyarrow.parquet.ParquetFile(path) as file,
+        pyarrow.ipc.new_file(copy, file.schema_arrow) as writer,
+    ):
+        for batch in file.iter_batches(_BATCH):
+            writer.write_batch(batch)
+    (folder / "hash").write_text(digest)
+
+
 def _mapped(folder: Path) -> tuple[list[Any], str]:
-    """The batches of a converted file, and the hash of the original."""
     import pyarrow
 
     file = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / "rows.arrow")))
-    (digest,) = orjson.loads((folder / "facts.json").read_bytes())
-    return file.read_all().to_batches(), digest
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file.read_all().to_batches(), (folder / "hash").read_text()

@@ -1,8 +1,8 @@
-"""Groups as bytes and back, whole and without running code.
+"""Turns groups into bytes and back; decoding runs no code.
 
-msgpack carries numbers, text, bytes, lists and mappings as they are. What it would change or
-refuse (tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors) travels as a
-tagged extension. Kinds of dictionaries become plain ones. Anything else is refused by name.
+msgpack stores numbers, text, bytes, lists and mappings. Tagged extensions store what msgpack would
+change or refuse: tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors.
+Subclasses of dict become plain dictionaries. Values of any other type are refused.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class CannotStoreError(ValueError):
-    """A value that a checkpoint cannot hold; the message says where it is and what it is."""
+    """A checkpoint cannot hold a value; the message names its place and type."""
 
 
 def encode_group(group: list[Any]) -> bytes:
-    """The samples of a group (or of a fan-out group: lists of samples) as bytes.
+    """Encodes the samples of a group (of a fan-out group: lists of samples).
 
     Raises:
         CannotStoreError: A sample holds something that a checkpoint cannot.
@@ -40,16 +40,16 @@ def encode_group(group: list[Any]) -> bytes:
 
 
 def decode_group(data: bytes, sample_type: type[Any]) -> list[Any]:
-    """The group of which ``encode_group`` gave ``data``."""
+    """Decodes what ``encode_group`` returned, into samples of ``sample_type``."""
     return [_to_samples(item, sample_type) for item in decode(data)]
 
 
 def encode(value: Any) -> bytes:
-    """Plain data, tuples, sets, arrays and tensors as bytes; raises CannotStoreError."""
+    """Encodes plain data, tuples, sets, arrays and tensors; else raises CannotStoreError."""
     try:
         try:
             return _encoder.encode(_pack(value, "", _PLAIN | {int}, _DEEPEST))
-        except OverflowError:  # a whole number of more than 64 bits, which is rare
+        except OverflowError:  # an integer of more than 64 bits, which is rare
             return _encoder.encode(_pack(value, "", _PLAIN, _DEEPEST))
     except UnicodeEncodeError as error:
         raise CannotStoreError(f"text that is not valid Unicode: {error}") from None
@@ -58,11 +58,11 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The value of which ``encode`` gave ``data``.
+    """Decodes what ``encode`` returned.
 
     Raises:
-        ValueError: ``data`` is none of that. No damage takes much more memory than ``data`` has,
-            or runs code.
+        ValueError: ``data`` is damaged. No damage runs code, or takes much more memory than
+            ``data`` accounts for.
     """
     try:
         return _decode(data, _DEEPEST)
@@ -83,7 +83,7 @@ def _to_samples(item: Any, sample_type: type[Any]) -> Any:
 
 
 def _pack(value: Any, where: str, plain: frozenset[type], depth: int) -> Any:
-    """``value`` as msgpack can hold it; what is of a type in ``plain`` is taken as it is."""
+    """Returns ``value`` as msgpack can hold it; types in ``plain`` need no change."""
     kind = type(value)
     if kind in plain:
         return value
@@ -93,8 +93,8 @@ def _pack(value: Any, where: str, plain: frozenset[type], depth: int) -> Any:
         size = value.bit_length() // 8 + 1
         return msgspec.msgpack.Ext(_BIG_INT, value.to_bytes(size, "little", signed=True))
     if kind is list:
-        # Long lists of tokens and log-probabilities are common: one look at their types is
-        # much cheaper than a visit to each element.
+        # Long lists of tokens and log-probabilities are common: checking all their types at once
+        # is much cheaper than packing each element.
         if plain.issuperset(map(type, value)):
             return value
         return [_pack(item, f"{where}[{i}]", plain, depth) for i, item in enumerate(value)]
@@ -119,7 +119,7 @@ def _pack(value: Any, where: str, plain: frozenset[type], depth: int) -> Any:
         return msgspec.msgpack.Ext(_ARRAY, _pack_array(value))
     if isinstance(value, np.generic) and _is_simple(value.dtype):
         return msgspec.msgpack.Ext(_NUMBER, _pack_array(np.asarray(value)))
-    torch = sys.modules.get("torch")  # without it no value can be a tensor
+    torch = sys.modules.get("torch")  # before torch is imported no value can be a tensor
     if torch is not None and isinstance(value, torch.Tensor):
         return msgspec.msgpack.Ext(_TENSOR, _pack_tensor(value, torch))
     raise CannotStoreError(
@@ -183,8 +183,7 @@ def _unpack(depth: int, code: int, data: memoryview) -> Any:
         array = np.frombuffer(bytearray(raw), dtype=dtype).reshape(shape)
         return array if code == _ARRAY else array[()]
     if code == _TENSOR:
-        # Only a state that holds tensors needs torch, and then the program that made it has it.
-        import torch
+        import torch  # here, because only a state with tensors needs it
 
         name, shape, raw = content
         dtype = getattr(torch, name)

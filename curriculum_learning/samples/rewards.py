@@ -1,4 +1,4 @@
-"""What the reward of a sample is."""
+"""The reward of a sample, and of a group."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from curriculum_learning.errors import ConfigurationError
 
 
 def raw_reward(metadata: Mapping[Any, Any], reward: Any, reward_key: str | None) -> Any:
-    """The reward before any shaping, as slime reads it.
+    """Returns a sample's reward before any shaping, read as slime reads it.
 
     Args:
-        metadata: Of the sample; an entry ``raw_reward`` comes first.
-        reward: Of the sample.
-        reward_key: The entry to take where ``reward`` is a mapping; None if it has none.
+        metadata: The sample's; its ``raw_reward`` comes first.
+        reward: The sample's.
+        reward_key: The entry to take if ``reward`` is a mapping.
     """
     if "raw_reward" in metadata:
         return metadata["raw_reward"]
@@ -25,19 +25,17 @@ def raw_reward(metadata: Mapping[Any, Any], reward: Any, reward_key: str | None)
 
 
 def reward_of(sample: Any, reward_key: str | None) -> float | None:
-    """The raw reward of a sample as a number; None where it has none."""
+    """Returns the raw reward of a sample as a number; None if it has none."""
     metadata = getattr(sample, "metadata", None)
-    reward = raw_reward(
-        metadata if isinstance(metadata, dict) else {}, getattr(sample, "reward", None), reward_key
-    )
-    return number(reward)
+    known = metadata if isinstance(metadata, dict) else {}
+    return number(raw_reward(known, getattr(sample, "reward", None), reward_key))
 
 
 def group_rewards(samples: Iterable[Any], reward_key: str | None) -> list[float]:
-    """The rewards of the samples of a group that have one that is a finite number.
+    """Returns the finite rewards of a group's samples.
 
     Raises:
-        ConfigurationError: They are mappings, and ``reward_key`` is not an entry of them.
+        ConfigurationError: The rewards are mappings without the entry ``reward_key``.
     """
     samples = list(samples)
     rewards = [reward_of(sample, reward_key) for sample in samples]
@@ -54,7 +52,7 @@ def group_rewards(samples: Iterable[Any], reward_key: str | None) -> list[float]
 
 
 def number(value: Any) -> float | None:
-    """``value`` as a number; None where it is none."""
+    """Converts a value to a float; returns None if it is not a number."""
     if type(value) is float or value is None:
         return value
     try:

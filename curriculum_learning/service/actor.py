@@ -12,9 +12,10 @@ import time
 from collections import Counter
 from typing import Any
 
+from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.samples.codec import decode, encode
-from curriculum_learning.service.config import ServiceConfig, refuse_other
+from curriculum_learning.service.description import refuse_other
 from curriculum_learning.service.leases import Leases
 from curriculum_learning.service.service import ServedDataSource, Service
 
@@ -36,7 +37,7 @@ class ServiceActor:
         CurriculumLearningError: As the data source, or its files are damaged.
     """
 
-    def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServiceConfig) -> None:
+    def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServicePlan) -> None:
         self._texts = texts
         self._config = config
         source = ServedDataSource(args)

@@ -16,9 +16,10 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.engines.slime import sample_class
 from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
 from curriculum_learning.samples.codec import decode, decode_group, encode, encode_group
-from curriculum_learning.samples.sample import Group, flatten, sample_class
+from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.leases import Claim, Leases
 from curriculum_learning.service.operations import Operations, read_operations
 from curriculum_learning.state.checkpoint import read_state, write_state

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.curricula import RewardConfig
-from curriculum_learning.config.data_source import Config, SourceConfig
+from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
+from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.state.adapt import apply, table
 from curriculum_learning.state.compare import compare, refuse
 
 
-def identity_of(config: Config, prompts: Mapping[str, Prompts]) -> dict[str, Any]:
+def identity_of(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> dict[str, Any]:
     """Returns what decides which prompt a position in the sequence means, as plain data."""
     return {
         "sources": {
@@ -26,7 +26,10 @@ def identity_of(config: Config, prompts: Mapping[str, Prompts]) -> dict[str, Any
 
 
 def fitted(
-    state: Mapping[str, Any], now: Mapping[str, Any], config: Config, prompts: Mapping[str, Prompts]
+    state: Mapping[str, Any],
+    now: Mapping[str, Any],
+    config: DataSourcePlan,
+    prompts: Mapping[str, Prompts],
 ) -> tuple[Mapping[str, Any], str | None]:
     """Returns a state that the configuration goes on with, and a table of what changed, if it did.
 
@@ -48,9 +51,9 @@ def fitted(
     return adapted, table(state, adapted, fit)
 
 
-def _levels_of(source: SourceConfig) -> dict[str, Any] | None:
+def _levels_of(source: SourcePlan) -> dict[str, Any] | None:
     """Returns what decides which rows a level of a curriculum means; None without levels."""
-    if not isinstance(source.curriculum, RewardConfig):
+    if source.curriculum is None or source.curriculum.kind is not RewardCurriculum:
         return None
     keys = (
         "initial_complexity_percentile",
@@ -58,5 +61,5 @@ def _levels_of(source: SourceConfig) -> dict[str, Any] | None:
         "num_intervals",
         "focus_new_intervals",
     )
-    levels = {key: getattr(source.curriculum, key) for key in keys}
-    return {**levels, "complexity_key": source.complexity_key}
+    levels = {key: source.curriculum.arguments[key] for key in keys}
+    return {**levels, "complexity_key": source.curriculum.complexity_key}

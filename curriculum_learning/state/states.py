@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.data_source import Config
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
 from curriculum_learning.groups.run import Report, Run
 from curriculum_learning.prompts.prompts import Prompts
@@ -38,7 +38,7 @@ class States:
         prompts: The prompts by source.
     """
 
-    def __init__(self, config: Config, run: Run, prompts: Mapping[str, Prompts]) -> None:
+    def __init__(self, config: DataSourcePlan, run: Run, prompts: Mapping[str, Prompts]) -> None:
         self.writing = threading.Lock()
         """Held by whoever saves, from taking the state to the end of ``write``."""
         self.metadata: dict[str, Any] = {}

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Len
+
+from curriculum_learning.errors import ScheduleError
 
 Schedule = Callable[[int], float]
 """Takes the rollout step, >= 0; returns a finite number >= 0."""
+
+Number = Annotated[float, Ge(0), "a finite number >= 0"]
+Positive = Annotated[float, Gt(0), "a number above 0 (an exponential never reaches 0)"]
+Steps = Annotated[int, Ge(1)]
+Point = Annotated[Sequence[Number], Len(2, 2), "[step, weight], two finite numbers >= 0"]
 
 
 class Constant:
@@ -20,19 +31,19 @@ class Constant:
         return self.weight
 
 
-def linear(start: float, end: float, steps: int) -> Schedule:
+def linear(start: Number, end: Number, steps: Steps) -> Schedule:
     """From ``start`` at step 0 to ``end`` at step ``steps`` in a straight line, then flat."""
     return lambda rollout_step: _between(start, end, _progress(rollout_step, steps))
 
 
-def cosine(start: float, end: float, steps: int) -> Schedule:
+def cosine(start: Number, end: Number, steps: Steps) -> Schedule:
     """From ``start`` to ``end`` along half a cosine wave, slow at both ends, then flat."""
     return lambda rollout_step: _between(
         start, end, (1 - math.cos(math.pi * _progress(rollout_step, steps))) / 2
     )
 
 
-def exponential(start: float, end: float, steps: int) -> Schedule:
+def exponential(start: Positive, end: Positive, steps: Steps) -> Schedule:
     """From ``start`` to ``end`` by a constant factor per step, then flat; both must be > 0."""
 
     def weight(rollout_step: int) -> float:
@@ -42,16 +53,28 @@ def exponential(start: float, end: float, steps: int) -> Schedule:
     return weight
 
 
-def levels(values: Sequence[float], steps: int) -> Schedule:
+def levels(
+    values: Annotated[Sequence[Number], Len(1), "a list of at least one number"], steps: Steps
+) -> Schedule:
     """Each of ``values`` for an equal part of ``steps``, then the last one."""
     return lambda rollout_step: values[min(rollout_step * len(values) // steps, len(values) - 1)]
 
 
-def piecewise(points: Sequence[Sequence[float]]) -> Schedule:
+def piecewise(
+    points: Annotated[Sequence[Point], Len(1), "a list of at least one [step, weight]"],
+) -> Schedule:
     """Straight lines between ``points`` of [step, weight]; flat before the first, after the last.
 
-    The steps of the points must increase.
+    Raises:
+        ScheduleError: The steps of the points do not increase.
     """
+    for before, after in itertools.pairwise(points):
+        if before[0] >= after[0]:
+            raise ScheduleError(
+                f"the steps of points must increase, and {after[0]:g} follows {before[0]:g}",
+                key="points",
+                value=after,
+            )
 
     def weight(rollout_step: int) -> float:
         before = points[0]
@@ -65,6 +88,12 @@ def piecewise(points: Sequence[Sequence[float]]) -> Schedule:
         return before[1]
 
     return weight
+
+
+SHAPES: dict[str, Callable[..., Schedule]] = {
+    shape.__name__: shape for shape in (linear, cosine, exponential, levels, piecewise)
+}
+"""The shapes that a configuration can name by ``schedule``; their arguments are its keys."""
 
 
 def _progress(rollout_step: int, steps: int) -> float:

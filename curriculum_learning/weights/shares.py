@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 
 from curriculum_learning.errors import ScheduleError
-from curriculum_learning.weights.parse import KEY
 from curriculum_learning.weights.schedules import Schedule
+
+KEY = "data_source_weights"
+"""The configuration key of the weights."""
 
 
 def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
@@ -17,14 +19,23 @@ def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]
         ScheduleError: A schedule fails at this step, or all weights are 0.
     """
     weights = {name: schedule(step) for name, schedule in schedules.items()}
+    refuse_all_zero(weights, step)
+    return weights
+
+
+def refuse_all_zero(weights: Mapping[str, float], step: int) -> None:
+    """Refuse weights of which none is above 0.
+
+    Raises:
+        ScheduleError: They are those of ``step``.
+    """
     if not any(weights.values()):
         raise ScheduleError(
             f"{KEY}: the weights of all sources ({', '.join(weights)}) are 0 at step {step}; "
             f"at least one must be > 0",
             key=KEY,
-            value=weights,
+            value=dict(weights),
         )
-    return weights
 
 
 def normalise(weights: Mapping[str, float]) -> dict[str, float]:

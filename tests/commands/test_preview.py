@@ -79,20 +79,23 @@ def test_sizes_may_be_given_instead_of_files(capsys: pytest.CaptureFixture[str])
 
 
 def test_every_configuration_of_the_repository_can_be_looked_at(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files of configs/, the demo's among them."""
+    """The files of configs/, the demo's among them, are previewed without a file being written."""
+    monkeypatch.chdir(tmp_path)
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["prompt_data_source_names"]
         rows = ",".join(f"{name}=5000" for name in names)
         result = preview(capsys, str(path), "--rows", rows)
         assert [item["name"] for item in result["sources"]] == names
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_example_for_verl_can_be_looked_at(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each document of verl_extensions/example_config.yaml."""
+    """Each document of verl_extensions/example_config.yaml; no journal is written."""
+    monkeypatch.chdir(tmp_path)
     text = (ROOT / "verl_extensions" / "example_config.yaml").read_text(encoding="utf-8")
     documents = text.split("\n---\n")
     assert len(documents) == 5
@@ -103,6 +106,7 @@ def test_every_example_for_verl_can_be_looked_at(
             capsys, str(path), "--rows", "iftrain=400,logicif=300", "--steps", "50", "--batch", "16"
         )
         assert [item["groups"] for item in result["sources"]] == [400, 400]
+    assert list(tmp_path.iterdir()) == [tmp_path / "sampler.yaml"]
 
 
 def test_overrides_in_a_launch_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,7 +330,7 @@ def test_all_curricula_are_looked_at_with_their_places(
     path = str(tmp_path / "nest.yaml")
     assert main(["preview", path, "--rows", "math=20,code=20", "--no-picture"]) == 2
     errors = capsys.readouterr().err
-    assert f"{path}:5: data_source_curricula of source 'math'.complexity_warmup_steps" in errors
+    assert f"{path}:5: data_source_curricula.complexity_warmup_steps of source 'math'" in errors
     assert f"{path}:7: max_oversampling" in errors
 
 

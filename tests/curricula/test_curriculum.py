@@ -28,9 +28,22 @@ def scores_of(size: int) -> NDArray[np.float64]:
 def reward_curriculum(size: int, **changes: Any) -> RewardCurriculum:
     """A curriculum from 20 % to 100 % in 4 intervals, checked at every update."""
     values: dict[str, Any] = {
-        "num_intervals": 4, "threshold": 0.5, "alpha": 1.0, "min_batches": 0, "check_frequency": 1,
+        "initial_complexity_percentile": 20, "num_intervals": 4, "reward_threshold": 0.5,
+        "reward_alpha": 1.0, "min_batches_per_level": 0, "check_frequency": 1,
     }  # fmt: skip
-    return RewardCurriculum(scores_of(size), 20, 100, **{**values, **changes})
+    return RewardCurriculum(scores_of(size), **{**values, **changes})
+
+
+def time_curriculum(
+    scores: NDArray[np.float64], initial: float, final: float, steps: int
+) -> TimeCurriculum:
+    """A curriculum from one percentile to another in so many steps."""
+    return TimeCurriculum(
+        scores,
+        initial_complexity_percentile=initial,
+        final_complexity_percentile=final,
+        complexity_warmup_steps=steps,
+    )
 
 
 # Which rows are open
@@ -38,13 +51,13 @@ def reward_curriculum(size: int, **changes: Any) -> RewardCurriculum:
 
 def test_time_opens_rows_in_a_straight_line() -> None:
     """30 % at the start, 100 % after the warm-up, rounded down, never less than one row."""
-    curriculum = TimeCurriculum(scores_of(1000), 30, 100, 100)
+    curriculum = time_curriculum(scores_of(1000), 30, 100, 100)
     assert [curriculum.open_rows(step) for step in (0, 1, 50, 99, 100, 5000)] == [
         300, 307, 650, 993, 1000, 1000,
     ]  # fmt: skip
-    assert TimeCurriculum(scores_of(3), 0, 100, 10).open_rows(0) == 1
+    assert time_curriculum(scores_of(3), 0, 100, 10).open_rows(0) == 1
     # 0.1 % of 1000 rows is 1 row, although 0.1 has no exact binary form.
-    assert [TimeCurriculum(scores_of(1000), p, 100, 1).open_rows(0) for p in (0.7, 29.3)] == [
+    assert [time_curriculum(scores_of(1000), p, 100, 1).open_rows(0) for p in (0.7, 29.3)] == [
         7,
         293,
     ]
@@ -52,13 +65,13 @@ def test_time_opens_rows_in_a_straight_line() -> None:
 
 def test_ties_are_broken_by_row() -> None:
     """Rows of equal complexity open in the order of the data."""
-    curriculum = TimeCurriculum(np.array([2.0, 1.0, 2.0, 1.0]), 50, 100, 1)
+    curriculum = time_curriculum(np.array([2.0, 1.0, 2.0, 1.0]), 50, 100, 1)
     assert curriculum.rank.tolist() == [2, 0, 3, 1]
 
 
 def test_a_level_opens_by_the_rule() -> None:
     """Checks come min_batches updates after a level began, then every check_frequency."""
-    curriculum = reward_curriculum(100, min_batches=3, check_frequency=2)
+    curriculum = reward_curriculum(100, min_batches_per_level=3, check_frequency=2)
     opened = [curriculum.observe(reward) for reward in (9, 9, 9, 9, 9, 9, 0, 9, 0, 9, 9, 9)]
     # Levels begin after updates 3, 6 and 11; the checks at 9 found a reward of 0.
     assert [number for number, new in enumerate(opened, 1) if new] == [3, 6, 11]
@@ -67,7 +80,7 @@ def test_a_level_opens_by_the_rule() -> None:
 
 def test_the_average_goes_on_after_a_level() -> None:
     """The EMA starts at the first mean, skips updates without a sample, and is not reset."""
-    curriculum = reward_curriculum(100, alpha=0.5, threshold=0.6)
+    curriculum = reward_curriculum(100, reward_alpha=0.5, reward_threshold=0.6)
     assert [curriculum.observe(reward) for reward in (None, 0.4, None, 1.0, 0.6, 0.4)] == [
         False, False, False, True, True, False,
     ]  # fmt: skip
@@ -89,7 +102,7 @@ def test_the_last_level_is_the_last() -> None:
 @given(st.integers(1, 60), st.integers(0, 100), st.integers(1, 30), st.integers(1, 200))
 def test_an_epoch_serves_each_open_row_once(size: int, initial: int, warmup: int, n: int) -> None:
     """Whatever opens meanwhile: only open rows, none twice in an epoch, none left out."""
-    curriculum = TimeCurriculum(scores_of(size), initial, 100, warmup)
+    curriculum = time_curriculum(scores_of(size), initial, 100, warmup)
     source = Source("s", size, seed=1, shuffle=True, curriculum=curriculum)
     epochs: dict[int, list[int]] = {}
     for draw in range(n):
@@ -111,7 +124,7 @@ def test_rows_that_open_behind_the_walk_wait_for_the_next_epoch() -> None:
     scores = scores_of(200)
     everything = Source("s", 200, seed=1, shuffle=True)
     order = [everything.take()[0] for _ in range(200)]
-    curriculum = TimeCurriculum(scores, 50, 100, 1)
+    curriculum = time_curriculum(scores, 50, 100, 1)
     source = Source("s", 200, seed=1, shuffle=True, curriculum=curriculum)
     first = [source.take(0)[0] for _ in range(40)]
     passed = order.index(first[-1])
@@ -126,8 +139,9 @@ def test_rows_that_open_behind_the_walk_wait_for_the_next_epoch() -> None:
 def test_interval_shares_are_exact_whatever_their_sizes(decay: float) -> None:
     """With 3 open intervals of very different sizes, shares are d ** age within one row."""
     curriculum = RewardCurriculum(
-        scores_of(1000), 1, 99, num_intervals=2, threshold=0, min_batches=0, check_frequency=1
-    )
+        scores_of(1000), initial_complexity_percentile=1, final_complexity_percentile=99,
+        num_intervals=2, reward_threshold=0, min_batches_per_level=0, check_frequency=1,
+    )  # fmt: skip
     curriculum.observe(1.0)
     curriculum.observe(1.0)
     curriculum.counts = [3, 900, 1000]  # sizes 3, 897 and 100
@@ -175,7 +189,7 @@ def test_a_source_with_a_curriculum_goes_on_from_any_position(tmp_path: Path, fo
     """Cut anywhere, levels and intervals included: the same rows follow."""
 
     def make() -> Source | FocusedSource:
-        curriculum = reward_curriculum(23, min_batches=2)
+        curriculum = reward_curriculum(23, min_batches_per_level=2)
         if focus:
             return FocusedSource(
                 "s", 23, seed=2, shuffle=True, curriculum=curriculum, interval_decay=0.5
@@ -299,7 +313,7 @@ def test_adaptive_weights_go_on_from_any_update(tmp_path: Path) -> None:
 def test_few_open_rows_are_walked_in_the_same_order() -> None:
     """Where hardly a row is open an epoch is walked by the open rows, in the order of all."""
     size = 20_000
-    curriculum = TimeCurriculum(scores_of(size), 0.5, 100, 10)
+    curriculum = time_curriculum(scores_of(size), 0.5, 100, 10)
     source = Source("s", size, seed=4, shuffle=True, curriculum=curriculum)
     everything = Source("s", size, seed=4, shuffle=True)
     order = [everything.take()[0] for _ in range(size)]

@@ -1,4 +1,4 @@
-"""What the tests of the samplers draw from."""
+"""Data sets, configurations and rewards for the tests of the samplers."""
 
 from __future__ import annotations
 

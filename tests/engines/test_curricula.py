@@ -40,7 +40,7 @@ def test_time_opens_rows(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_rewards_open_a_level(caplog: pytest.LogCaptureFixture) -> None:
-    """A good enough average of the source's own rows opens the next interval, and says so."""
+    """A good enough average reward of the source opens the next interval and logs it."""
     dataset = Rows({"logicif": 1000, "iftrain": 10})
     with caplog.at_level(logging.INFO):
         sampler = RewardCurriculumSampler(

@@ -24,7 +24,7 @@ from tests.engines.sampler_data import (
     ids=["1:1", "2:1", "7:2:1", "20 sources"],
 )  # fmt: skip
 def test_the_mixture_is_exact_in_every_batch(weights: dict[str, float], size: int) -> None:
-    """After every batch each source is less than one row off its share of all rows so far."""
+    """After every batch each source is less than one row off its share."""
     dataset = Rows(dict.fromkeys(weights, 400), scores=False)
     sampler = MultiSourceSampler(dataset, config(size, source_weights=weights))
     counts: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def test_the_seed_may_be_left_open() -> None:
 
 
 def test_gen_batch_size_goes_first() -> None:
-    """Where the generation batch has its own size, that is the batch."""
+    """gen_batch_size, where it is set, is the size of a batch."""
     sampler = MultiSourceSampler(
         Rows({"a": 50, "b": 50}), {**config(8), "gen_batch_size": 30, "sampler": None}
     )

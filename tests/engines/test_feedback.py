@@ -58,7 +58,7 @@ def test_rewards_move_adaptive_weights(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_update_reads_verls_batches(caplog: pytest.LogCaptureFixture) -> None:
-    """Token scores are summed per row; what is no finite number is skipped and counted."""
+    """Token scores are summed per row; values that are not finite are skipped and counted."""
     dataset = Rows({"a": 50, "b": 50})
     sampler = MultiSourceSampler(dataset, config(adaptive_weights=True))
     scores = torch.tensor(
@@ -82,7 +82,7 @@ def test_update_reads_verls_batches(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_odd_batches_of_rewards() -> None:
-    """Tensors of any type, nested ones, and huge rewards are taken in."""
+    """Tensors of any type, nested ones, and huge rewards are accepted."""
     sampler = MultiSourceSampler(Rows({"a": 50, "b": 50}), config(adaptive_weights=True))
     sampler.observe(["a", "a", "b"], torch.tensor([1, 2, 3], dtype=torch.bfloat16))
     sampler.observe(["a", "a"], [1e308, 1e308])
@@ -99,7 +99,7 @@ def test_odd_batches_of_rewards() -> None:
 
 
 def test_drawing_ahead_of_rewards_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
-    """Where workers draw batches before rewards are known, one warning says what that means."""
+    """If workers draw batches before the rewards are known, one warning says so."""
     dataset = Rows({"logicif": 40, "iftrain": 40})
     sampler = TimeCurriculumSampler(dataset, config(8))
     list(itertools.islice(sampler, 24))

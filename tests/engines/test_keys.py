@@ -8,7 +8,7 @@ from curriculum_learning import (
     ConfigurationError,
     DataError,
 )
-from curriculum_learning.config.samplers import RewardSamplerConfig, TimeSamplerConfig
+from curriculum_learning.config.samplers import keys_of_sampler
 from curriculum_learning.samplers import (
     MultiSourceSampler,
     RewardCurriculumSampler,
@@ -29,7 +29,7 @@ from tests.engines.sampler_data import (
         (MultiSourceSampler, {"source_weights": {"logicif": -1, "iftrain": 1}},
          "sampler.source_weights", ">= 0"),
         (MultiSourceSampler, {"source_weights": {"logicif": 0, "iftrain": 0}},
-         "source_weights", "above 0"),
+         "sampler.source_weights", "above 0"),
         (MultiSourceSampler, {"source_weights": [1, 1]}, "sampler.source_weights", "mapping"),
         (MultiSourceSampler,
          {"source_weights": {"logicif": 4, "iftrain": 1}, "adaptive_weights": True},
@@ -38,7 +38,7 @@ from tests.engines.sampler_data import (
          "sampler.sampling_strategy", "proportional"),
         (MultiSourceSampler,
          {"sampling_strategy": "proportional", "source_weights": {"logicif": 1, "iftrain": 1}},
-         "source_weights", "no effect"),
+         "sampler.source_weights", "no effect"),
         (MultiSourceSampler, {"adaptive_weights": 1},
          "sampler.adaptive_weights", "true or false"),
         (MultiSourceSampler, {"alpha": 0}, "sampler.alpha", "above 0"),
@@ -57,7 +57,7 @@ from tests.engines.sampler_data import (
          "sampler.initial_complexity_percentile", "0 to 100"),
         (TimeCurriculumSampler,
          {"initial_complexity_percentile": 50, "final_complexity_percentile": 40},
-         "initial_complexity_percentile", "(40)"),
+         "sampler.initial_complexity_percentile", "(40)"),
         (TimeCurriculumSampler, {"complexity_warmup_steps": 0},
          "sampler.complexity_warmup_steps", ">= 1"),
         (RewardCurriculumSampler, {}, "sampler.reward_threshold", "is required"),
@@ -97,9 +97,9 @@ def test_a_key_of_another_sampler_is_pointed_out(caplog: pytest.LogCaptureFixtur
 
 
 def test_every_documented_default() -> None:
-    """What a user leaves out has the documented value."""
-    reward = RewardSamplerConfig(batch_size=1, reward_threshold=0.5)
-    time = TimeSamplerConfig(batch_size=1)
+    """Each key has its documented default."""
+    reward = keys_of_sampler(RewardCurriculumSampler.curriculum_type)
+    time = keys_of_sampler(TimeCurriculumSampler.curriculum_type)
     common = {
         "sampling_strategy": "weighted", "source_weights": {}, "adaptive_weights": False,
         "alpha": 0.1, "update_frequency": 5, "temperature": 1.0, "max_source_ratio": 3.0,
@@ -107,9 +107,10 @@ def test_every_documented_default() -> None:
         "final_complexity_percentile": 100,
     }  # fmt: skip
     for key, value in common.items():
-        assert getattr(reward, key) == getattr(time, key) == value
-    assert time.complexity_warmup_steps == 100
-    assert (
-        reward.num_intervals, reward.reward_alpha, reward.min_batches_per_level,
-        reward.check_frequency, reward.focus_new_intervals, reward.interval_decay,
-    ) == (10, 0.1, 10, 3, False, 0.5)  # fmt: skip
+        assert reward[key].default == time[key].default == value
+    assert time["complexity_warmup_steps"].default == 100
+    by_reward = {
+        "num_intervals": 10, "reward_alpha": 0.1, "min_batches_per_level": 10,
+        "check_frequency": 3, "focus_new_intervals": False, "interval_decay": 0.5,
+    }  # fmt: skip
+    assert {key: reward[key].default for key in by_reward} == by_reward

@@ -29,7 +29,7 @@ from tests.engines.sampler_data import (
 def test_a_resumed_run_has_the_batches_of_an_uninterrupted_one(
     kind: type[MultiSourceSampler], keys: dict[str, Any]
 ) -> None:
-    """With torchdata's loader, at every batch, epoch ends included, and twice in a row."""
+    """With torchdata's loader a run resumes at every batch, epoch ends included, once or twice."""
     dataset = Rows({"logicif": 40, "iftrain": 30})
     steps = 20
 
@@ -66,7 +66,7 @@ def test_a_resumed_run_has_the_batches_of_an_uninterrupted_one(
 
 
 def test_samplers_can_be_pickled() -> None:
-    """A copy in another process goes on as the original."""
+    """A pickled copy draws the same rows as the original."""
     dataset = Rows({"logicif": 40, "iftrain": 40})
     sampler = RewardCurriculumSampler(dataset, config(8, **REWARD))
     list(itertools.islice(sampler, 16))
@@ -75,7 +75,7 @@ def test_samplers_can_be_pickled() -> None:
 
 
 def test_a_state_of_something_else_is_refused() -> None:
-    """Other rows, scores, sizes or classes: an error that says what differs."""
+    """Other rows, scores, sizes or classes raise an error that says what differs."""
     dataset = Rows({"logicif": 40, "iftrain": 30})
     state = TimeCurriculumSampler(dataset, config(8)).state_dict()
     other = Rows({"logicif": 40, "iftrain": 30})

@@ -23,7 +23,7 @@ from tests.harness import Group, arguments, interrupt, row_of, totals
 
 NAMES = ("math", "code", "chat")
 RENEWED = ("data_source_rollout_step", "data_source_weight")
-"""The tags that a group gets anew whenever it is served."""
+"""The tags that each serving renews."""
 
 SIZES = st.fixed_dictionaries({name: st.integers(5, 12) for name in NAMES})
 WEIGHTS = st.fixed_dictionaries({name: st.integers(0, 4) for name in NAMES}).filter(
@@ -38,11 +38,11 @@ class Entry(NamedTuple):
     row: int
     epoch: int
     step: int
-    """At which it was served last."""
+    """The rollout step at which it was last served."""
     fresh: str
-    """As it was when it was drawn."""
+    """Its content when it was drawn."""
     begun: str | None = None
-    """As it was when it came back last."""
+    """Its content when it last came back."""
 
 
 @dataclasses.dataclass
@@ -51,7 +51,7 @@ class Account:
 
     in_flight: dict[int, Entry] = dataclasses.field(default_factory=dict)
     waiting: dict[int, Entry] = dataclasses.field(default_factory=dict)
-    """The one that is served next comes first."""
+    """In the order in which they will be served."""
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
     next_group: int = 0
     step: int = 0
@@ -59,37 +59,37 @@ class Account:
     due: dict[str, Fraction] = dataclasses.field(
         default_factory=lambda: dict.fromkeys(NAMES, Fraction(0))
     )
-    """What each source was to be drawn by now."""
+    """The sum of the shares of each source over all draws."""
     weights: dict[str, int] | None = None
-    """Those of the latest draw."""
+    """The weights of the latest draw."""
     varied: bool = False
-    """The weights have not been the same for all draws."""
+    """Whether the weights have changed between draws."""
     history: int = 0
-    """Stands for all draws so far and their weights."""
+    """A hash of all draws so far and their weights."""
 
     def copy(self) -> Account:
-        """The account as it is now."""
+        """Returns a copy of the account."""
         return Account(**{key: copy.copy(value) for key, value in vars(self).items()})
 
     def settle(self, group_indices: Collection[int], fate: str) -> None:
-        """Those of the groups that are in flight or wait are done with."""
+        """Ends those of the groups that are in flight or waiting."""
         for group_index in group_indices:
             if self.in_flight.pop(group_index, None) or self.waiting.pop(group_index, None):
                 self.counts[fate] += 1
 
     def take_back(self, group_index: int, begun: str | None) -> None:
-        """A group in flight is to be served again."""
+        """Moves a group from in flight to waiting."""
         self.waiting[group_index] = self.in_flight.pop(group_index)._replace(begun=begun)
         self.counts["returned"] += 1
 
     def resume(self) -> None:
-        """The run goes on from here: what was in flight comes before what waits."""
+        """Resumes here: groups in flight wait before all others."""
         self.waiting = {**dict(sorted(self.in_flight.items())), **self.waiting}
         self.in_flight = {}
 
 
 def contents(group: Group) -> str:
-    """A group as it is now, without the tags that serving renews."""
+    """The content of a group without the tags that serving renews."""
     samples = [dict(sample.to_dict()) for sample in group]
     for sample in samples:
         metadata = sample["metadata"].items()
@@ -103,7 +103,7 @@ def id_of(group: Group) -> int:
 
 
 class Books(RuleBasedStateMachine):
-    """A data source and the account of it."""
+    """A data source and its account."""
 
     source: DataSource
 
@@ -112,14 +112,14 @@ class Books(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.account = Account()
         self.known: dict[int, Group] = {}
-        """What was served last under each id, runs that were given up included."""
+        """The group last served under each id, also in runs that were given up."""
         self.order: dict[tuple[str, int], int] = {}
-        """The row of each draw of a source, the same however often the run is resumed."""
+        """The row of each draw of a source; a resume does not change it."""
         self.nexts: dict[int, str] = {}
-        """The source that was next after a history of draws."""
+        """The source drawn after each history of draws."""
 
     def open(self, sizes: dict[str, int], weights: dict[str, int], **changes: Any) -> None:
-        """Begin a run."""
+        """Begins a run."""
         self.sizes, self.weights = sizes, {name: weights[name] for name in sizes}
         self.args = arguments(
             Path(self.folder.name),
@@ -132,7 +132,7 @@ class Books(RuleBasedStateMachine):
         self.source = DataSource(self.args)
 
     def reopen(self, weights: dict[str, int]) -> None:
-        """Go on with a new data source, with these weights and the sources in their order."""
+        """Continues with a new data source, with the weights and the order of ``weights``."""
         self.source.close()
         paths = [str(Path(self.folder.name) / f"{name}.jsonl") for name in weights]
         self.weights = weights
@@ -142,12 +142,12 @@ class Books(RuleBasedStateMachine):
         self.source = DataSource(self.args)
 
     def teardown(self) -> None:
-        """End the run."""
+        """Ends the run."""
         self.source.close()
         self.folder.cleanup()
 
     def serve(self, count: int, tokens: int = 0) -> list[Group]:
-        """Ask for groups, compare them with those due, and begin to generate them."""
+        """Asks for groups, compares them with the expected ones, and starts to generate them."""
         account = self.account
         groups = self.source.get_samples(count)
         total = sum(self.weights.values())
@@ -172,7 +172,7 @@ class Books(RuleBasedStateMachine):
         return groups
 
     def draw(self, group: Group) -> Entry:
-        """A group is of the row and the source whose turn it is."""
+        """Checks that a fresh group has the expected source and row."""
         account = self.account
         name, epoch, row = row_of(group)
         first, number = epoch * self.sizes[name], account.drawn[name]
@@ -196,7 +196,7 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        """The data source says of every group what the account says."""
+        """Checks that the data source and the account agree on every group."""
         account, state = self.account, self.source.state_dict()
         groups = state["groups"]
         assert +totals(groups) == +account.counts

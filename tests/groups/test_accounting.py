@@ -25,17 +25,17 @@ class Reports(Books):
     def __init__(self) -> None:
         super().__init__()
         self.ended: dict[int, Account] = {}
-        """At the end of the latest rollouts."""
+        """The accounts at the end of the latest rollouts."""
         self.logged: int | None = None
-        """The rollout that was logged, while nothing of the next one has been heard."""
+        """The rollout logged last, until a report or request of the next one."""
         self.changed = False
-        """Something came back or was reported since the rollout that was logged was written."""
+        """Groups came back or were reported since the state of the logged rollout was written."""
         self.files: dict[tuple[str, int], Account] = {}
-        """What lies in the folder; the file that was written last comes last."""
+        """The state files, in the order of writing."""
         self.unwritten = 0
-        """States that are perhaps still being written in the background, at most."""
+        """The most states that may still be being written in the background."""
         self.resumed_after: int | None = None
-        """States of later rollouts are set aside by the next one that is written."""
+        """The next state written sets aside the states of later rollouts."""
 
     @initialize(sizes=SIZES, weights=WEIGHTS, autosave=st.booleans())
     def start(self, sizes: dict[str, int], weights: dict[str, int], autosave: bool) -> None:
@@ -45,7 +45,7 @@ class Reports(Books):
 
     @rule(count=st.integers(0, 7), tokens=st.integers(0, 3))
     def request(self, count: int, tokens: int) -> None:
-        """What waits comes first, then fresh rows."""
+        """Waiting groups come first, then fresh rows."""
         self.begins(None)
         self.serve(count, tokens)
 
@@ -62,7 +62,7 @@ class Reports(Books):
     @precondition(lambda self: self.known)
     @rule(data=st.data(), fate=st.sampled_from(["trained", "dropped", "finished"]))
     def report(self, data: st.DataObject, fate: Any) -> None:
-        """Only groups in flight and waiting ones change by a report."""
+        """A report changes only groups in flight and waiting ones."""
         group_indices = self.some(data, self.account.in_flight or self.known)
         group_indices += self.some(data, self.known)
         rollout_id = self.logged if fate != "trained" and data.draw(st.booleans()) else None
@@ -75,7 +75,7 @@ class Reports(Books):
 
     @rule(data=st.data(), again=st.booleans())
     def log(self, data: st.DataObject, again: bool) -> None:
-        """A rollout ends, or one that has been logged is logged again."""
+        """A rollout ends, or the last one is logged again."""
         rollout_id = max(0, self.account.step - again)
         group_indices = self.some(data, self.account.in_flight)
         self.begins(rollout_id)
@@ -93,7 +93,7 @@ class Reports(Books):
         saves=st.booleans(),
     )
     def rollout(self, data: st.DataObject, count: int, late: str, saves: bool) -> None:
-        """A whole rollout, of which something may be heard after its log."""
+        """A whole rollout, with reports or returns after its log."""
         self.request(count, 1)
         self.give_back(data)
         self.log(data, False)
@@ -107,7 +107,7 @@ class Reports(Books):
     @precondition(lambda self: self.known)
     @rule(data=st.data(), kind=st.sampled_from(["out", "twice", "unknown", "short"]))
     def give_back_wrongly(self, data: st.DataObject, kind: str) -> None:
-        """A group that cannot come back is an error, and none of its call is taken in."""
+        """A group that cannot come back is an error, and the call takes in no group."""
         account = self.account
         good = [self.known[index] for index in self.some(data, account.in_flight)]
         bad = good[:1]
@@ -129,7 +129,7 @@ class Reports(Books):
 
     @rule(age=st.integers(-1, 6))
     def save(self, age: int) -> None:
-        """The state at the end of a rollout is written; of one that did not end, that of now."""
+        """Save writes the state at the end of a rollout, or the present one if it has not ended."""
         rollout_id = max(0, self.account.step - age)
         self.unwritten = 0
         if rollout_id == self.logged and self.changed:
@@ -146,7 +146,7 @@ class Reports(Books):
     @precondition(lambda self: self.files)
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
-        """From any state in the folder a run can go on, whatever has happened since."""
+        """A run can resume from any state in the folder."""
         self.save(1)  # and it waits for the automatic ones
         here = self.source, self.account, self.known
         for rollout_id in self.some(data, self.rollouts()):
@@ -165,7 +165,7 @@ class Reports(Books):
         count=st.integers(0, 12),
     )
     def resume(self, data: st.DataObject, how: str, count: int) -> None:
-        """The run goes on from a state: here, or elsewhere with other weights and another order."""
+        """The run resumes from a state: here, or in a new data source with other weights."""
         rollout_id, state = None, None
         saved = [number for kind, number in self.files if kind == "saved"]
         if how == "state_dict" or not (saved if how == "last" else self.files):
@@ -194,7 +194,7 @@ class Reports(Books):
 
     @rule(data=st.data())
     def resume_from_nothing(self, data: st.DataObject) -> None:
-        """A rollout without a state is an error, and nothing has changed."""
+        """Loading a rollout without a state is an error and changes nothing."""
         missing = {*range(max(self.rollouts(), default=0) + 4)}.difference(self.rollouts())
         self.has_no_state(data.draw(st.sampled_from(sorted(missing))))
 
@@ -206,11 +206,11 @@ class Reports(Books):
         return list(data.draw(ids))
 
     def rollouts(self) -> list[int]:
-        """Those of which there is a state in the folder."""
+        """The rollouts with a state in the folder."""
         return sorted({number for _, number in self.files})
 
     def has_no_state(self, rollout_id: int) -> None:
-        """A rollout cannot be resumed, and the attempt changes nothing."""
+        """Checks that a rollout cannot be resumed, and that the attempt changes nothing."""
         before = self.source.state_dict()
         with pytest.raises(CheckpointError, match="no data source state"):
             self.source.load(rollout_id)
@@ -218,7 +218,7 @@ class Reports(Books):
         self.unwritten = 0  # it has waited for them
 
     def go_on_from(self, rollout_id: int | None, last_saved: bool = False) -> None:
-        """The account goes back to a state in the folder; None is the state of now."""
+        """Sets the account back to a state in the folder; None is the present state."""
         account = self.account
         for (kind, number), written in self.files.items():  # the one written last counts
             if number == rollout_id and (kind == "saved" or not last_saved):
@@ -227,7 +227,7 @@ class Reports(Books):
         self.account.resume()
 
     def begins(self, rollout_id: int | None) -> None:
-        """Something is heard of ``rollout_id``, or of a rollout that has not said its number."""
+        """A request or report of ``rollout_id`` arrives; None is a rollout without a number."""
         if self.unwritten > 1:
             # A disk too slow for all automatic states skips some; a save waits for them.
             self.save(1)
@@ -238,13 +238,13 @@ class Reports(Books):
         self.logged = None
 
     def changes(self) -> None:
-        """Until another rollout begins, what happens is of the one that was logged."""
+        """Counts a change for the logged rollout, until the next one begins."""
         self.changed = self.logged is not None
         if self.logged is not None:
             self.ended[self.logged] = self.account.copy()
 
     def keep(self) -> None:
-        """The rollout that was logged has ended as it is now."""
+        """The logged rollout has ended with the present account."""
         assert self.logged is not None
         self.changed = False
         self.ended[self.logged] = self.account.copy()

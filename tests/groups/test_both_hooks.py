@@ -21,14 +21,14 @@ FATES = ("trained", "refused", "surplus", "back", "lost")
 
 
 class BothHooks(Books):
-    """Synchronous rollouts with both hooks, of whose groups everything is known at the end."""
+    """Synchronous rollouts with both hooks: at the end every group is settled."""
 
     @initialize(sizes=SIZES, weights=WEIGHTS, surplus=st.sampled_from(["keep", "again", "drop"]))
     def start(self, sizes: dict[str, int], weights: dict[str, int], surplus: str) -> None:
         """A run begins."""
         self.surplus = surplus
         self.ended: Account | None = None
-        """At the end of the rollout that was logged last, since the run was resumed."""
+        """The account at the end of the last rollout since the resume."""
         self.open(sizes, weights, surplus=surplus, autosave=False, **BOTH_HOOKS)
 
     @rule(fates=st.lists(st.sampled_from(FATES)), back_first=st.booleans())
@@ -69,7 +69,7 @@ class BothHooks(Books):
     @precondition(lambda self: self.ended is not None)
     @rule(ahead=st.integers(0, 5))
     def resume(self, ahead: int) -> None:
-        """The run goes on from the end of a rollout, though the next one has begun."""
+        """The run resumes from the end of a rollout, although the next one has begun."""
         self.serve(ahead)
         self.source.save(self.account.step - 1)
         self.reopen(self.weights)

@@ -28,14 +28,14 @@ behaviour = types.SimpleNamespace(pick=lambda buffer, room: [])
 
 
 def recording_filter(args: Any, rollout_id: Any, buffer: list[Group], room: int) -> list[Group]:
-    """Records its calls and does what the test wants."""
+    """Records its calls and picks as the test has set."""
     calls.append((args, rollout_id, [group[0].group_index for group in buffer], room))
     return behaviour.pick(buffer, room)  # type: ignore[no-any-return]  # set by the tests
 
 
 @pytest.fixture
 def filtered(tmp_path: Path) -> tuple[DataSource, list[Group]]:
-    """A source with a buffer filter, and 8 of its groups waiting, returned in reverse order."""
+    """A data source with a buffer filter and 8 waiting groups, returned in reverse order."""
     calls.clear()
     source = data_source(
         tmp_path, THREE, data_source_weights=SHARES,
@@ -57,7 +57,7 @@ def take(buffer: list[Group], count: int) -> list[Group]:
 def test_a_filter_is_called_once_per_source_oldest_first(
     filtered: tuple[DataSource, list[Group]],
 ) -> None:
-    """Sources come in the order of their oldest group, with the room that is left."""
+    """The filter is called per source, oldest group first, with the room that is left."""
     source, out = filtered
     behaviour.pick = lambda buffer, room: take(buffer, 2)
     served = source.get_samples(20)
@@ -80,7 +80,7 @@ def test_a_filter_is_called_once_per_source_oldest_first(
 def test_a_filter_that_takes_nothing_leaves_all_waiting(
     filtered: tuple[DataSource, list[Group]],
 ) -> None:
-    """Fresh rows are served while everything keeps waiting, in its order."""
+    """Fresh rows are served, and all groups keep waiting, in order."""
     source, _ = filtered
     behaviour.pick = lambda buffer, room: []
     assert [indices(group)[0] for group in source.get_samples(5)] == [8, 9, 10, 11, 12]
@@ -92,7 +92,7 @@ def test_a_filter_that_takes_nothing_leaves_all_waiting(
 def test_a_filter_is_not_asked_when_there_is_no_room(
     filtered: tuple[DataSource, list[Group]],
 ) -> None:
-    """Once the request is full the remaining sources are not asked."""
+    """Once the request is full the filter is not called for the remaining sources."""
     source, _ = filtered
     behaviour.pick = take
     assert len(source.get_samples(1)) == 1
@@ -102,7 +102,7 @@ def test_a_filter_is_not_asked_when_there_is_no_room(
 def test_what_a_filter_removes_is_counted_as_dropped(
     filtered: tuple[DataSource, list[Group]],
 ) -> None:
-    """Groups removed without being returned are gone, and counted."""
+    """Groups that the filter removes without returning them count as dropped."""
     source, _ = filtered
 
     def discard(buffer: list[Group], room: int) -> list[Group]:
@@ -129,7 +129,7 @@ def test_what_a_filter_removes_is_counted_as_dropped(
 def test_a_filter_that_breaks_its_contract_loses_nothing(
     filtered: tuple[DataSource, list[Group]], pick: Any, problem: str
 ) -> None:
-    """Too many, a group still in the buffer, a foreign one: an error, and everything stays."""
+    """Too many groups, one still in the buffer or a foreign one: an error, and all keep waiting."""
     source, _ = filtered
     behaviour.pick = pick
     with pytest.raises(GroupError, match=problem) as raised:

@@ -186,7 +186,9 @@ def test_without_the_first_hook_groups_may_be_in_flight(tmp_path: Path) -> None:
 def test_with_the_all_samples_hook_alone_finished_is_settled(tmp_path: Path, own_log: bool) -> None:
     """Without a log of ours what was finished is done with; a log that tells is listened to."""
     hooks = {"rollout_all_samples_process_path": HOOKS["rollout_all_samples_process_path"]}
-    args = arguments(tmp_path, SIZES, **hooks, custom_rollout_log_function_path="my.log")
+    args = arguments(
+        tmp_path, SIZES, **hooks, custom_rollout_log_function_path="tests.engine.keeps"
+    )
     source = DataSource(args)
     groups = source.get_samples(6)
     process_all_samples(args, groups[:4], source.get_samples)

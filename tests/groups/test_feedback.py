@@ -323,11 +323,11 @@ def test_renamed_sources_keep_their_averages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "piece"),
     [
-        ({"data_source_curricula": {"math": REWARD}}, "must name each source once"),
+        ({"data_source_curricula": {"maths": REWARD}}, "'maths'.*did you mean math"),
         ({"data_source_curricula": [REWARD]}, "one entry per source"),
-        ({"data_source_curricula": [{"type": "luck"}, None]}, "'math'.*type: time or type: reward"),
+        ({"data_source_curricula": [{"type": "tmie"}, None]}, "'math'.*'tmie'.*did you mean time"),
         ({"data_source_curricula": ["time", None]}, "'math'.*type: time or type: reward"),
-        ({"data_source_curricula": [{"type": ["time"]}, None]}, "'math'.*type: time or type"),
+        ({"data_source_curricula": [{"type": ["time"]}, None]}, "'math'.*is not a curriculum"),
         ({"data_source_curricula": [{"type": "reward"}, None]}, "reward_threshold.*is required"),
         (
             {"data_source_curricula": [{"type": "time", "complexity_warmup_step": 5}, None]},
@@ -335,11 +335,11 @@ def test_renamed_sources_keep_their_averages(tmp_path: Path) -> None:
         ),
         (
             {"data_source_curricula": [{"type": "time", "complexity_warmup_steps": 0}, None]},
-            "'math'.complexity_warmup_steps .0. must be a whole number",
+            "complexity_warmup_steps of source 'math' .0. must be a whole number",
         ),
         (
             {"data_source_curricula": [{"type": "time", "complexity_key": 3}, None]},
-            "complexity_key is 3",
+            "complexity_key of source 'math' .3. must be a text",
         ),
         ({"data_source_adaptive": {"alpha": 2}}, "data_source_adaptive.alpha .2. must be"),
         ({"data_source_adaptive": 3}, "must be true, false, or a mapping"),

@@ -39,7 +39,7 @@ def test_observe_takes_flat_and_grouped_samples(tmp_path: Path) -> None:
 
 
 def test_unheard_of_groups_do_not_pile_up(tmp_path: Path) -> None:
-    """After 8 rollouts without news a group is not waited for; it may still come back."""
+    """After 8 rollouts without a report a group is presumed dropped; it may still come back."""
     source = data_source(tmp_path, THREE)
     out: list[list[Group]] = []
     for rollout_id in range(30):
@@ -66,7 +66,7 @@ def test_unheard_of_groups_do_not_pile_up(tmp_path: Path) -> None:
 def test_groups_given_up_are_remembered_up_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group that was given up may still be trained or come back, the latest of them at least."""
+    """The latest groups presumed dropped may still be trained or come back."""
     monkeypatch.setattr("curriculum_learning.groups.in_flight._PRESUMED_KEPT", 3)
     source = data_source(tmp_path, {"math": 90}, max_in_flight_rollouts=1)
     groups = source.get_samples(6)

@@ -44,7 +44,7 @@ def test_returned_groups_are_served_when_the_weight_has_fallen_to_0(tmp_path: Pa
 
 
 def test_a_fan_out_group_is_taken_back(tmp_path: Path) -> None:
-    """A group whose elements have become lists of samples is buffered and served as it is."""
+    """A group whose elements are lists of samples is buffered and served unchanged."""
     source = data_source(tmp_path, THREE)
     (first, second) = source.get_samples(1)[0]
     twin = Sample.from_dict(first.to_dict())
@@ -54,7 +54,7 @@ def test_a_fan_out_group_is_taken_back(tmp_path: Path) -> None:
 
 
 def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
-    """Each kind of bad group is an error that names it, and the good ones of the call stay out."""
+    """Each kind of bad group raises an error that names it; the call takes in no group."""
     source = data_source(tmp_path, THREE, data_source_weights=SHARES)
     other = data_source(tmp_path, THREE)
     out = source.get_samples(10)
@@ -111,7 +111,7 @@ def test_a_bad_return_takes_nothing_in(tmp_path: Path) -> None:
 
 
 def test_a_group_must_say_its_row_where_nobody_else_knows(tmp_path: Path) -> None:
-    """Without reports the ledger forgets; a group that has lost its row is then refused."""
+    """Without reports the ledger forgets groups; it then refuses a group that has lost its row."""
     source = data_source(tmp_path, THREE, rollout_batch_size=1)
     (group,) = source.get_samples(1)
     source.get_samples(60)
@@ -123,7 +123,7 @@ def test_a_group_must_say_its_row_where_nobody_else_knows(tmp_path: Path) -> Non
 
 
 def test_a_group_that_is_trained_while_it_waits_is_not_served_again(tmp_path: Path) -> None:
-    """What an engine gave back and trained all the same is done with."""
+    """A group that an engine gives back and trains all the same is not served again."""
     source = data_source(tmp_path, THREE)
     out = source.get_samples(3)
     source.add_samples(out[:2])

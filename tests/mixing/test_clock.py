@@ -40,7 +40,7 @@ def test_20_calls_per_rollout_move_the_schedule_one_step(tmp_path: Path) -> None
 
 
 def test_the_step_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rollout of slime counts where its module is loaded; evaluating changes nothing."""
+    """The step follows slime's rollout if slime is loaded; an evaluation changes nothing."""
     source = varying(tmp_path)
     module = types.ModuleType("slime.rollout.sample_hooks")
     monkeypatch.setitem(sys.modules, "slime.rollout.sample_hooks", module)
@@ -73,7 +73,7 @@ def test_what_slime_said_of_an_earlier_run_does_not_count(
 def test_without_an_engine_drawn_groups_stand_in(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Until a rollout is told, groups drawn // rollout_batch_size is the step of each draw."""
+    """Until a rollout is reported, the step of a draw is groups drawn // rollout_batch_size."""
     source = varying(tmp_path, rollout_batch_size=4)
     groups = source.get_samples(10)
     assert [group[0].metadata["data_source_rollout_step"] for group in groups] == [
@@ -93,7 +93,7 @@ def test_without_an_engine_drawn_groups_stand_in(
 def test_without_a_batch_size_either_a_warning_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Schedules that cannot move are pointed out, once; constant weights need no step."""
+    """One warning names schedules that cannot move; constant weights need no step."""
     source = varying(tmp_path, rollout_batch_size=None)
     source.get_samples(40)
     assert caplog.text.count("rollout_batch_size is not set") == 1
@@ -104,7 +104,7 @@ def test_without_a_batch_size_either_a_warning_says_so(
 
 
 def test_set_rollout_step_holds_until_the_next_log(tmp_path: Path) -> None:
-    """An explicit step, lower ones included, holds until a rollout is logged."""
+    """An explicit step, also a lower one, holds until a rollout is logged."""
     source = varying(tmp_path)
     source.observe([], rollout_id=9, fate="trained")
     source.set_rollout_step(3)
@@ -124,11 +124,15 @@ def test_set_rollout_step_holds_until_the_next_log(tmp_path: Path) -> None:
 def test_a_log_function_of_somebody_else_reports_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With another log function configured the schedule moves, and nothing trained comes again."""
-    source = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    """With a foreign log function the schedule moves, and no trained group is served again."""
+    source = varying(
+        tmp_path, custom_rollout_log_function_path="tests.engine.keeps", rollout_batch_size=4
+    )
     source.get_samples(80)
     assert source.rollout_step == 20
     assert "has not told which rollout" in caplog.text
-    resumed = varying(tmp_path, custom_rollout_log_function_path="my.log", rollout_batch_size=4)
+    resumed = varying(
+        tmp_path, custom_rollout_log_function_path="tests.engine.keeps", rollout_batch_size=4
+    )
     resumed.load_state_dict(source.state_dict())
     assert resumed.get_samples(1)[0][0].group_index == 80

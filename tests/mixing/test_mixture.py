@@ -22,7 +22,7 @@ SHARES = {"math": 0.3, "code": 0.5, "chat": 0.2}
 
 @pytest.mark.parametrize("request_size", [1, 7, 256])
 def test_request_size_does_not_matter(tmp_path: Path, request_size: int) -> None:
-    """Asked 1, 7 or 256 at a time: the same sequence, counts below 1 off at every group."""
+    """Requests of 1, 7 or 256 give the same sequence, less than 1 off the shares at every group."""
     by_one = data_source(tmp_path, THREE, data_source_weights=SHARES)
     expected = [row_of(by_one.get_samples(1)[0]) for _ in range(1000)]
     source = data_source(tmp_path, THREE, data_source_weights=SHARES)
@@ -37,7 +37,7 @@ def test_request_size_does_not_matter(tmp_path: Path, request_size: int) -> None
 
 
 def test_a_source_of_weight_0_is_never_served(tmp_path: Path) -> None:
-    """Weights .5/.5/0 serve half each and nothing of the third."""
+    """Weights 0.5, 0.5 and 0 serve half each and nothing of the third source."""
     source = data_source(tmp_path, THREE, data_source_weights=[0.5, 0.5, 0])
     counts = Counter(name_of(group) for n in (3, 1, 96) for group in source.get_samples(n))
     assert counts == {"math": 50, "code": 50}
@@ -48,7 +48,7 @@ def test_a_source_of_weight_0_is_never_served(tmp_path: Path) -> None:
 def test_the_mixture_of_draws_is_exact_whatever_comes_back(
     tmp_path_factory: pytest.TempPathFactory, seed: int, size: int
 ) -> None:
-    """With groups returned at random draws stay below 1 off, and no group is charged twice."""
+    """With random returns the draws stay less than 1 off, and no group is charged twice."""
     randomness = random.Random(seed)
     sizes = {f"s{i}": randomness.randrange(1, 30) for i in range(size)}
     weights = [randomness.random() ** 3 + 1e-3 for _ in sizes]
@@ -98,7 +98,7 @@ def test_varying_schedules_stay_within_the_bound(
 
 
 def test_sources_are_interleaved_within_a_request(tmp_path: Path) -> None:
-    """A request is in ledger order: cutting off its tail costs no source more than one group."""
+    """A request is in ledger order: without its tail no source is more than one group off."""
     source = data_source(tmp_path, THREE, data_source_weights=SHARES)
     request = source.get_samples(60)
     for cut in range(61):
@@ -115,7 +115,7 @@ def test_a_request_may_be_larger_than_several_epochs(tmp_path: Path) -> None:
 
 
 def test_equal_sources_have_orders_of_their_own(tmp_path: Path) -> None:
-    """Two sources of equal size are not walked in step; without shuffle it is file order."""
+    """Two sources of equal size have different orders; without shuffle both have file order."""
     groups = data_source(tmp_path, {"a": 50, "b": 50}).get_samples(100)
     orders = [[row_of(g)[2] for g in groups if name_of(g) == name] for name in "ab"]
     assert orders[0] != orders[1]

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
-from curriculum_learning.config.data_source import SourceConfig
-from curriculum_learning.prompts import line_index
-from curriculum_learning.prompts import look as row_check
+from curriculum_learning.config.plan import SourcePlan
+from curriculum_learning.prompts import line_index, look
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.files import open_rows
+from curriculum_learning.prompts.look import Glance
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import data_source, write_rows
@@ -36,9 +36,9 @@ def large_file(folder: Path, name: str = "math", rows: int = ROWS) -> Path:
     return path
 
 
-def source_config(path: Path, **changes: Any) -> SourceConfig:
+def source_config(path: Path, **changes: Any) -> SourcePlan:
     """The configuration of a source."""
-    return SourceConfig("s", str(path), parse_weight(1.0, "s"), **changes)
+    return SourcePlan(name="s", path=str(path), weight=parse_weight(1.0, "s"), **changes)
 
 
 def read_all(prompts: Prompts) -> list[Any]:
@@ -50,7 +50,7 @@ def read_all(prompts: Prompts) -> list[Any]:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was looked through, and not found in the cache."""
     seen: list[str] = []
-    for module, name in ((line_index, "_look_through"), (row_check, "_look")):
+    for module, name in ((line_index, "_index"), (look, "_look_through")):
         original = getattr(module, name)
 
         def noted(*args: Any, original: Any = original, name: str = name) -> Any:
@@ -66,14 +66,14 @@ def test_a_file_is_looked_through_once(tmp_path: Path, looks: list[str]) -> None
     path = large_file(tmp_path)
     cache = Cache(tmp_path / "cache")
     first = Prompts(source_config(path), cache=cache)
-    assert looks == ["_look_through", "_look"]
+    assert looks == ["_index", "_look_through"]
     second = Prompts(source_config(path), cache=cache)
     assert len(looks) == 2
     assert read_all(first) == read_all(second)
     assert first.fingerprint == second.fingerprint
     assert pickle.loads(pickle.dumps(second)).read([5]) == first.read([5])
     Prompts(source_config(path, label_key="input"), cache=cache)  # asks more of the rows
-    assert looks[2:] == ["_look"]
+    assert looks[2:] == ["_look_through"]
 
 
 def test_a_changed_file_is_looked_through_again(tmp_path: Path, looks: list[str]) -> None:
@@ -84,13 +84,13 @@ def test_a_changed_file_is_looked_through_again(tmp_path: Path, looks: list[str]
     with open(path, "a") as file:
         file.write(json.dumps({"input": "one more"}) + "\n")
     assert len(Prompts(source_config(path), cache=cache)) == ROWS + 1
-    assert looks.count("_look_through") == 2
+    assert looks.count("_index") == 2
     status = path.stat()
     path.write_bytes(path.read_bytes().replace(b"math 0 x", b"math 0 y"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # only the content tells
     changed = Prompts(source_config(path), cache=cache)
     assert changed.read([0])[0].prompt.startswith("math 0 y")
-    assert looks.count("_look_through") == 3
+    assert looks.count("_index") == 3
     with open(path, "a") as file:
         file.write('{"input": 3}\n')
     with pytest.raises(DataError, match=rf"line {ROWS + 2}"):
@@ -134,17 +134,13 @@ def test_an_unfinished_or_lost_entry_is_made_again(
     path = large_file(tmp_path)
     folder = tmp_path / "cache"
     cache = Cache(folder)
-
-    def killed(_: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), cache.writing({"what": "x"}):
         raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cache.get({"what": "x"}, killed, lambda folder: folder)
     assert list(folder.iterdir()) == []
     Prompts(source_config(path), cache=cache)
     shutil.rmtree(folder)
     Prompts(source_config(path), cache=cache)
-    assert looks == ["_look_through", "_look"] * 2
+    assert looks == ["_index", "_look_through"] * 2
     for file in folder.glob("*/*.npy"):
         file.write_bytes(file.read_bytes()[:100])
     for file in folder.glob("*/*.json"):
@@ -152,7 +148,16 @@ def test_an_unfinished_or_lost_entry_is_made_again(
     with caplog.at_level(logging.WARNING):
         assert len(Prompts(source_config(path), cache=cache)) == ROWS
     assert caplog.text.count("is damaged and made again") == 2
-    assert looks == ["_look_through", "_look"] * 3
+    assert looks == ["_index", "_look_through"] * 3
+
+
+def test_a_key_that_is_not_plain_data_keeps_nothing(tmp_path: Path, looks: list[str]) -> None:
+    """A chat template may take any arguments; with odd ones the rows are checked each time."""
+    path = large_file(tmp_path)
+    odd = source_config(path, apply_chat_template_kwargs={"today": object()})
+    cache = Cache(tmp_path / "cache")
+    assert read_all(Prompts(odd, cache=cache)) == read_all(Prompts(odd, cache=cache))
+    assert looks == ["_index", "_look_through", "_look_through"]
 
 
 def as_parquet(path: Path) -> Path:
@@ -202,13 +207,13 @@ def test_what_is_left_out_is_kept(
     with caplog.at_level(logging.INFO):
         first = Prompts(source_config(path, max_prompt_len=4), tokenizer, cache)
         second = Prompts(source_config(path, max_prompt_len=4), tokenizer, cache)
-    assert looks == ["_look_through", "_look"]
+    assert looks == ["_index", "_look_through"]
     assert len(first) == len(second) == sum(i % 7 < 4 for i in range(60_000))
     assert first.read([4, 5]) == second.read([4, 5])
     assert first.fingerprint == second.fingerprint
     assert caplog.text.count("25713 of 60000 prompts left out") == 2
     Prompts(source_config(path, max_prompt_len=5), tokenizer, cache)
-    assert looks[2:] == ["_look"]
+    assert looks[2:] == ["_look_through"]
 
 
 def small_tokenizer() -> Any:
@@ -278,7 +283,7 @@ def test_the_quick_look_misses_nothing(
     for quick in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             if not quick:
-                patch.setattr(row_check, "_glance", lambda rows, config: lambda batch: False)
+                patch.setattr(Glance, "passes", lambda glance, batch: False)
             try:
                 prompts = Prompts(source_config(path, label_key=label))
             except DataError as error:

@@ -5,11 +5,12 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.samples.sample import Prompt, Sample, make_group
+from curriculum_learning.samples.group import Prompt, make_group
+from curriculum_learning.samples.sample import Sample
 
 
 def test_samples_are_those_of_the_constructor(tmp_path: Path) -> None:
-    """Whatever kind of class samples are, a new one is equal to one that its constructor made."""
+    """For any sample class, a new sample equals one that its constructor makes."""
 
     @dataclasses.dataclass
     class Counted(Sample):

@@ -19,7 +19,7 @@ THREE = {"math": 11, "code": 7, "chat": 5}
 
 
 def test_fresh_starts(tmp_path: Path) -> None:
-    """load(None), load(-1), or no folder at all: a fresh start; load() takes the newest state."""
+    """load(None), load(-1) or no folder is a fresh start; load() takes the newest state."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.load(None)
@@ -69,7 +69,7 @@ def test_without_a_folder_saving_says_so_once(
 
 
 def test_a_missing_state_is_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Resuming a rollout without a state is refused, or with on_missing_state a loud warning."""
+    """Resuming a rollout without a state is an error, or a warning with on_missing_state."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.get_samples(3)

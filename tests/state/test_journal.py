@@ -27,7 +27,7 @@ def test_the_journal_makes_up_for_an_early_save(
     kind: type[MultiSourceSampler], keys: dict[str, Any], journal: bool, tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Saved before its last update, a run resumes exactly with the journal and not without it."""
+    """A run saved before its last update resumes exactly with a journal, and not without one."""
     dataset = Rows({"logicif": 40, "iftrain": 30})
     if journal:
         keys = {**keys, "journal": str(tmp_path / "run" / "journal.jsonl")}
@@ -56,7 +56,7 @@ def test_the_journal_makes_up_for_an_early_save(
 
 
 def test_a_journal_survives_a_torn_line_and_a_new_run(tmp_path: Path) -> None:
-    """A line cut short is passed over; the last entry of an update counts; update 1 starts anew."""
+    """A torn line is skipped; the last entry of an update counts; update 1 starts a new file."""
     path = tmp_path / "journal.jsonl"
     dataset = Rows({"a": 40, "b": 40})
     keys = {"adaptive_weights": True, "update_frequency": 1, "journal": str(path)}
@@ -78,7 +78,7 @@ def test_a_journal_survives_a_torn_line_and_a_new_run(tmp_path: Path) -> None:
 
 
 def test_the_journal_of_an_abandoned_run_does_not_count(tmp_path: Path) -> None:
-    """After a resume at 6 what the earlier run had written beyond that is not found any more."""
+    """After a resume at update 6 the later entries of the earlier run do not count."""
     journal = Journal(tmp_path / "journal.jsonl")
     for update in (*range(1, 12), *range(6, 10)):
         journal.append(Entry("run", update, {"a": float(update)}))

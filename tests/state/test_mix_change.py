@@ -10,7 +10,7 @@ import pytest
 
 from curriculum_learning import CheckpointError, ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.prompts import prompts
+from curriculum_learning.prompts import tokenizer
 from tests.harness import (
     arguments,
     data_source,
@@ -178,7 +178,7 @@ def test_other_columns_or_another_template_are_another_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], key: str
 ) -> None:
     """The same rows read otherwise are other prompts: refused, or the source restarts."""
-    monkeypatch.setattr(prompts, "load_tokenizer", lambda name, key: Template(name))
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda name, key: Template(name))
     row = {"input": "a", "text": "b", "label": "c", "metadata": {}, "extra": {}}
     path = write_rows(tmp_path / "rows.jsonl", [row] * 11)
     args = saved(

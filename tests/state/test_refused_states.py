@@ -33,7 +33,7 @@ THREE = {"math": 11, "code": 7, "chat": 5}
 def test_a_state_of_another_configuration_is_refused(
     tmp_path: Path, changes: dict[str, Any], key: str, piece: str
 ) -> None:
-    """Other sources, rows, order or group size: an error that says what to set, nothing loaded."""
+    """Other sources, rows, order or group size raise an error that says what to set."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.get_samples(3)
@@ -52,7 +52,7 @@ def test_a_state_of_another_configuration_is_refused(
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
-    """A prompt file that is not the one of the saved run is refused by name."""
+    """A prompt file that has changed since the save is refused by name."""
     args = arguments(tmp_path, THREE)
     DataSource(args).save(0)
     write_rows(Path(args.prompt_data[0]), ({"input": f"other {i}"} for i in range(11)))
@@ -61,7 +61,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_states_that_are_none(tmp_path: Path) -> None:
-    """A torn, foreign or malformed state is a CheckpointError, and nothing of it is loaded."""
+    """A torn, foreign or malformed state is a CheckpointError and changes nothing."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.get_samples(3)

@@ -30,7 +30,7 @@ WEIGHTS = [0.3, "lambda step: 0.2 + min(step / 10, 1)", {"schedule": "levels", "
 
 
 def test_a_mixture_goes_on_from_any_position(tmp_path: Path) -> None:
-    """Cut anywhere, epoch ends included, once or twice: the same rows follow."""
+    """Cut at any draw, epoch ends included, once or twice, the same rows follow."""
 
     def make() -> Mixture:
         sources = [Source(name, size, seed=3, shuffle=True) for name, size in THREE.items()]
@@ -42,7 +42,7 @@ def test_a_mixture_goes_on_from_any_position(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("accounting", [True, False])
 def test_a_data_source_goes_on_from_any_position(tmp_path: Path, accounting: bool) -> None:
-    """Cut after any rollout, with groups waiting: the same groups, ids and contents follow."""
+    """Cut after any rollout, with groups waiting, the same groups, ids and contents follow."""
     args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS, autosave=False)
 
     def advance(source: DataSource, i: int) -> Any:
@@ -60,7 +60,7 @@ def test_a_data_source_goes_on_from_any_position(tmp_path: Path, accounting: boo
 
 
 def test_returned_samples_survive_whole(tmp_path: Path) -> None:
-    """Tokens, log-probabilities, tensors, metadata, NaN and status come back as they were."""
+    """Tokens, log-probabilities, tensors, metadata, NaN and status come back unchanged."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     (group,) = source.get_samples(1)
@@ -83,7 +83,7 @@ def test_returned_samples_survive_whole(tmp_path: Path) -> None:
 
 
 def test_sources_are_matched_by_name(tmp_path: Path) -> None:
-    """Resumed with its sources in another order, each goes on where it was."""
+    """With the sources in another order each source continues where it was."""
     args = arguments(tmp_path, THREE, data_source_weights=[0.3, 0.5, 0.2])
     source = DataSource(args)
     out = source.get_samples(20)
@@ -103,7 +103,7 @@ def test_sources_are_matched_by_name(tmp_path: Path) -> None:
 
 
 def test_weights_may_change_on_resume(tmp_path: Path) -> None:
-    """New weights take effect from the resume on; rows and ids go on."""
+    """New weights take effect at the resume; rows and ids continue."""
     args = arguments(tmp_path, THREE, data_source_weights=[1, 0, 0])
     source = DataSource(args)
     source.get_samples(4)
@@ -115,7 +115,7 @@ def test_weights_may_change_on_resume(tmp_path: Path) -> None:
 
 
 def test_metadata_is_part_of_the_state(tmp_path: Path) -> None:
-    """What update_metadata stored comes back."""
+    """A resume restores the values of update_metadata."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.update_metadata({"best": (1, 0.5)})

@@ -31,7 +31,7 @@ WEIGHTS = [0.3, "lambda step: 0.2 + min(step / 10, 1)", {"schedule": "levels", "
 
 
 def test_an_engine_goes_on_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
-    """A synchronous engine resumed from any of its saves trains on the same groups as ever."""
+    """A synchronous engine resumed from any save trains on the same groups as without a kill."""
     args = arguments(
         tmp_path, THREE, data_source_weights=WEIGHTS,
         custom_rollout_log_function_path="curriculum_learning.custom_log.custom_rollout_log_function",
@@ -99,7 +99,7 @@ def test_states_saved_while_threads_draw_are_consistent(tmp_path: Path) -> None:
 
 
 def test_fully_asynchronous_training_goes_on(tmp_path: Path) -> None:
-    """With a worker thread across rollouts: saved and resumed, no row of an epoch comes twice."""
+    """With a worker thread across rollouts and resumes, no row of an epoch comes twice."""
     args = arguments(
         tmp_path, {"math": 60, "code": 60}, data_source_weights=[0.4, 0.6],
         custom_rollout_log_function_path="curriculum_learning.custom_log.custom_rollout_log_function",
@@ -118,7 +118,7 @@ def test_fully_asynchronous_training_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
-    """Saved when later ones have been generated already, a rollout resumes with the next one."""
+    """A rollout saved after later ones were generated resumes with the rollout that follows it."""
     args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS)
     source = DataSource(args)
     for rollout_id in range(6):
@@ -142,7 +142,7 @@ def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
 
 
 def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> None:
-    """What a worker thread was told comes up once, from the log hook or from save, which saves."""
+    """The log hook or save raises once what a worker thread swallowed, and save saves."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     out = source.get_samples(2)

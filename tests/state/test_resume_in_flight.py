@@ -18,7 +18,7 @@ WEIGHTS = [0.3, "lambda step: 0.2 + min(step / 10, 1)", {"schedule": "levels", "
 
 
 def test_cut_anywhere_with_groups_in_flight(tmp_path: Path) -> None:
-    """After any rollout, resumed once or twice: what was in flight, what waited, what is next."""
+    """After any rollout, resumed once or twice: groups in flight first, then waiting, then new."""
     for cut in range(1, 18):
         args = arguments(
             tmp_path, THREE, data_source_weights=WEIGHTS, max_in_flight_rollouts=99,
@@ -52,7 +52,7 @@ def test_cut_anywhere_with_groups_in_flight(tmp_path: Path) -> None:
 
 
 def test_groups_in_flight_are_served_again_first(tmp_path: Path) -> None:
-    """After a resume what was in flight comes first, afresh, with its ids; then what waited."""
+    """After a resume groups in flight come first, as drawn, with their ids; then waiting ones."""
     args = arguments(tmp_path, THREE, data_source_weights=[0.3, 0.5, 0.2])
     source = DataSource(args)
     out = source.get_samples(9)
@@ -81,7 +81,7 @@ def test_groups_in_flight_are_served_again_first(tmp_path: Path) -> None:
 
 
 def test_partial_groups_in_flight_come_back_whole(tmp_path: Path) -> None:
-    """A group that came back, went out again and is in flight keeps what it had when it came."""
+    """A group in flight that had come back before keeps the tokens it had then."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     groups = source.get_samples(4)
@@ -106,7 +106,7 @@ def test_partial_groups_in_flight_come_back_whole(tmp_path: Path) -> None:
 def test_without_reports_groups_in_flight_are_not_served_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An engine that never says what it trained goes on behind what it was given, and is told."""
+    """Without reports a resume continues after the last group issued, and the log says so."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.get_samples(5)
@@ -121,7 +121,7 @@ def test_without_reports_groups_in_flight_are_not_served_again(
 
 
 def test_reports_that_begin_with_a_resume_do_not_reach_back(tmp_path: Path) -> None:
-    """Of a state without reports nothing is served again, though reports are configured now."""
+    """A state without reports serves nothing again, even if reports are configured later."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     source.get_samples(5)

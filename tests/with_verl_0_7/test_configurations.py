@@ -46,7 +46,10 @@ def _parse(command_line: list[str]) -> dict[str, Any]:
 
 
 def _in_force(sampler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: getattr(sampler.config, name) for name in names}
+    config = sampler.config
+    curriculum = {} if config.curriculum is None else config.curriculum.arguments
+    values = {**vars(config), **config.adaptive.arguments, **curriculum}
+    return {name: values[name] for name in names}
 
 
 def _check(config: Any, given: Mapping[str, Any], tokenizer: Any) -> None:

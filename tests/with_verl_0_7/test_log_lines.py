@@ -127,7 +127,7 @@ def test_the_start_says_which_file_is_running(
     _sampler(data_file, tmp_path, "Example 1", tokenizer)
     line = next(record.getMessage() for record in caplog.records if record.name.startswith(_LOGGER))
     assert line.startswith("[MultiSourceSampler] running from ")
-    assert line.endswith("curriculum_learning/multi_source_sampler.py")
+    assert line.endswith("curriculum_learning/samplers.py")
 
 
 @pytest.mark.parametrize("example", ["Example 2", "Example 3", "Example 4"])

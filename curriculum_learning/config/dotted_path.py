@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
@@ -20,13 +20,16 @@ def load_callable(path: str) -> Callable[..., Any]:
 
     Raises:
         NoModuleError: There is no such module.
-        ValueError: There is no such name in it, or it cannot be called.
-        Exception: Whatever the module itself raises when it is imported.
+        ValueError: Importing the module raises, there is no such name in it, or it cannot be
+            called.
     """
     module_path, _, name = path.rpartition(".")
     if not module_path:
         raise ValueError("it is no dotted path such as package.module.function")
-    module = _import(module_path) or _import_from_working_directory(module_path)
+    try:
+        module = _import(module_path) or _import_from_working_directory(module_path)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"importing it raises {error!r}") from error
     if module is None:
         raise NoModuleError(
             f"there is no module {module_path}, neither installed nor below the working "
@@ -34,8 +37,8 @@ def load_callable(path: str) -> Callable[..., Any]:
         )
     function = getattr(module, name, None)
     if function is None:
-        public = [known for known in dir(module) if not known.startswith("_")]
-        near = difflib.get_close_matches(name, public, n=3)
+        public = [n for n, item in vars(module).items() if n[0] != "_" and callable(item)]
+        near = get_close_matches(name, public, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"module {module_path} has no function {name}{hint}")
     if not callable(function):

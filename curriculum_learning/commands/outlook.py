@@ -1,0 +1,112 @@
+"""What a configuration will do, found by drawing from its real mixture, without a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from curriculum_learning.commands.plan import Plan
+from curriculum_learning.commands.terminal import progress
+from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.errors import ConfigurationError
+
+
+@dataclasses.dataclass
+class SourceOutlook:
+    """What one source will do; the lists have an entry for each step."""
+
+    name: str
+    rows: int
+    """Rows in the file."""
+    served_rows: int
+    """Rows within the length limit."""
+    weights: list[float] = dataclasses.field(default_factory=list)
+    shares: list[float] = dataclasses.field(default_factory=list)
+    open_shares: list[float] = dataclasses.field(default_factory=list)
+    """Open part of the served rows, 0 to 1."""
+    groups: int = 0
+    """Groups drawn in all steps."""
+    epoch_ends: list[int] = dataclasses.field(default_factory=list)
+    """The step in which each epoch ends."""
+    has_curriculum: bool = False
+
+
+@dataclasses.dataclass
+class Outlook:
+    """What all sources will do in ``steps`` steps of ``batch`` groups."""
+
+    steps: int
+    batch: int
+    sources: list[SourceOutlook]
+    assumptions: list[str]
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:
+    """Draws what a run will draw if every group is trained and no group is returned.
+
+    Rewards are not known ahead: adaptive weights stay as configured, and a curriculum that waits
+    for rewards stays at its first level. Uses up the plan's mixture.
+    """
+    mixture = plan.mixture
+    outlooks = [
+        SourceOutlook(s.name, plan.rows[s.name], s.size, has_curriculum=s.curriculum is not None)
+        for s in mixture.sources
+    ]
+    for step in progress(range(steps), "drawing"):
+        weights, shares = mixture.weights(step), mixture.shares(step)
+        for outlook, source in zip(outlooks, mixture.sources, strict=True):
+            curriculum = source.curriculum
+            open_rows = source.size if curriculum is None else curriculum.open_rows(step)
+            outlook.weights.append(weights[source.name])
+            outlook.shares.append(shares[source.name])
+            outlook.open_shares.append(open_rows / source.size)
+        for _ in range(batch):
+            mixture.draw(step)
+        for outlook, source in zip(outlooks, mixture.sources, strict=True):
+            outlook.epoch_ends += [step] * (source.epoch - len(outlook.epoch_ends))
+    for outlook, drawn in zip(outlooks, mixture.drawn, strict=True):
+        outlook.groups = drawn
+    return Outlook(steps, batch, outlooks, _assumptions(plan))
+
+
+def _assumptions(plan: Plan) -> list[str]:
+    unknown = "rewards are not known ahead: "
+    adaptive = [] if plan.mixture.adaptive is None else ["adaptive weights stay as configured"]
+    waiting = [
+        f"source '{source.name}' stays at its first level"
+        for source in plan.mixture.sources
+        if isinstance(source.curriculum, RewardCurriculum)
+    ]
+    return [unknown + assumption for assumption in adaptive + waiting]
+
+
+def steps_of(plan: Plan, asked: int | None) -> int:
+    """Returns the number of steps to look at: ``asked`` for, else those of the run.
+
+    Raises:
+        ConfigurationError: Neither is known.
+    """
+    steps = plan.steps if asked is None else asked
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        key = "num_rollout" if plan.engine == "slime" else "trainer.total_training_steps"
+        raise ConfigurationError(
+            f"the length of the run is not known: {key} is {steps!r}; set it, or give --steps",
+            key=key,
+            value=steps,
+        )
+    return steps
+
+
+def batch_of(plan: Plan) -> int:
+    """Returns the number of groups of a step.
+
+    Raises:
+        ConfigurationError: It is not known.
+    """
+    if plan.batch is None:
+        raise ConfigurationError(
+            "rollout_batch_size is not set, so it is not known how many groups a rollout takes; "
+            "set it, or give --batch",
+            key="rollout_batch_size",
+        )
+    return plan.batch

@@ -1,0 +1,190 @@
+"""The JSON schema of the configuration keys, with which editors complete and check a file."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from curriculum_learning.config import data_source, sources
+from curriculum_learning.config.curricula import SCORE_KEY
+from curriculum_learning.config.keys import REQUIRED, keys_of
+from curriculum_learning.config.plan import (
+    CurriculumRecipe,
+    DataSourcePlan,
+    SamplerPlan,
+    ServicePlan,
+    SourcePlan,
+    Text,
+)
+from curriculum_learning.config.samplers import keys_of_sampler
+from curriculum_learning.curricula import CURRICULA
+from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.weights.schedules import SHAPES, Number
+from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
+
+Schema = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_NULL: Schema = {"type": "null"}
+_READ_BY_CODE = (
+    "name",
+    "path",
+    "sources",
+    "weight",
+    "reward_cap",
+    "curriculum",
+    "adaptive",
+    "cache",
+    "service",
+)
+"""Fields of the plan whose annotation does not say what is configured."""
+
+
+def slime_schema() -> Schema:
+    """The schema of the file that slime's ``--custom-config-path`` names; it may have more keys."""
+    source, plan = _entries(SourcePlan), _entries(DataSourcePlan)
+    weight, curriculum = {"$ref": "#/$defs/weight"}, {"$ref": "#/$defs/curriculum"}
+    source["weight"] |= weight
+    source["reward_cap"] |= {"anyOf": [weight, _NULL]}
+    source["curriculum"] |= {"anyOf": [curriculum, _NULL]}
+    plan["adaptive"] |= {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]}
+    plan["cache"] |= _of_type(data_source.CACHE)
+    plan["service"] |= _mapping(ServicePlan)
+    for field in ("surplus", "mixture_target"):  # these follow other keys
+        del plan[field]["default"]
+    properties = {
+        sources.PATHS_KEY: source["path"] | _one_or_more(sources.PATHS),
+        sources.NAMES_KEY: source["name"] | _one_or_more(sources.NAMES),
+        **{
+            key: source[field] if field in sources.FOR_ALL else _by_source(source[field])
+            for field, key in sources.KEYS.items()
+        },
+        **{key: plan[field] for field, key in data_source.PLAIN.items()},
+        data_source.ADAPTIVE_KEY: plan["adaptive"],
+        data_source.CACHE_KEY: plan["cache"],
+        data_source.SERVICE_KEY: plan["service"],
+        data_source.GLOBAL_KEY: {
+            "description": "false: the engine brings its own prompts; groups are empty samples.",
+            "type": "boolean",
+            "default": True,
+        },
+    }
+    del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
+    known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
+    others = {"not": {"pattern": f"^({'|'.join(data_source.OUR_PREFIXES)})"}}
+    return {
+        "$schema": _DIALECT,
+        "title": "Configuration of the data source",
+        "type": "object",
+        "properties": properties,
+        "propertyNames": {"anyOf": [{"enum": known}, others]},
+        "$defs": {
+            "weight": {
+                "anyOf": [
+                    _of_type(Number),
+                    {"type": "string", "description": "lambda step: ..., or a dotted path"},
+                    *(_shape(name) for name in SHAPES),
+                ]
+            },
+            "curriculum": {"anyOf": [_curriculum(name) for name in CURRICULA]},
+        },
+    }
+
+
+def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
+    """The schema of verl's ``data`` node, alone or in a whole configuration.
+
+    Args:
+        samplers: The curriculum of each class of samplers, by its name.
+    """
+    nodes = []
+    for curriculum in dict.fromkeys(samplers.values()):
+        kinds = (SamplerPlan, AdaptiveWeights, *([curriculum] if curriculum else []))
+        node = _mapping(*kinds, keys=keys_of_sampler(curriculum))
+        names = [name for name, kind in samplers.items() if kind is curriculum]
+        node["properties"] |= {"class_name": {"enum": names}, "class_path": {"type": "string"}}
+        node["required"].append("class_name")
+        nodes.append(node)
+    plan = _entries(SamplerPlan)
+    properties = {
+        "train_batch_size": plan["batch_size"],
+        "gen_batch_size": plan["batch_size"],
+        "seed": plan["seed"],
+        "sampler": {"anyOf": nodes},
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "Configuration of the samplers",
+        "type": "object",
+        "properties": {"data": {"type": "object", "properties": properties}, **properties},
+    }
+
+
+def _shape(name: str) -> Schema:
+    mapping = _mapping(SHAPES[name])
+    mapping["properties"] |= {"schedule": {"const": name}}
+    mapping["required"].append("schedule")
+    return mapping
+
+
+def _curriculum(name: str) -> Schema:
+    mapping = _mapping(CURRICULA[name])
+    score_key = {**_of_type(Text), "default": CurriculumRecipe.complexity_key}
+    mapping["properties"] |= {"type": {"const": name}, SCORE_KEY: score_key}
+    mapping["required"].append("type")
+    return mapping
+
+
+def _mapping(
+    *kinds: Callable[..., Any], keys: Mapping[str, inspect.Parameter] | None = None
+) -> Schema:
+    """A mapping with the keys of ``kinds``, or only with ``keys`` of them."""
+    entries = {name: schema for kind in kinds for name, schema in _entries(kind).items()}
+    keys = keys_of(kinds[0]) if keys is None else keys
+    return {
+        "type": "object",
+        "properties": {name: entries[name] for name in keys},
+        "required": [n for n, key in keys.items() if key.default is REQUIRED],
+        "additionalProperties": False,
+    }
+
+
+def _entries(kind: Callable[..., Any]) -> dict[str, Schema]:
+    """The schema of each key of ``kind``, with its default and its text in the docstring."""
+    arguments = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE))
+    entries = {}
+    for name, key in keys_of(kind).items():
+        entry = _of_type(key.annotation) if name not in _READ_BY_CODE else {}
+        if name in texts:
+            entry["description"] = " ".join(texts[name].split()).replace("``", "`")
+        if isinstance(key.default, (bool, int, float, str)):
+            entry["default"] = key.default
+        entries[name] = entry
+    return entries
+
+
+def _of_type(hint: Any) -> Schema:
+    import pydantic
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Generator(GenerateJsonSchema):
+        def callable_schema(self, schema: Any) -> Schema:
+            return {"type": "string"}
+
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    return pydantic.TypeAdapter(hint, config=config).json_schema(schema_generator=Generator)
+
+
+def _one_or_more(hint: Any) -> Schema:
+    many = _of_type(hint)
+    return {"anyOf": [many["items"], many]}
+
+
+def _by_source(one: Schema) -> Schema:
+    """One value for all sources, a list, or a mapping by source; what is said of it comes first."""
+    said: Schema = {key: one.pop(key) for key in ("description", "default") if key in one}
+    many = [{"type": "array", "items": one}, {"type": "object", "additionalProperties": one}]
+    return {**said, "anyOf": [one, *many]}

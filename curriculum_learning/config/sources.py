@@ -1,0 +1,184 @@
+"""Reads the sources from slime's keys: which there are, and what is configured for each."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Len, MinLen, Predicate
+
+from curriculum_learning.config.curricula import read_curriculum
+from curriculum_learning.config.keys import keys_of, read_value
+from curriculum_learning.config.paths import file_of
+from curriculum_learning.config.plan import SourcePlan
+from curriculum_learning.config.problems import Findings, Path, Problems, shown, suggestion
+from curriculum_learning.config.weights import checked, read_weight
+from curriculum_learning.errors import ConfigurationError, ScheduleError
+from curriculum_learning.weights.schedules import Constant
+from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
+
+PATHS_KEY, NAMES_KEY = "prompt_data", "prompt_data_source_names"
+CAPS_KEY, CURRICULA_KEY = "data_source_reward_caps", "data_source_curricula"
+
+_SPELLING = {
+    "weight": WEIGHTS_KEY,
+    "reward_cap": CAPS_KEY,
+    "curriculum": CURRICULA_KEY,
+    "max_prompt_len": "rollout_max_prompt_len",
+}
+KEYS = {
+    field: _SPELLING.get(field, field)
+    for field in keys_of(SourcePlan)
+    if field not in ("name", "path")
+}
+"""The keys of the fields of a source."""
+
+FOR_ALL = ("apply_chat_template_kwargs", "max_prompt_len")
+"""Fields whose keys have one value for all sources; others: also a list, or a mapping by source."""
+
+PATHS = Annotated[
+    list[Annotated[str, MinLen(1), "a path"]],
+    Len(1),
+    "a path, or a list of paths with one entry per source",
+]
+NAMES = Annotated[
+    list[Annotated[str, MinLen(1), Predicate(str.isprintable), "a name of printable characters"]],
+    "a list of names, one for each entry of prompt_data",
+]
+
+_NOUNS = {"weight": "weight", "reward_cap": "cap"}
+"""What the result of a schedule is, by field."""
+
+_SINGLE = {"reward_cap": "schedule", "curriculum": "type"}
+"""A mapping with this entry is one value for all sources."""
+
+
+class _Entry(NamedTuple):
+    """One value of a key."""
+
+    value: Any
+    names: list[str]
+    """The sources that have it."""
+    at: Path = ()
+    """Where it is in the value of the key, if it is that of a single source."""
+
+
+class SourceReader:
+    """Reads what belongs to each source.
+
+    Args:
+        values: Plain data, by key.
+        findings: Collects the errors.
+    """
+
+    def __init__(self, values: Mapping[str, Any], findings: Findings) -> None:
+        self.names: list[str] = []
+        """The names of the sources; guesses, for messages, if there is an error in them."""
+        self.sure = False
+        """The names are no guesses."""
+        self._values, self._findings = values, findings
+
+    def read(self) -> tuple[SourcePlan, ...]:
+        """Returns the sources, with defaults for what is wrong; none if it is not sure which."""
+        paths = self._read_paths()
+        self._read_names(paths)
+        hints = {name: key.annotation for name, key in keys_of(SourcePlan).items()}
+        fields: dict[str, dict[str, Any]] = defaultdict(lambda: {"weight": Constant(1.0)})
+        for field, key in KEYS.items():
+            kind = ScheduleError if field in _NOUNS else ConfigurationError
+            for value, names, at in self._entries(field, key):
+                result, problems = _read_field(field, hints[field], value)
+                source = names[0] if at else None
+                self._findings.add(key, problems, source=source, at=at, kind=kind)
+                for name in names if not problems else ():
+                    if field in _NOUNS and result is not None:
+                        noun = _NOUNS[field]
+                        fields[name][field] = checked(result, value, name, key=key, noun=noun)
+                    else:
+                        fields[name][field] = result
+        if not self.sure:
+            return ()
+        named = zip(self.names, paths, strict=True)
+        return tuple(SourcePlan(name=name, path=path, **fields[name]) for name, path in named)
+
+    def _read_paths(self) -> list[str]:
+        """Returns the paths; none if one of them cannot be used."""
+        value = self._values.get(PATHS_KEY)
+        paths, problems = read_value(PATHS, [value] if isinstance(value, str) else value)
+        self._findings.add(PATHS_KEY, problems)
+        return [] if problems else paths
+
+    def _read_names(self, paths: list[str]) -> None:
+        """Finds the names of the sources, which all other keys go by."""
+        names, value = [FilePath(file_of(path)).stem for path in paths], self._values.get(NAMES_KEY)
+        count = len(self._findings.errors)
+        if value is not None:
+            given, problems = read_value(NAMES, [value] if isinstance(value, str) else value)
+            self._findings.add(NAMES_KEY, problems)
+            names = names if problems else given
+        if paths and len(names) != len(paths):
+            text = f"has {len(names)} names for {len(paths)} entries of prompt_data: one for each"
+            self._findings.say(NAMES_KEY, f" {shown(value)} {text}", value)
+        for name in [name for name, times in Counter(names).items() if times > 1]:
+            message = f"two sources are named '{name}'; give each its own name in {NAMES_KEY}"
+            error = ConfigurationError(message, source=name, key=NAMES_KEY, value=names)
+            self._findings.errors.append(error)
+        self.names = names
+        self.sure = bool(paths) and len(self._findings.errors) == count
+
+    def _entries(self, field: str, key: str) -> Iterator[_Entry]:
+        """Yields the values of a key."""
+        value, names = self._values.get(key), self.names
+        if field == "weight" and self.sure and not self._has_weights(value):
+            return
+        if field in FOR_ALL and key in self._values:
+            yield _Entry(value, names)
+        elif isinstance(value, list):
+            if self.sure and len(value) != len(names):
+                text = f"must have one entry per source: {', '.join(names)}"
+                self._findings.say(key, f" {shown(value)} {text}", value)
+                return
+            guessed = [f"source {place + 1}" for place in range(len(names), len(value))]
+            for place, (item, name) in enumerate(zip(value, [*names, *guessed], strict=True)):
+                yield _Entry(item, [name], (place,))
+        elif isinstance(value, Mapping) and _SINGLE.get(field) not in value:
+            for name, item in value.items():
+                if name in names or not self.sure:
+                    yield _Entry(item, [name], (name,))
+                else:
+                    near = suggestion(name, names, "the sources are")
+                    text = f" names {name!r}, which is no source; {near}"
+                    self._findings.say(key, text, name, at=(name,))
+        elif key in self._values:
+            yield _Entry(value, names)
+
+    def _has_weights(self, weights: Any) -> bool:
+        """Whether weights are for each source; only a single source has a default."""
+        many = len(self.names)
+        if isinstance(weights, Mapping):
+            missing = ", ".join(repr(name) for name in self.names if name not in weights)
+            if missing:
+                self._findings.say(
+                    WEIGHTS_KEY, f" has no weight of {missing}; give each source one"
+                )
+            return True
+        if (weights is None and many == 1) or (isinstance(weights, list) and len(weights) == many):
+            return True
+        text = f" {shown(weights)} must be a list of {many} weights in the order of prompt_data, "
+        text += f"or a mapping from source to weight; the sources are {', '.join(self.names)}"
+        self._findings.say(WEIGHTS_KEY, text, weights)
+        return False
+
+
+def _read_field(field: str, hint: Any, value: Any) -> tuple[Any, Problems]:
+    """Reads one value of a field of a source."""
+    if value is None and field in ("reward_cap", "curriculum"):
+        return None, []
+    if field == "curriculum":
+        return read_curriculum(value)
+    if field in _NOUNS:
+        schedule, problems = read_weight(value, _NOUNS[field])
+        return schedule, [problem._replace(value=value) for problem in problems]
+    return read_value(hint, value)

@@ -1,0 +1,61 @@
+"""Tries the schedules of a configuration at all steps of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from curriculum_learning.config.keys import Recipe
+from curriculum_learning.config.plan import SourcePlan
+from curriculum_learning.config.problems import Findings
+from curriculum_learning.errors import ConfigurationError, ScheduleError
+from curriculum_learning.weights.shares import KEY, normalise, refuse_all_zero
+
+STEPS_CHECKED = 1000
+"""How many steps are tried where ``num_rollout`` is not known."""
+
+
+def try_schedules(
+    sources: Sequence[SourcePlan],
+    adaptive: Recipe | None,
+    num_rollout: int | None,
+    findings: Findings,
+) -> bool:
+    """Tries every weight and cap at every step: mistakes show before an engine starts.
+
+    Returns:
+        Whether the shares differ between steps.
+    """
+    weights = {source.name: source.weight for source in sources}
+    caps = {source.name: source.reward_cap for source in sources if source.reward_cap is not None}
+    rule = None if adaptive is None else adaptive.make(list(weights))
+    vary, first = rule is not None, None
+    # The step after the last one counts too: asynchronous engines draw ahead.
+    for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):
+        now = _tried(weights, step, findings)
+        _tried(caps, step, findings)
+        if len(now) < len(sources) or not now:
+            continue
+        try:
+            refuse_all_zero(now, step)
+            if rule is not None:
+                rule.check(now, KEY, f" at step {step}")
+        except ConfigurationError as error:
+            findings.errors.append(error)
+            return vary
+        shares = normalise(now)
+        first = first or shares
+        vary = vary or shares != first
+    return vary
+
+
+def _tried(schedules: dict[str, Any], step: int, findings: Findings) -> dict[str, float]:
+    """Returns the results at a step; takes out a schedule that fails, so that it is told once."""
+    results = {}
+    for name, schedule in list(schedules.items()):
+        try:
+            results[name] = schedule(step)
+        except ScheduleError as error:  # noqa: PERF203 - one that fails hides no other
+            findings.errors.append(error)
+            del schedules[name]
+    return results

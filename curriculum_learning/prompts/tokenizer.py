@@ -1,0 +1,70 @@
+"""The tokenizer of ``hf_checkpoint``, for chat templates and prompt lengths."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from curriculum_learning.config.plan import DataSourcePlan
+from curriculum_learning.errors import ConfigurationError
+
+
+def tokenizer_of(config: DataSourcePlan) -> Any:
+    """Loads the tokenizer if a source needs it, and copies it to ``dump_details``; else None.
+
+    Raises:
+        ConfigurationError: As ``load_tokenizer``.
+    """
+    if any(source.apply_chat_template for source in config.sources):
+        tokenizer = load_tokenizer(str(config.hf_checkpoint), "apply_chat_template")
+    elif any(source.max_prompt_len is not None for source in config.sources):
+        tokenizer = load_tokenizer(str(config.hf_checkpoint), "rollout_max_prompt_len")
+    else:
+        return None
+    if config.dump_details is not None:
+        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
+    return tokenizer
+
+
+def load_tokenizer(hf_checkpoint: str, key: str) -> Any:
+    """Loads the Hugging Face tokenizer of ``hf_checkpoint``; ``key`` is the setting that needs it.
+
+    Raises:
+        ConfigurationError: There is no such checkpoint, or transformers is not installed.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise ConfigurationError(
+            f"{key} needs transformers; pip install 'curriculum_learning[tokenizer]'",
+            key=key,
+            value=hf_checkpoint,
+        ) from None
+    try:
+        return AutoTokenizer.from_pretrained(hf_checkpoint, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"hf_checkpoint {hf_checkpoint!r} has no tokenizer, which {key} needs: {error}",
+            key="hf_checkpoint",
+            value=hf_checkpoint,
+        ) from error
+
+
+def tokenizer_key(tokenizer: Any) -> object:
+    """Returns a hash of vocabulary, chat template and special tokens, as a part of a cache key.
+
+    Returns the tokenizer if its vocabulary is hidden: no cache keeps anything for such a key.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return tokenizer
+    text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def token_counts(tokenizer: Any, texts: list[str]) -> list[int]:
+    """Returns the number of tokens of each text, special tokens left out."""
+    if not texts:
+        return []
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
