@@ -64,7 +64,7 @@ class MultiSourceSampler(SamplerBase):
     """
 
     curriculum_type: type[TimeCurriculum | RewardCurriculum] | None = None
-    """Its keys are keys of the sampler."""
+    """The curriculum of the complexity source; its keys are keys of the sampler."""
 
     reports_after_save: bool | None = REPORTS_AFTER_SAVE
     """Whether the trainer saves its checkpoint before it reports the rewards of the step. None:
@@ -121,17 +121,17 @@ class MultiSourceSampler(SamplerBase):
 
     @property
     def mixture(self) -> Mixture:
-        """The sources together; for looking at."""
+        """The sources together, to look at."""
         return self._mixture
 
     # Drawing
 
     def __len__(self) -> int:
-        """Rows of a pass: those of the sources of positive weight, in whole batches."""
+        """Returns the rows of a pass: those of the sources of positive weight, in whole batches."""
         return self._batches.length
 
     def __iter__(self) -> Iterator[int]:
-        """The rows of a pass; after a resume, of the rest of the pass that was interrupted.
+        """Yields the rows of a pass; after a resume, of the rest of the pass that was interrupted.
 
         Nothing happens before the first row is asked for: loaders make iterators that they drop.
         """
@@ -142,7 +142,7 @@ class MultiSourceSampler(SamplerBase):
     # Feedback
 
     def update(self, batch: Any) -> None:
-        """Take in the rewards of a trained batch: verl's ``DataProto``, or its like.
+        """Takes in the rewards of a trained batch: verl's ``DataProto``, or its like.
 
         Args:
             batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row,
@@ -151,7 +151,7 @@ class MultiSourceSampler(SamplerBase):
         self.observe(*rewards_of_batch(batch, self._name))
 
     def observe(self, sources: Sequence[str], rewards: Any) -> None:
-        """Take in the rewards of one update.
+        """Takes in the rewards of one update.
 
         Args:
             sources: The source of each row.
@@ -180,7 +180,7 @@ class MultiSourceSampler(SamplerBase):
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """The whole state, as plain data: what follows it is decided by it and the feedback."""
+        """Returns the whole state, as plain data: it and the feedback decide what follows."""
         return {
             "identity": self._identity(),
             "mixture": self._mixture.state_dict(),
@@ -190,7 +190,7 @@ class MultiSourceSampler(SamplerBase):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave, and take in what the journal has beyond it.
+        """Loads what ``state_dict`` returned, and takes in what the journal has beyond it.
 
         Raises:
             CheckpointError: The state is of another data set or configuration, or is no state.
@@ -209,7 +209,7 @@ class MultiSourceSampler(SamplerBase):
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Take in the update that a trainer reports only after it has saved: one at most."""
+        """Takes in the one update that a trainer reports only after it has saved."""
         # A batch of which some rows are still to come has not been trained.
         missing = self._batches.finished - self._updates
         late = self.reports_after_save
@@ -245,7 +245,7 @@ class MultiSourceSampler(SamplerBase):
         return identity
 
     def get_stats(self) -> dict[str, float]:
-        """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
+        """Returns figures for a tracker: weights (shares), rewards, updates, and what is open."""
         stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._updates).items()}
         if self._mixture.adaptive is not None:
             emas = self._mixture.adaptive.emas.items()
@@ -267,7 +267,7 @@ class MultiSourceSampler(SamplerBase):
         return said
 
     def _change_lines(self, changes: Changes) -> Lines:
-        """What there is to say after an update."""
+        """Returns the log lines of an update."""
         adaptive = self._mixture.adaptive
         if adaptive is None or not changes.adapted:
             return []
@@ -341,7 +341,7 @@ RewardGatedCurriculumSampler = RewardCurriculumSampler
 
 
 def _hash(array: NDArray[np.int64]) -> str:
-    """A short digest of an array's content."""
+    """Returns a short digest of an array's content."""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
 
 

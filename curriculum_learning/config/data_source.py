@@ -45,7 +45,7 @@ PLAIN = {
     for field in dataclasses.fields(DataSourcePlan)
     if field.name not in ("sources", "cache", "adaptive", "service", "weights_vary")
 }
-"""Fields of the data source that are read by their annotations alone, and their keys."""
+"""The keys of the fields that are read by their annotations alone."""
 
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *SOURCE_KEYS.values(), *PLAIN.values(), "data_source_path"),

@@ -43,7 +43,7 @@ _BOUNDS = {"ge": ">= {ge}", "gt": "above {gt}", "le": "at most {le}", "lt": "bel
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a configuration chose to make, with all of its keyword arguments."""
+    """A class or function that a configuration chose, with all of its keyword arguments."""
 
     kind: Callable[..., Any]
     arguments: Mapping[str, Any]

@@ -100,7 +100,7 @@ class ServicePlan:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        """Check what concerns several keys."""
+        """Checks keys that depend on each other."""
         if self.prefetch > self.max_leased_groups:
             raise ConfigurationError(
                 f"prefetch ({self.prefetch}) must be at most max_leased_groups "
@@ -182,7 +182,7 @@ class DataSourcePlan:
 
     @property
     def accounting(self) -> bool:
-        """Our log function is set, so it will be told which groups were trained."""
+        """Whether our log function is set, so that trained groups are reported."""
         return path_of(self.log_function) == LOG_FUNCTION
 
 
@@ -213,7 +213,7 @@ class SamplerPlan:
     curriculum: Recipe | None = None
 
     def __post_init__(self) -> None:
-        """Check what concerns several keys."""
+        """Checks keys that depend on each other."""
         problem = None
         if self.sampling_strategy == "proportional" and self.source_weights:
             problem = "has no effect with sampling_strategy: proportional; give one of the two"
@@ -225,7 +225,7 @@ class SamplerPlan:
             )
 
     def weights(self, sizes: Mapping[str, int]) -> dict[str, float]:
-        """The weight of each source of a data set, whose sizes are given in rows.
+        """Returns the weight of each source of a data set, whose sizes are given in rows.
 
         Raises:
             ConfigurationError: ``source_weights`` names other sources.
@@ -245,5 +245,5 @@ class SamplerPlan:
 
 
 def path_of(function: Callable[..., Any] | None) -> str:
-    """The dotted path of a function; ``.`` of None."""
+    """Returns the dotted path of a function; ``.`` for None."""
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"

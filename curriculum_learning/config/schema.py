@@ -43,7 +43,7 @@ _READ_BY_CODE = (
 
 
 def slime_schema() -> Schema:
-    """The schema of the file that slime's ``--custom-config-path`` names; it may have more keys."""
+    """Returns the schema of slime's ``--custom-config-path`` file, which may have other keys."""
     source, plan = _entries(SourcePlan), _entries(DataSourcePlan)
     weight, curriculum = {"$ref": "#/$defs/weight"}, {"$ref": "#/$defs/curriculum"}
     source["weight"] |= weight
@@ -85,7 +85,7 @@ def slime_schema() -> Schema:
                 "anyOf": [
                     _of_type(Number),
                     {"type": "string", "description": "lambda step: ..., or a dotted path"},
-                    *(_shape(name) for name in SHAPES),
+                    *(_tagged("schedule", name, shape) for name, shape in SHAPES.items()),
                 ]
             },
             "curriculum": {"anyOf": [_curriculum(name) for name in CURRICULA]},
@@ -94,7 +94,7 @@ def slime_schema() -> Schema:
 
 
 def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
-    """The schema of verl's ``data`` node, alone or in a whole configuration.
+    """Returns the schema of verl's ``data`` node, alone or in a whole configuration.
 
     Args:
         samplers: The curriculum of each class of samplers, by its name.
@@ -122,25 +122,25 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
     }
 
 
-def _shape(name: str) -> Schema:
-    mapping = _mapping(SHAPES[name])
-    mapping["properties"] |= {"schedule": {"const": name}}
-    mapping["required"].append("schedule")
+def _tagged(tag: str, name: str, kind: Callable[..., Any]) -> Schema:
+    """Returns the schema of a mapping that names ``kind`` under ``tag``, beside its keys."""
+    mapping = _mapping(kind)
+    mapping["properties"][tag] = {"const": name}
+    mapping["required"].append(tag)
     return mapping
 
 
 def _curriculum(name: str) -> Schema:
-    mapping = _mapping(CURRICULA[name])
+    mapping = _tagged("type", name, CURRICULA[name])
     score_key = {**_of_type(Text), "default": CurriculumRecipe.complexity_key}
-    mapping["properties"] |= {"type": {"const": name}, SCORE_KEY: score_key}
-    mapping["required"].append("type")
+    mapping["properties"][SCORE_KEY] = score_key
     return mapping
 
 
 def _mapping(
     *kinds: Callable[..., Any], keys: Mapping[str, inspect.Parameter] | None = None
 ) -> Schema:
-    """A mapping with the keys of ``kinds``, or only with ``keys`` of them."""
+    """Returns the schema of a mapping with the keys of ``kinds``, or only with ``keys`` of them."""
     entries = {name: schema for kind in kinds for name, schema in _entries(kind).items()}
     keys = keys_of(kinds[0]) if keys is None else keys
     return {
@@ -152,7 +152,7 @@ def _mapping(
 
 
 def _entries(kind: Callable[..., Any]) -> dict[str, Schema]:
-    """The schema of each key of ``kind``, with its default and its text in the docstring."""
+    """Returns the schema of each key of ``kind``, with default and text of the docstring."""
     arguments = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
     texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE))
     entries = {}
@@ -184,7 +184,7 @@ def _one_or_more(hint: Any) -> Schema:
 
 
 def _by_source(one: Schema) -> Schema:
-    """One value for all sources, a list, or a mapping by source; what is said of it comes first."""
+    """Returns the schema of one value for all sources, a list, or a mapping by source."""
     said: Schema = {key: one.pop(key) for key in ("description", "default") if key in one}
     many = [{"type": "array", "items": one}, {"type": "object", "additionalProperties": one}]
     return {**said, "anyOf": [one, *many]}

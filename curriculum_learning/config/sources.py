@@ -48,8 +48,11 @@ NAMES = Annotated[
     "a list of names, one for each entry of prompt_data",
 ]
 
+OF_MIXTURE = ("weight", "reward_cap", "curriculum")
+"""Fields that do not change how prompt files are read."""
+
 _NOUNS = {"weight": "weight", "reward_cap": "cap"}
-"""What the result of a schedule is, by field."""
+"""The word for the result of a schedule, by field."""
 
 _SINGLE = {"reward_cap": "schedule", "curriculum": "type"}
 """A mapping with this entry is one value for all sources."""

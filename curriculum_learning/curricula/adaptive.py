@@ -54,7 +54,7 @@ class AdaptiveWeights:
         return {name: ema.value for name, ema in self._emas.items()}
 
     def check(self, weights: Mapping[str, float], key: str, when: str = "") -> None:
-        """Check that configured weights leave room for the bound.
+        """Checks that configured weights leave room for the bound.
 
         Args:
             weights: The configured weights, at least one of them above 0.
@@ -81,12 +81,12 @@ class AdaptiveWeights:
     def observe(
         self, rewards: Mapping[str, float], update: int, weights: Mapping[str, float]
     ) -> bool:
-        """Take in the mean reward of each source in update number ``update`` (1, 2, ...).
+        """Takes in the mean reward of each source in update number ``update`` (1, 2, ...).
 
         Args:
             rewards: Finite means; sources without samples are left out.
             update: The number of the update.
-            weights: The configured weights, which tell whose rewards are waited for.
+            weights: The configured weights; the rule waits for a reward of each source above 0.
 
         Returns:
             Whether the weights change now.
@@ -103,7 +103,7 @@ class AdaptiveWeights:
         return True
 
     def adapt(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """The weights in force, of which the largest is 1, for configured ``weights``."""
+        """Returns the weights in force for configured ``weights``; the largest is 1."""
         if self._in_force is None:
             return dict(weights)
         averages = self._in_force
@@ -126,11 +126,11 @@ class AdaptiveWeights:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Returns plain data."""
         return {"emas": self.emas, "in_force": self._in_force, "version": self.version}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Go to the state that ``state_dict`` gave; None is the start.
+        """Loads what ``state_dict`` returned; None is the start.
 
         A source that the state does not have starts without a reward.
         """

@@ -1,6 +1,6 @@
-"""What a curriculum is: it says which of a source's rows, in the order of complexity, are open.
+"""What a curriculum is: it says how many of a source's easiest rows are open.
 
-A curriculum filters rows, it does not draw them. Percentiles are of the source's rows, easiest
+A curriculum filters rows; it does not draw them. Percentiles count the rows of the source, easiest
 first; ties are broken by row.
 """
 
@@ -20,42 +20,42 @@ Percentile = Annotated[float, Ge(0), Le(100)]
 
 
 class Curriculum(Protocol):
-    """What a source asks and tells its curriculum."""
+    """The curriculum of a source."""
 
     rank: NDArray[np.int64]
-    """Of each row: its place in the order of complexity, 0 is the easiest."""
+    """The place of each row in the order of complexity, 0 for the easiest; shape (rows,)."""
 
     def open_rows(self, step: int) -> int:
-        """How many of the easiest rows are open at ``step``, 1 to all."""
+        """Returns how many of the easiest rows are open at ``step``, at least 1."""
 
     def observe(self, reward: float | None) -> bool:
-        """An update happened; ``reward`` is the source's mean in it, None if it had no sample.
+        """Takes in an update: the mean reward of the source in it, None without a sample.
 
         Returns:
             Whether more rows are open now.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Returns plain data."""
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Go to the state that ``state_dict`` gave; None is the start."""
+        """Loads what ``state_dict`` returned; None is the start."""
 
 
 def complexity_rank(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The place of each row in the order of complexity; shape as ``scores``."""
+    """Returns the place of each row in the order of complexity; shape as ``scores``."""
     rank = np.empty(len(scores), dtype=np.int64)
     rank[np.argsort(scores, kind="stable")] = np.arange(len(scores))
     return rank
 
 
 def rows_at(percentile: Fraction, size: int) -> int:
-    """How many rows the easiest ``percentile`` % of ``size`` rows are: rounded down, at least 1."""
+    """Returns how many rows ``percentile`` % of ``size`` rows are: rounded down, at least 1."""
     return max(int(percentile * size / 100), 1)
 
 
 def percentile_range(initial: float, final: float) -> tuple[Fraction, Fraction]:
-    """Two percentiles as written: 0.1 is one tenth, so that no row count is off by rounding.
+    """Returns two percentiles as written: 0.1 is one tenth, so no row count is off by rounding.
 
     Raises:
         ConfigurationError: The first is above the second.

@@ -82,7 +82,7 @@ class RewardCurriculum:
         return self.counts[self.level]
 
     def intervals(self) -> list[NDArray[np.int64]]:
-        """The rows of each interval, easiest first; the first is what level 0 opens."""
+        """Returns the rows of each interval, easiest first; level 0 opens the first."""
         order = np.argsort(self.rank)
         starts = [0, *self.counts[:-1]]
         return [order[start:stop] for start, stop in zip(starts, self.counts, strict=True)]

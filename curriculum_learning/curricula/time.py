@@ -48,7 +48,7 @@ class TimeCurriculum:
         """The step last asked for, and the rows open at it: thousands of draws share a step."""
 
     def percentile(self, step: int) -> float:
-        """The percentile open at ``step``."""
+        """Returns the percentile open at ``step``."""
         return float(self._percentile(step))
 
     def _percentile(self, step: int) -> Fraction:
@@ -62,12 +62,12 @@ class TimeCurriculum:
         return self._at_step[1]
 
     def observe(self, reward: float | None) -> bool:
-        """Rewards change nothing here."""
+        """Ignores rewards."""
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the step says it all."""
+        """Returns nothing: the step decides."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Nothing to load."""
+        """Loads nothing."""

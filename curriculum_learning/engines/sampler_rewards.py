@@ -16,7 +16,7 @@ logger = logging.getLogger("curriculum_learning.samplers")
 
 
 def rewards_of_batch(batch: Any, sampler: str) -> tuple[Sequence[str], NDArray[np.float64]]:
-    """The source and the reward of each row of a ``DataProto``, verl's, or its like.
+    """Returns the source and the reward of each row of a ``DataProto``, verl's, or its like.
 
     Args:
         batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row, and
@@ -44,7 +44,7 @@ def rewards_of_batch(batch: Any, sampler: str) -> tuple[Sequence[str], NDArray[n
 def means_by_source(
     sources: Sequence[str], rewards: Any, known: Iterable[str], sampler: str
 ) -> dict[str, float]:
-    """The mean reward of each source; rewards that are no finite numbers are skipped.
+    """Returns the mean reward of each source; skips rewards that are no finite numbers.
 
     Args:
         sources: The source of each row.
