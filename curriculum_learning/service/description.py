@@ -30,16 +30,16 @@ def description(config: DataSourcePlan) -> dict[str, str]:
     It is the same in every process that has the same configuration and the same code.
     """
     texts = {
-        field.name: _text(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if field.name not in _OWN and field.name != "sources"
+        key: _text([getattr(source, name) for source in config.sources])
+        for name, key in _LISTED.items()
     }
+    for field in dataclasses.fields(config):
+        if field.name not in _OWN and field.name != "sources":
+            texts[field.name] = _text(getattr(config, field.name))
     for source in config.sources:
         for field in dataclasses.fields(source):
             if field.name not in _LISTED:
                 texts[f"{source.name}.{field.name}"] = _text(getattr(source, field.name))
-    for name, key in _LISTED.items():
-        texts[key] = _text([getattr(source, name) for source in config.sources])
     return texts
 
 
