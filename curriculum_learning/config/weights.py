@@ -99,21 +99,15 @@ def _function_at(path: str) -> Callable[[int], Any]:
 
 @dataclasses.dataclass(frozen=True)
 class CheckedSchedule:
-    """A schedule of a source whose every result is checked.
-
-    Args:
-        function: Takes the rollout step.
-        configured: What the configuration says.
-        source: The source.
-        key: The configuration key.
-        noun: What the result is.
-    """
+    """A schedule of one source that checks every result."""
 
     function: Callable[[int], Any]
     configured: Any
+    """What the configuration says."""
     source: str
     key: str
     noun: str
+    """What the result is."""
 
     def __call__(self, rollout_step: int) -> float:
         """Returns the number at a step.

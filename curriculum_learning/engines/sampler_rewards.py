@@ -16,15 +16,10 @@ logger = logging.getLogger("curriculum_learning.samplers")
 
 
 def rewards_of_batch(batch: Any, sampler: str) -> tuple[Sequence[str], NDArray[np.float64]]:
-    """Returns the source and the reward of each row of a ``DataProto``, verl's, or its like.
-
-    Args:
-        batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row, and
-            ``non_tensor_batch["data_source"]`` of shape (rows,).
-        sampler: The name of the sampler, for messages.
+    """Returns the source and the reward of each row of a batch of verl's; see ``update``.
 
     Raises:
-        DataError: It lacks one of them.
+        DataError: It lacks sources or scores; the message names the sampler.
     """
     try:
         scores = batch.batch["token_level_scores"]
@@ -49,11 +44,11 @@ def means_by_source(
     Args:
         sources: The source of each row.
         rewards: The reward of each row: numbers, an array or a tensor of shape (rows,).
-        known: The sources that there are.
+        known: The sources of the data.
         sampler: The name of the sampler, for messages.
 
     Raises:
-        DataError: There are not as many rewards as sources, or a source is not known.
+        DataError: There are not as many rewards as rows, or a source is not known.
     """
     known, values = list(known), _as_array(rewards)
     names = np.empty(len(sources), dtype=object)
