@@ -65,7 +65,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             rank=self.rank,
             world_size=self.world_size,
         )
-        self._identity = identity_of(config, self._prompts)
+        self._identity = identity_of(config, self._prompts, self._run.mixture)
         self._metadata: dict[str, Any] = {}
         folder = config.save if config.autosave and config.sources else None
         self._snapshots = Snapshots(None if folder is None else Autosave(folder))

@@ -212,7 +212,11 @@ def _read_verl(
     config, findings = check_sampler_config(data, kind.curriculum_type)
     errors += findings.errors
     try:
-        rows_of = assumed_rows(rows) if rows else training_rows(data.get("train_files"))
+        recipes = [] if config is None else config.source_curricula.values()
+        scores = {SCORE_COLUMN, *(recipe.complexity_key for recipe in recipes)}
+        priors = {recipe.prior_key for recipe in recipes if recipe.prior_key is not None}
+        files = data.get("train_files")
+        rows_of = assumed_rows(rows, scores) if rows else training_rows(files, scores | priors)
     except CurriculumLearningError as error:
         errors.append(error)
     if errors or config is None:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import SamplerPlan
-from curriculum_learning.curricula.reward import RewardCurriculum
-from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
 
 Lines = list[str]
 

@@ -35,7 +35,7 @@ class Batches:
         size: int,
         seed: int,
     ) -> None:
-        total = sum(len(rows[name]) for name, weight in mixture.weights(0).items() if weight > 0)
+        total = sum(len(rows[name]) for name in mixture.weighted_sources)
         self.length = total - total % size
         """Rows of a pass: those of the sources of positive weight, in whole batches."""
         if not self.length:
