@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from curriculum_learning.curricula.reward import RewardCurriculum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from curriculum_learning.__main__ import main
 from curriculum_learning.config.data_source import KEYS, check_config
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.config.samplers import check_sampler_config, keys_of_sampler
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.samplers import RewardCurriculumSampler
 from tests.harness import arguments
 
