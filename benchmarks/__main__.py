@@ -25,6 +25,7 @@ _BENCHMARKS = (
     "many_rows",
     "drawing",
     "ordering",
+    "weighted",
     "returning",
     "metrics",
     "samplers",

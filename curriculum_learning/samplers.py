@@ -14,23 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.config.plan import CurriculumRecipe
 from curriculum_learning.config.samplers import read_sampler_config
+from curriculum_learning.curricula.base import SourceRows, SourceRule
 from curriculum_learning.curricula.results import Result
-from curriculum_learning.curricula.reward import RewardCurriculum
-from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
+from curriculum_learning.curricula.statistics import RowStatistics
 from curriculum_learning.engines import sampler_lines as lines
 from curriculum_learning.engines.sampler_lines import Lines
-from curriculum_learning.engines.sampler_rewards import means_by_source, rewards_of_batch
+from curriculum_learning.engines.sampler_rewards import Report, report_of_batch, results_of
 from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
 from curriculum_learning.errors import CheckpointError, ConfigurationError
 from curriculum_learning.mixing.batches import Batches
-from curriculum_learning.mixing.focused import row_source
+from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Changes, Mixture
-from curriculum_learning.mixing.source import RowSource
-from curriculum_learning.prompts.columns import read_scores, read_sources
+from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.prompts.columns import read_numbers, read_scores, read_sources
 from curriculum_learning.state.compare import check_fit
 from curriculum_learning.state.journal import Entry, Journal
-from curriculum_learning.weights.schedules import Constant
 
 __all__ = [
     "CurriculumMultiSourceSampler",
@@ -78,14 +81,17 @@ class MultiSourceSampler(SamplerBase):
         rows = read_sources(data_source)
         weights = config.weights({name: len(at) for name, at in rows.items()})
         self._rows = {name: rows[name] for name in weights}
-        self._curriculum: Any = self._make_curriculum(data_source)
-        adaptive = config.adaptive.make(list(weights)) if config.adaptive_weights else None
-        if adaptive is not None:
+        self._curriculum: Any = None
+        """The curriculum of ``complexity_source``, in the samplers that have one."""
+        sources = [self._make_source(data_source, name) for name in self._recipes()]
+        recipe = config.rule
+        sizes = {name: len(at) for name, at in self._rows.items()}
+        rule: SourceRule | None = None if recipe is None else recipe.make(sizes)
+        self._mixture = Mixture(sources, weights, rule)
+        if rule is not None:
             proportional = config.sampling_strategy == "proportional"
             key = "sampling_strategy: proportional" if proportional else "source_weights"
-            adaptive.check(weights, key)
-        sources = [self._make_source(name) for name in self._rows]
-        self._mixture = Mixture(sources, {n: Constant(w) for n, w in weights.items()}, adaptive)
+            rule.check(self._mixture.weights(0), key)
         self._batches = Batches(self._mixture, self._rows, size=config.batch_size, seed=config.seed)
         self._journal = None if config.journal is None else Journal(Path(config.journal))
         self._run = secrets.token_hex(8)
@@ -94,30 +100,42 @@ class MultiSourceSampler(SamplerBase):
         self._to_warn = True
         _log(self._start_lines())
 
-    def _make_curriculum(self, data_source: Any) -> Any:
-        recipe, source = self.config.curriculum, self.config.complexity_source
-        if recipe is None:
-            return None
-        if source not in self._rows:
-            raise ConfigurationError(
-                f"complexity_source is '{source}', none of the sources of the data; set it "
-                f"to one of {list(self._rows)}",
-                source=source,
-                key="complexity_source",
-                value=source,
-            )
-        self._scores = read_scores(data_source, self._rows[source], source)
-        return recipe.make(self._scores)
+    def _recipes(self) -> dict[str, CurriculumRecipe | None]:
+        """Returns the curriculum of each source."""
+        config = self.config
+        recipes: dict[str, CurriculumRecipe | None] = dict.fromkeys(self._rows)
+        recipes |= config.source_curricula
+        if config.curriculum is not None:
+            own = CurriculumRecipe(config.curriculum.kind, config.curriculum.arguments)
+            recipes[config.complexity_source] = own
+        for name in recipes:
+            if name not in self._rows:
+                key = "source_curricula" if name in config.source_curricula else "complexity_source"
+                raise ConfigurationError(
+                    f"{key} is '{name}', none of the sources of the data; set it to one of "
+                    f"{list(self._rows)}",
+                    source=name,
+                    key=key,
+                    value=name,
+                )
+        return recipes
 
-    def _make_source(self, name: str) -> RowSource:
-        curriculum = self._curriculum if name == self.config.complexity_source else None
-        return row_source(
-            name,
-            len(self._rows[name]),
-            seed=self.config.seed,
-            shuffle=True,
-            curriculum=curriculum,
-        )
+    def _make_source(self, data_source: Any, name: str) -> RowSource:
+        recipe, at, seed = self._recipes()[name], self._rows[name], self.config.seed
+        if recipe is None:
+            return Source(name, len(at), seed=seed, shuffle=True)
+        scores = priors = None
+        if recipe.curriculum.needs_scores:
+            scores = read_scores(data_source, at, name, recipe.complexity_key)
+        if recipe.prior_key is not None:
+            priors = read_numbers(data_source, at, recipe.prior_key)
+        statistics = RowStatistics(len(at), fade=recipe.fade, priors=priors)
+        rows = SourceRows(name, len(at), seed, scores, statistics)
+        curriculum = recipe.make(rows)
+        if self.config.curriculum is not None and name == self.config.complexity_source:
+            assert scores is not None  # the samplers with a curriculum go by complexity
+            self._curriculum, self._scores = curriculum, scores
+        return curated_source(rows, curriculum, shuffle=True)
 
     @property
     def mixture(self) -> Mixture:
@@ -148,21 +166,32 @@ class MultiSourceSampler(SamplerBase):
             batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row,
                 and ``non_tensor_batch["data_source"]`` of shape (rows,); rows in any order.
         """
-        self.observe(*rewards_of_batch(batch, self._name))
+        report = report_of_batch(batch, self._name)
+        self.observe(*report)
 
-    def observe(self, sources: Sequence[str], rewards: Any) -> None:
-        """Take in the rewards of one update.
+    def observe(
+        self,
+        sources: Sequence[str],
+        rewards: Any,
+        rows: Sequence[int] | None = None,
+        groups: Sequence[Any] | None = None,
+    ) -> None:
+        """Takes in the rewards of one update; each argument has one entry for each sample.
 
         Args:
-            sources: The source of each row.
-            rewards: The reward of each row. What is not a finite number is skipped, and counted.
+            sources: The source.
+            rewards: The reward. Rewards that are not finite numbers are skipped, and counted.
+            rows: The row in the data set, as the sampler gave it; curricula that learn from single
+                rows need it.
+            groups: What tells the samples of one prompt from others, such as verl's ``uid``.
         """
-        means = means_by_source(sources, rewards, self._rows, self._name)
-        if self._curriculum is not None or self._mixture.adaptive is not None:
+        report = Report(sources, rewards, rows, groups)
+        results = results_of(report, self._rows, self._updates + 1, self._name)
+        if self._mixture.learns or self._curriculum is not None:
             self._warn_of_prefetching()
         if self._journal is not None:
-            self._journal.append(Entry(self._run, self._updates + 1, means))
-        self._apply(means)
+            self._journal.append(Entry(self._run, self._updates + 1, results))
+        self._apply(results)
 
     def _warn_of_prefetching(self) -> None:
         # verl takes several batches for a step where it fills one up; that is no accident.
@@ -171,9 +200,8 @@ class MultiSourceSampler(SamplerBase):
             self._to_warn = False
             logger.warning("%s", lines.drawn_ahead(self._name, ahead))
 
-    def _apply(self, means: Mapping[str, float]) -> None:
+    def _apply(self, results: Sequence[Result]) -> None:
         self._updates += 1
-        results = [Result(name, None, self._updates, [mean]) for name, mean in means.items()]
         changes = self._mixture.observe(results, self._updates, self._updates)
         _log(self._change_lines(changes))
 
@@ -220,15 +248,14 @@ class MultiSourceSampler(SamplerBase):
         if entry is None and self._uses_rewards:
             logger.warning("%s", lines.lost_rewards(self._name, update, self._journal is not None))
         if entry is not None:
-            self._apply(entry.rewards)
+            self._apply([Result(*result) for result in entry.results])
         elif missing == 1:
             # Counted without its rewards; where more are missing nobody reports after each batch.
-            self._apply({})
+            self._apply([])
 
     @property
     def _uses_rewards(self) -> bool:
-        by_reward = isinstance(self._curriculum, RewardCurriculum)
-        return by_reward or self._mixture.adaptive is not None
+        return self._mixture.learns
 
     def _identity(self) -> dict[str, Any]:
         identity = {
@@ -247,14 +274,11 @@ class MultiSourceSampler(SamplerBase):
     def get_stats(self) -> dict[str, float]:
         """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
         stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._updates).items()}
-        if self._mixture.adaptive is not None:
-            emas = self._mixture.adaptive.emas.items()
-            stats |= {f"reward_ema/{name}": ema for name, ema in emas if ema is not None}
+        of_rule = {} if self._mixture.rule is None else self._mixture.rule.metrics()
         for source in self._mixture.sources:
+            metrics = {**of_rule.get(source.name, {}), **source.metrics(self._updates)}
             stats[f"epoch/{source.name}"] = source.epoch
-            if source.curriculum is not None:
-                opened = source.curriculum.open_rows(self._updates)
-                stats[f"open_share/{source.name}"] = opened / source.size
+            stats |= {f"{key}/{source.name}": value for key, value in metrics.items()}
         return {**stats, "updates": self._updates, "batches": self._batches.drawn}
 
     # The log
@@ -268,8 +292,8 @@ class MultiSourceSampler(SamplerBase):
 
     def _change_lines(self, changes: Changes) -> Lines:
         """What there is to say after an update."""
-        adaptive = self._mixture.adaptive
-        if adaptive is None or not changes.adapted:
+        adaptive = self._mixture.rule
+        if not isinstance(adaptive, AdaptiveWeights) or not changes.adapted:
             return []
         shares = self._mixture.shares(self._updates)
         return lines.adaptation(self._name, self._updates, adaptive.emas, shares)

@@ -106,11 +106,11 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``rollout_id``, ``step`` (the next one), ``groups`` (counts by fate), ``settings``,
-        ``metadata`` (its keys), ``adaptive``, and ``sources``: for each its rows, ``epoch``,
-        ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), ``level`` and ``ema``
-        of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and ``fates`` if the state
-        counts them by source. For a Ray service also ``clients``: for each, groups ``leased`` and
-        ``lease_age/max`` in seconds.
+        ``metadata`` (its keys), ``rule`` (the source rule), and ``sources``: for each its rows,
+        ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), ``level``
+        and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and ``fates`` if
+        the state counts them by source. For a Ray service also ``clients``: for each, groups
+        ``leased`` and ``lease_age/max`` in seconds.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -128,13 +128,13 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     identity, groups = state["identity"], state["groups"]
     clock, mixture = state["clock"], state["mixture"]
-    if mixture.get("adaptive") is not None:
-        dict(mixture["adaptive"]["emas"])  # raises if it is no mapping
+    if mixture.get("rule") is not None:
+        dict(mixture["rule"]["sources"])  # raises if it is no mapping
     in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
     sources = {}
     for name, place in mixture.get("sources", {}).items():
         fingerprint = identity["sources"].get(name, {})
-        curriculum = place.get("curriculum") or {}
+        curriculum = (place.get("curriculum") or {}).get("state", {})
         sources[name] = {
             "rows": fingerprint.get("rows"),
             "served_rows": fingerprint.get("served_rows"),
@@ -170,7 +170,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "generated_bytes": sum(map(len, state["generated_data"])),
         "settings": {key: value for key, value in identity.items() if key != "sources"},
         "metadata": sorted(map(str, decode(state["metadata"]))),
-        "adaptive": mixture.get("adaptive"),
+        "rule": mixture.get("rule"),
         "sources": sources,
         "clients": _clients(state.get("service")),
     }
@@ -206,9 +206,9 @@ def _show(found: Mapping[str, Any]) -> None:
         show("nothing told which groups were trained: those in flight are not served again")
     if found["metadata"]:
         show(f"metadata: {', '.join(found['metadata'])}")
-    if found["adaptive"] is not None:
-        emas = found["adaptive"]["emas"].items()
-        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, ema in emas))
+    if found["rule"] is not None and found["rule"]["kind"] == "AdaptiveWeights":
+        emas = found["rule"]["sources"].items()
+        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, (ema, _) in emas))
     columns = ["epoch", "drawn", "credit", "level", "ema", "waiting", "in_flight", "presumed"]
     rows = [
         [

@@ -6,7 +6,9 @@ import dataclasses
 
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.commands.terminal import progress
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula import SourceRule
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
 
 
@@ -55,11 +57,9 @@ def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:
     for step in progress(range(steps), "drawing"):
         weights, shares = mixture.weights(step), mixture.shares(step)
         for outlook, source in zip(outlooks, mixture.sources, strict=True):
-            curriculum = source.curriculum
-            open_rows = source.size if curriculum is None else curriculum.open_rows(step)
             outlook.weights.append(weights[source.name])
             outlook.shares.append(shares[source.name])
-            outlook.open_shares.append(open_rows / source.size)
+            outlook.open_shares.append(source.open_rows(step) / source.size)
         for _ in range(batch):
             mixture.draw(step)
         for outlook, source in zip(outlooks, mixture.sources, strict=True):
@@ -71,13 +71,19 @@ def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:
 
 def _assumptions(plan: Plan) -> list[str]:
     unknown = "rewards are not known ahead: "
-    adaptive = [] if plan.mixture.adaptive is None else ["adaptive weights stay as configured"]
-    waiting = [
-        f"source '{source.name}' stays at its first level"
-        for source in plan.mixture.sources
-        if isinstance(source.curriculum, RewardCurriculum)
-    ]
-    return [unknown + assumption for assumption in adaptive + waiting]
+    rule = plan.mixture.rule
+    assumptions = [f"{_noun(rule)} stay as configured"] if rule is not None and rule.learns else []
+    for source in plan.mixture.sources:
+        curriculum = source.curriculum
+        if isinstance(curriculum, RewardCurriculum):
+            assumptions.append(f"source '{source.name}' stays at its first level")
+        elif curriculum is not None and curriculum.learns:
+            assumptions.append(f"the rows of source '{source.name}' come as often as at the start")
+    return [unknown + assumption for assumption in assumptions]
+
+
+def _noun(rule: SourceRule) -> str:
+    return "adaptive weights" if isinstance(rule, AdaptiveWeights) else "shares of the source rule"
 
 
 def steps_of(plan: Plan, asked: int | None) -> int:

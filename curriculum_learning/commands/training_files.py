@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curriculum_learning.errors import ConfigurationError, DataError
-from curriculum_learning.prompts.columns import SCORE_COLUMN, SCORE_ENTRY, SOURCE_COLUMN
+from curriculum_learning.prompts.columns import EXTRA_COLUMN, SOURCE_COLUMN
 from curriculum_learning.prompts.files import open_rows
 
 
-def assumed_rows(sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+def assumed_rows(sizes: Mapping[str, int], score_keys: Collection[str]) -> list[dict[str, Any]]:
     """Makes rows of these sources, their complexity rising evenly."""
     return [
-        {SOURCE_COLUMN: name, SCORE_COLUMN: float(row)}
+        {SOURCE_COLUMN: name, **dict.fromkeys(score_keys, float(row))}
         for name, size in sizes.items()
         for row in range(size)
     ]
 
 
-def training_rows(files: Any) -> list[dict[str, Any]]:
+def training_rows(files: Any, keys: Collection[str]) -> list[dict[str, Any]]:
     """Reads the rows of verl's training files, as far as samplers look at them.
+
+    Args:
+        files: A path, or a list of paths.
+        keys: The columns, or entries of ``extra_info``, with scores and offline pass rates.
 
     Raises:
         ConfigurationError: ``files`` is neither a path nor a list of paths.
@@ -37,13 +41,13 @@ def training_rows(files: Any) -> list[dict[str, Any]]:
         )
     rows: list[dict[str, Any]] = []
     for path in paths:
-        rows += _rows_of(str(Path(str(path)).expanduser()))
+        rows += _rows_of(str(Path(str(path)).expanduser()), keys)
     return rows
 
 
-def _rows_of(path: str) -> list[dict[str, Any]]:
+def _rows_of(path: str, keys: Collection[str]) -> list[dict[str, Any]]:
     try:
-        return _parquet_rows(path) if path.endswith(".parquet") else _other_rows(path)
+        return _parquet_rows(path, keys) if path.endswith(".parquet") else _other_rows(path)
     except DataError as error:
         error.key = "train_files"
         raise
@@ -55,12 +59,13 @@ def _rows_of(path: str) -> list[dict[str, Any]]:
         ) from error
 
 
-def _parquet_rows(path: str) -> list[dict[str, Any]]:
+def _parquet_rows(path: str, keys: Collection[str]) -> list[dict[str, Any]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
         total = file.metadata.num_rows
-        table = file.read(columns=[SOURCE_COLUMN, SCORE_ENTRY, SCORE_COLUMN]).flatten()
+        entries = [f"{EXTRA_COLUMN}.{key}" for key in keys]
+        table = file.read(columns=[SOURCE_COLUMN, *entries, *keys]).flatten()
     names = [name.rpartition(".")[-1] for name in table.column_names]
     return table.rename_columns(names).to_pylist() if names else [{}] * total
 

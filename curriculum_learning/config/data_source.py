@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from curriculum_learning.config.curricula import read_adaptive
-from curriculum_learning.config.keys import read_keys, read_value
+from curriculum_learning.config.curricula import read_adaptive, read_rule
+from curriculum_learning.config.keys import Recipe, read_keys, read_value
 from curriculum_learning.config.plain import values_of
 from curriculum_learning.config.plan import (
     ALL_SAMPLES_FUNCTION,
@@ -28,7 +28,8 @@ from curriculum_learning.config.sources import NAMES_KEY, PATHS_KEY, SourceReade
 from curriculum_learning.config.trial import try_schedules
 from curriculum_learning.errors import ConfigurationError
 
-ADAPTIVE_KEY, CACHE_KEY, SERVICE_KEY = "data_source_adaptive", "data_source_cache", "ray_service"
+ADAPTIVE_KEY, RULE_KEY = "data_source_adaptive", "data_source_rule"
+CACHE_KEY, SERVICE_KEY = "data_source_cache", "ray_service"
 GLOBAL_KEY, IMAGES_KEY = "rollout_global_dataset", "multimodal_keys"
 
 _SPELLING = {
@@ -43,13 +44,13 @@ _SPELLING = {
 PLAIN = {
     field.name: _SPELLING.get(field.name, field.name)
     for field in dataclasses.fields(DataSourcePlan)
-    if field.name not in ("sources", "cache", "adaptive", "service", "weights_vary")
+    if field.name not in ("sources", "cache", "rule", "service", "weights_vary")
 }
-"""Fields of the data source that are read by their annotations alone, and their keys."""
+"""The keys of the fields that are read by their annotations alone."""
 
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *SOURCE_KEYS.values(), *PLAIN.values(), "data_source_path"),
-    *(ADAPTIVE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY),
+    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY),
 )
 """All of slime's keys that are read, or look like ours without being ours."""
 
@@ -87,8 +88,7 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
     reader = SourceReader(values, findings)
     sources = reader.read() if _one(values, GLOBAL_KEY, bool, True, findings) else ()
     fields = _fields(values, findings)
-    adaptive, problems = read_adaptive(values.get(ADAPTIVE_KEY))
-    findings.add(ADAPTIVE_KEY, problems)
+    rule = _rule(values, findings)
     service_keys = _one(values, SERVICE_KEY, Mapping[str, Any], {}, findings)
     service, problems = read_keys(ServicePlan, service_keys)
     findings.add(SERVICE_KEY, problems)
@@ -96,9 +96,9 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
         **fields,
         sources=sources,
         cache=_cache(values, findings),
-        adaptive=adaptive,
+        rule=rule,
         service=ServicePlan() if problems else service.make(),
-        weights_vary=try_schedules(sources, adaptive, fields["num_rollout"], findings),
+        weights_vary=try_schedules(sources, rule, fields["num_rollout"], findings),
     )
     if values.get(IMAGES_KEY):
         text = "is not supported yet: only text prompts can be served; unset it"
@@ -143,6 +143,17 @@ def _fields(values: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
     if fields["all_samples_function"] is None:
         fields["dynamic_filter"] = None  # nobody asks it
     return fields
+
+
+def _rule(values: Mapping[str, Any], findings: Findings) -> Recipe | None:
+    """Returns the source rule; ``data_source_adaptive`` is short for one of them."""
+    adaptive, problems = read_adaptive(values.get(ADAPTIVE_KEY))
+    findings.add(ADAPTIVE_KEY, problems)
+    rule, problems = read_rule(values.get(RULE_KEY))
+    findings.add(RULE_KEY, problems)
+    if adaptive is not None and rule is not None:
+        findings.say(RULE_KEY, f" and {ADAPTIVE_KEY} are both set; keep one of the two")
+    return adaptive or rule
 
 
 def _cache(values: Mapping[str, Any], findings: Findings) -> Path | None:

@@ -1,4 +1,4 @@
-"""Objects by dotted path, as configurations name them."""
+"""Loads objects by dotted path, as configurations name them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NoModuleError(ValueError):
 
 
 def load_callable(path: str) -> Callable[..., Any]:
-    """The callable at ``package.module.name``; the working directory is searched too.
+    """Returns the callable at ``package.module.name``; searches the working directory too.
 
     Raises:
         NoModuleError: There is no such module.
@@ -47,7 +47,7 @@ def load_callable(path: str) -> Callable[..., Any]:
 
 
 def _import(path: str) -> ModuleType | None:
-    """The module at ``path``, or None where there is none; errors inside it pass through."""
+    """Returns the module at ``path``, or None without one; errors inside it pass through."""
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:

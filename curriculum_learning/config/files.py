@@ -1,6 +1,6 @@
-"""What a run is configured with: YAML files, files of verl's overrides, and single overrides.
+"""Reads configuration files: YAML, files of verl's overrides, and single overrides.
 
-Each key remembers where it was written, so that an error can say so.
+The line of each key is kept, so that an error can name it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
 
 
 def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
-    """Dotted paths with their lines, counted from 1."""
+    """Yields dotted paths with their lines, counted from 1."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:

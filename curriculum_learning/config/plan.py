@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen, Predicate
+from annotated_types import Ge, Le, MinLen, Predicate
 
 from curriculum_learning.config.keys import Recipe
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula import RowCurriculum
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.weights.schedules import Schedule
+from curriculum_learning.weights.schedules import Constant, Schedule
 
 Text = Annotated[str, MinLen(1), "a text"]
 Count = Annotated[int, Ge(1)]
+Fade = Annotated[float, Ge(0), Le(1)]
 Folder = Annotated[Path, "a folder"]
 Function = Annotated[Callable[..., Any], "the dotted path of a function"]
 Name = Annotated[
@@ -32,10 +34,20 @@ ALL_SAMPLES_FUNCTION = "curriculum_learning.custom_log.process_all_samples"
 
 @dataclasses.dataclass(frozen=True)
 class CurriculumRecipe(Recipe):
-    """The curriculum of a source; ``make`` takes the complexity scores of its rows."""
+    """The curriculum of a source; ``make`` takes its ``SourceRows``."""
 
     complexity_key: str = "complexity_score"
     """The entry of the metadata, or the column, that holds a row's score."""
+    prior_key: str | None = None
+    """The entry of the metadata, or the column, that holds an offline pass rate, 0 to 1."""
+    fade: float = 0.2
+    """The least weight of a new result in the mean of a row."""
+
+    @property
+    def curriculum(self) -> type[RowCurriculum]:
+        """The class."""
+        assert isinstance(self.kind, type)
+        return self.kind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +154,7 @@ class DataSourcePlan:
         max_oversampling: No source is served more than so many times its share.
         max_staleness: Rollouts since the first token of a group that waits; null is any number.
         on_stale: What becomes of older groups.
-        adaptive: Weights that follow the rewards.
+        rule: Source rule: how the weights follow steps and results.
         reward_key: The entry that counts where rewards are mappings.
         service: Of ``RemoteDataSource``.
         weights_vary: The shares are not the same at every step.
@@ -175,7 +187,7 @@ class DataSourcePlan:
     max_oversampling: Annotated[float, Ge(1), "a finite number >= 1"] = 4
     max_staleness: Annotated[int, Ge(0)] | None = None
     on_stale: Literal["reset", "drop"] = "reset"
-    adaptive: Recipe | None = None
+    rule: Recipe | None = None
     reward_key: Text | None = None
     service: ServicePlan = ServicePlan()
     weights_vary: bool = False
@@ -194,46 +206,43 @@ class SamplerPlan:
         batch_size: Rows of a batch.
         seed: Chooses all orders.
         sampling_strategy: By ``source_weights``, or by the number of rows.
-        source_weights: Weight of each source of the data; empty is equal weights.
+        source_weights: Weight of each source by the training step; empty is equal weights.
         adaptive_weights: A lower reward gives a higher weight.
         complexity_source: The source that has a curriculum.
         journal: A file that keeps the rewards which a checkpoint was saved too early for.
         adaptive: The rule for adaptive weights.
+        source_rule: Another source rule; null leaves the weights as configured.
+        source_curricula: The curricula of sources, by name.
         curriculum: The curriculum of ``complexity_source``.
     """
 
     batch_size: Count
     seed: Annotated[int, Ge(0)] = 1
     sampling_strategy: Literal["weighted", "proportional"] = "weighted"
-    source_weights: Mapping[str, Annotated[float, Ge(0)]] = dataclasses.field(default_factory=dict)
+    source_weights: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     adaptive_weights: bool = False
     complexity_source: Text = "logicif"
     journal: Annotated[str, MinLen(1), "a file"] | None = None
     adaptive: Recipe = dataclasses.field(default_factory=lambda: Recipe(AdaptiveWeights, {}))
+    source_rule: Recipe | None = None
+    source_curricula: Mapping[str, CurriculumRecipe] = dataclasses.field(default_factory=dict)
     curriculum: Recipe | None = None
 
-    def __post_init__(self) -> None:
-        """Check what concerns several keys."""
-        problem = None
-        if self.sampling_strategy == "proportional" and self.source_weights:
-            problem = "has no effect with sampling_strategy: proportional; give one of the two"
-        elif self.source_weights and not any(self.source_weights.values()):
-            problem = "must have one above 0"
-        if problem:
-            raise ConfigurationError(
-                f"source_weights {problem}", key="source_weights", value=dict(self.source_weights)
-            )
+    @property
+    def rule(self) -> Recipe | None:
+        """The source rule in force."""
+        return self.adaptive if self.adaptive_weights else self.source_rule
 
-    def weights(self, sizes: Mapping[str, int]) -> dict[str, float]:
+    def weights(self, sizes: Mapping[str, int]) -> dict[str, Schedule]:
         """The weight of each source of a data set, whose sizes are given in rows.
 
         Raises:
             ConfigurationError: ``source_weights`` names other sources.
         """
         if self.sampling_strategy == "proportional":
-            return {name: float(size) for name, size in sizes.items()}
+            return {name: Constant(float(size)) for name, size in sizes.items()}
         if not self.source_weights:
-            return dict.fromkeys(sizes, 1.0)
+            return dict.fromkeys(sizes, Constant(1.0))
         if set(self.source_weights) != set(sizes):
             raise ConfigurationError(
                 f"source_weights has {sorted(self.source_weights)}, the data has the sources "

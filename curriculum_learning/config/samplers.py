@@ -7,18 +7,28 @@ from collections.abc import Mapping
 from inspect import Parameter
 from typing import Any
 
-import numpy as np
-
+from curriculum_learning.config.curricula import probe, read_curriculum, read_rule
 from curriculum_learning.config.keys import keys_of, read_keys
 from curriculum_learning.config.plain import plain
-from curriculum_learning.config.plan import SamplerPlan
-from curriculum_learning.config.problems import Findings, shown, suggestion
-from curriculum_learning.curricula import CURRICULA
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.config.plan import CurriculumRecipe, SamplerPlan
+from curriculum_learning.config.problems import (
+    Findings,
+    Problem,
+    Problems,
+    below,
+    shown,
+    suggestion,
+)
+from curriculum_learning.config.weights import checked, read_weight
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
+from curriculum_learning.weights.schedules import Schedule, is_zero
 
 logger = logging.getLogger(__name__)
 
 _VERLS_KEYS = ("class_path", "class_name")
+WEIGHTS_KEY, CURRICULA_KEY, RULE_KEY = "source_weights", "source_curricula", "source_rule"
 _NOT_IN_NODE = ("batch_size", "adaptive", "curriculum")
 """Fields of the plan that are no keys of the sampler node."""
 
@@ -65,29 +75,78 @@ def check_sampler_config(
     given = {name: number for name, number in numbers.items() if number is not None}
     own, problems = read_keys(SamplerPlan, {**_part(node, SamplerPlan), **given})
     adaptive, found = read_keys(AdaptiveWeights, _part(node, AdaptiveWeights), ())
-    problems, recipes = problems + found, {"adaptive": adaptive}
+    problems += found
+    recipes: dict[str, Any] = {"adaptive": adaptive}
+    for key, read in _READ_BY_CODE.items():
+        recipes[key], found = read(node.get(key))
+        problems += below(key, found)
     if curriculum is not None:
-        recipes["curriculum"], found = read_keys(curriculum, _part(node, curriculum), np.zeros(1))
+        recipes["curriculum"], found = read_keys(curriculum, _part(node, curriculum), probe())
         problems += found
     spelled = {"batch_size": batch_key, "seed": "sampler.seed" if has_seed else "data.seed"}
     for problem in problems:
         name, *path = problem.path
         key = spelled.get(str(name), f"sampler.{name}")
         findings.add(key, [problem._replace(path=tuple(path))])
-    plan = None if findings.errors else SamplerPlan(**{**own.arguments, **recipes})
+    fields = {**own.arguments, **recipes}
+    if fields["sampling_strategy"] == "proportional" and fields[WEIGHTS_KEY]:
+        text = " has no effect with sampling_strategy: proportional; give one of the two"
+        findings.say(f"sampler.{WEIGHTS_KEY}", text, node[WEIGHTS_KEY])
+    if fields["adaptive_weights"] and fields[RULE_KEY] is not None:
+        text = " and adaptive_weights are both set; keep one of the two"
+        findings.say(f"sampler.{RULE_KEY}", text, node[RULE_KEY])
+    plan = None if findings.errors else SamplerPlan(**fields)
     return plan, findings
+
+
+def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:
+    weights: dict[str, Schedule] = {}
+    problems = _no_mapping(value, "weight")
+    for name, item in () if problems else (value or {}).items():
+        schedule, found = read_weight(item, "weight")
+        problems += below(name, found)
+        if schedule is not None:
+            weights[name] = checked(schedule, item, name, key=WEIGHTS_KEY, noun="weight")
+    if weights and not problems and all(map(is_zero, weights.values())):
+        problems.append(Problem((), None, " must have one above 0"))
+    return weights, problems
+
+
+def _read_curricula(value: Any) -> tuple[dict[str, CurriculumRecipe], Problems]:
+    curricula: dict[str, CurriculumRecipe] = {}
+    problems = _no_mapping(value, "curriculum")
+    for name, item in () if problems else (value or {}).items():
+        recipe, found = (None, []) if item is None else read_curriculum(item)
+        problems += below(name, found)
+        if recipe is not None:
+            curricula[name] = recipe
+    return curricula, problems
+
+
+def _no_mapping(value: Any, noun: str) -> Problems:
+    if value is None or isinstance(value, Mapping):
+        return []
+    return [Problem((), value, f" {shown(value)} must be a mapping from source to {noun}")]
+
+
+_READ_BY_CODE = {
+    WEIGHTS_KEY: _read_weights,
+    CURRICULA_KEY: _read_curricula,
+    RULE_KEY: read_rule,
+}
+"""Keys that their annotations in the plan do not read."""
 
 
 def _part(node: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """Returns the keys of the node that are those of ``kind``."""
-    elsewhere = (*_NOT_IN_NODE, "seed")
+    elsewhere = (*_NOT_IN_NODE, "seed", *_READ_BY_CODE)
     return {key: node[key] for key in keys_of(kind) if key in node and key not in elsewhere}
 
 
 def _find_unknown(node: Mapping[str, Any], curriculum: type | None, findings: Findings) -> None:
     """Refuses unknown keys; warns of a key that only other samplers know."""
     own = keys_of_sampler(curriculum)
-    known = {key for kind in CURRICULA.values() for key in keys_of_sampler(kind)}
+    known = {key for kind in (TimeCurriculum, RewardCurriculum) for key in keys_of_sampler(kind)}
     for key, value in node.items():
         if key in known and key not in own:
             logger.warning("sampler.%s %s has no effect with this class_name", key, shown(value))

@@ -8,19 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curriculum_learning.config import data_source, sources
-from curriculum_learning.config.curricula import SCORE_KEY
+from curriculum_learning.config.curricula import ROW_KEYS
 from curriculum_learning.config.keys import REQUIRED, keys_of
 from curriculum_learning.config.plan import (
-    CurriculumRecipe,
     DataSourcePlan,
     SamplerPlan,
     ServicePlan,
     SourcePlan,
-    Text,
 )
 from curriculum_learning.config.samplers import keys_of_sampler
-from curriculum_learning.curricula import CURRICULA
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
+from curriculum_learning.curricula import CURRICULA, RULES
+from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.weights.schedules import SHAPES, Number
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 
@@ -28,6 +26,13 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
+_OWN: Schema = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "pattern": r"\."}},
+    "required": ["type"],
+}
+"""A class of the user's, by dotted path."""
+_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in ("weight", "curriculum", "rule")}
 _READ_BY_CODE = (
     "name",
     "path",
@@ -36,6 +41,10 @@ _READ_BY_CODE = (
     "reward_cap",
     "curriculum",
     "adaptive",
+    "rule",
+    "source_weights",
+    "source_curricula",
+    "source_rule",
     "cache",
     "service",
 )
@@ -45,11 +54,10 @@ _READ_BY_CODE = (
 def slime_schema() -> Schema:
     """The schema of the file that slime's ``--custom-config-path`` names; it may have more keys."""
     source, plan = _entries(SourcePlan), _entries(DataSourcePlan)
-    weight, curriculum = {"$ref": "#/$defs/weight"}, {"$ref": "#/$defs/curriculum"}
-    source["weight"] |= weight
-    source["reward_cap"] |= {"anyOf": [weight, _NULL]}
-    source["curriculum"] |= {"anyOf": [curriculum, _NULL]}
-    plan["adaptive"] |= {"anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)]}
+    source["weight"] |= _REFERENCES["weight"]
+    source["reward_cap"] |= _or_null("weight")
+    source["curriculum"] |= _or_null("curriculum")
+    plan["rule"] |= _or_null("rule")
     plan["cache"] |= _of_type(data_source.CACHE)
     plan["service"] |= _mapping(ServicePlan)
     for field in ("surplus", "mixture_target"):  # these follow other keys
@@ -62,7 +70,11 @@ def slime_schema() -> Schema:
             for field, key in sources.KEYS.items()
         },
         **{key: plan[field] for field, key in data_source.PLAIN.items()},
-        data_source.ADAPTIVE_KEY: plan["adaptive"],
+        data_source.ADAPTIVE_KEY: {
+            "description": "Weights that follow the rewards: short for the rule `adaptive`.",
+            "anyOf": [{"type": "boolean"}, _mapping(AdaptiveWeights)],
+        },
+        data_source.RULE_KEY: plan["rule"],
         data_source.CACHE_KEY: plan["cache"],
         data_source.SERVICE_KEY: plan["service"],
         data_source.GLOBAL_KEY: {
@@ -80,16 +92,7 @@ def slime_schema() -> Schema:
         "type": "object",
         "properties": properties,
         "propertyNames": {"anyOf": [{"enum": known}, others]},
-        "$defs": {
-            "weight": {
-                "anyOf": [
-                    _of_type(Number),
-                    {"type": "string", "description": "lambda step: ..., or a dotted path"},
-                    *(_shape(name) for name in SHAPES),
-                ]
-            },
-            "curriculum": {"anyOf": [_curriculum(name) for name in CURRICULA]},
-        },
+        "$defs": _definitions(),
     }
 
 
@@ -105,6 +108,9 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         node = _mapping(*kinds, keys=keys_of_sampler(curriculum))
         names = [name for name, kind in samplers.items() if kind is curriculum]
         node["properties"] |= {"class_name": {"enum": names}, "class_path": {"type": "string"}}
+        node["properties"]["source_weights"] |= _named(_REFERENCES["weight"])
+        node["properties"]["source_curricula"] |= _named(_or_null("curriculum"))
+        node["properties"]["source_rule"] |= _or_null("rule")
         node["required"].append("class_name")
         nodes.append(node)
     plan = _entries(SamplerPlan)
@@ -119,22 +125,38 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         "title": "Configuration of the samplers",
         "type": "object",
         "properties": {"data": {"type": "object", "properties": properties}, **properties},
+        "$defs": _definitions(),
     }
 
 
-def _shape(name: str) -> Schema:
-    mapping = _mapping(SHAPES[name])
-    mapping["properties"] |= {"schedule": {"const": name}}
-    mapping["required"].append("schedule")
+def _definitions() -> dict[str, Schema]:
+    schedules = [_tagged(SHAPES[name], "schedule", name) for name in SHAPES]
+    curricula = [_tagged(CURRICULA[name], "type", name) for name in CURRICULA]
+    for mapping in curricula:
+        mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
+    text = {"type": "string", "description": "lambda step: ..., or a dotted path"}
+    return {
+        "weight": {"anyOf": [_of_type(Number), text, *schedules]},
+        "curriculum": {"anyOf": [*curricula, _OWN]},
+        "rule": {"anyOf": [*(_tagged(RULES[name], "type", name) for name in RULES), _OWN]},
+    }
+
+
+def _tagged(kind: Callable[..., Any], tag: str, name: str) -> Schema:
+    """A mapping with the keys of ``kind``, and its name under ``tag``."""
+    mapping = _mapping(kind)
+    mapping["properties"] |= {tag: {"const": name}}
+    mapping["required"].append(tag)
     return mapping
 
 
-def _curriculum(name: str) -> Schema:
-    mapping = _mapping(CURRICULA[name])
-    score_key = {**_of_type(Text), "default": CurriculumRecipe.complexity_key}
-    mapping["properties"] |= {"type": {"const": name}, SCORE_KEY: score_key}
-    mapping["required"].append("type")
-    return mapping
+def _or_null(name: str) -> Schema:
+    return {"anyOf": [_REFERENCES[name], _NULL]}
+
+
+def _named(value: Schema) -> Schema:
+    """A mapping by source, or null."""
+    return {"anyOf": [{"type": "object", "additionalProperties": value}, _NULL]}
 
 
 def _mapping(

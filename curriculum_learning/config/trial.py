@@ -8,6 +8,7 @@ from typing import Any
 from curriculum_learning.config.keys import Recipe
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.problems import Findings
+from curriculum_learning.curricula import SourceRule
 from curriculum_learning.errors import ConfigurationError, ScheduleError
 from curriculum_learning.weights.shares import KEY, normalise, refuse_all_zero
 
@@ -17,18 +18,24 @@ STEPS_CHECKED = 1000
 
 def try_schedules(
     sources: Sequence[SourcePlan],
-    adaptive: Recipe | None,
+    recipe: Recipe | None,
     num_rollout: int | None,
     findings: Findings,
 ) -> bool:
     """Tries every weight and cap at every step: mistakes show before an engine starts.
+
+    Args:
+        sources: The sources.
+        recipe: The source rule.
+        num_rollout: Rollouts of the run; None tries ``STEPS_CHECKED`` steps.
+        findings: Collects the errors.
 
     Returns:
         Whether the shares differ between steps.
     """
     weights = {source.name: source.weight for source in sources}
     caps = {source.name: source.reward_cap for source in sources if source.reward_cap is not None}
-    rule = None if adaptive is None else adaptive.make(list(weights))
+    rule = None if recipe is None else _made(recipe, list(weights), findings)
     vary, first = rule is not None, None
     # The step after the last one counts too: asynchronous engines draw ahead.
     for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):
@@ -47,6 +54,16 @@ def try_schedules(
         first = first or shares
         vary = vary or shares != first
     return vary
+
+
+def _made(recipe: Recipe, names: Sequence[str], findings: Findings) -> SourceRule | None:
+    """Returns the rule for sources of any size; None if their number does not fit it."""
+    try:
+        rule: SourceRule = recipe.make(dict.fromkeys(names, 1))
+    except ConfigurationError as error:
+        findings.errors.append(error)
+        return None
+    return rule
 
 
 def _tried(schedules: dict[str, Any], step: int, findings: Findings) -> dict[str, float]:

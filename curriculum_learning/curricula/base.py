@@ -51,6 +51,9 @@ class RowCurriculum:
     needs_scores = False
     """Whether every row must have a complexity score."""
 
+    learns = True
+    """Whether results change anything."""
+
     def __init__(self, rows: SourceRows) -> None:
         self.rows = rows
 
@@ -63,8 +66,19 @@ class RowCurriculum:
         """
         return np.ones(self.rows.size)
 
+    def open_rows(self, step: int) -> int:
+        """Returns how many rows may come at a rollout step, 1 to all."""
+        return int(np.count_nonzero(self.weights(step)))
+
     def observe(self, results: Sequence[Result]) -> None:
         """Takes in the finished groups of the source in an update; there may be none."""
+
+    def identity(self) -> dict[str, Any] | None:
+        """Returns what a state must have in common with the configuration, as plain data.
+
+        None: any state of the curriculum can be resumed.
+        """
+        return None
 
     def metrics(self) -> dict[str, float]:
         """Returns figures for the tracker, by name."""
@@ -88,8 +102,23 @@ class SourceRule:
         rows: The number of rows of each source, by name.
     """
 
+    learns = True
+    """Whether results change anything."""
+
     def __init__(self, rows: Mapping[str, int]) -> None:
         self.rows = dict(rows)
+
+    def check(self, weights: Mapping[str, float], key: str, when: str = "") -> None:
+        """Checks configured weights before the run.
+
+        Args:
+            weights: The configured weights, at least one above 0.
+            key: Their configuration key.
+            when: The moment, for the message, such as `` at step 3``.
+
+        Raises:
+            ConfigurationError: The rule cannot work with them.
+        """
 
     def shares(self, step: int, weights: Mapping[str, float]) -> Mapping[str, float]:
         """Returns the weight of each source in force at a rollout step.

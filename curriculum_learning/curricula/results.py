@@ -42,3 +42,11 @@ def absolute_advantages(rewards: Sequence[float]) -> list[float]:
     parts = [distance / largest for distance in distances]
     deviation = math.sqrt(math.fsum(part * part for part in parts) / len(parts))
     return [part / deviation for part in parts]
+
+
+def by_source(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Returns the results of each source that has any."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.source, []).append(result)
+    return found

@@ -1,4 +1,4 @@
-"""What the samplers say in the log, line by line."""
+"""The log lines of the samplers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import SamplerPlan
-from curriculum_learning.curricula.reward import RewardCurriculum
-from curriculum_learning.curricula.time import TimeCurriculum
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
 
 Lines = list[str]
 
@@ -43,7 +43,7 @@ def start(
 
 
 def no_journal(name: str) -> Lines:
-    """What is missed without a journal."""
+    """Says what a run without a journal loses."""
     return [
         f"[{name}] No journal: a trainer that saves before it reports rewards (verl up to 0.7) "
         f"loses the last report on resume; data.sampler.journal keeps it"
@@ -84,7 +84,7 @@ def adaptation(
 
 
 def time_start(name: str, source: str, curriculum: TimeCurriculum) -> Lines:
-    """What a time curriculum will do."""
+    """The percentiles of a time curriculum."""
     steps = curriculum.warmup_steps
     return [
         f"[{name}] Complexity curriculum for '{source}'",

@@ -1,30 +1,42 @@
-"""The rewards that a sampler is told: read from verl's batches, averaged by source."""
+"""The results that a sampler is told: read from verl's batches, or given row by row."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.curricula.results import Result
 from curriculum_learning.errors import DataError
 
 logger = logging.getLogger("curriculum_learning.samplers")
 
 
-def rewards_of_batch(batch: Any, sampler: str) -> tuple[Sequence[str], NDArray[np.float64]]:
-    """The source and the reward of each row of a ``DataProto``, verl's, or its like.
+class Report(NamedTuple):
+    """What a trainer reports of the samples of an update; each has shape (samples,)."""
+
+    sources: Sequence[str]
+    rewards: Any
+    rows: Sequence[int] | None
+    """The row of each sample in the data set; None if they are not known."""
+    groups: Sequence[Any] | None
+    """Tells the samples of one prompt from those of others; None: the rows do."""
+
+
+def report_of_batch(batch: Any, sampler: str) -> Report:
+    """Reads a ``DataProto``, verl's, or its like.
 
     Args:
-        batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row, and
-            ``non_tensor_batch["data_source"]`` of shape (rows,).
+        batch: Has ``batch["token_level_scores"]`` of shape (samples, tokens), summed per sample,
+            ``non_tensor_batch["data_source"]`` of shape (samples,), and perhaps ``"uid"``.
         sampler: The name of the sampler, for messages.
 
     Raises:
-        DataError: It lacks one of them.
+        DataError: It lacks scores or sources.
     """
     try:
         scores = batch.batch["token_level_scores"]
@@ -37,27 +49,32 @@ def rewards_of_batch(batch: Any, sampler: str) -> tuple[Sequence[str], NDArray[n
             value=type(batch).__name__,
         ) from error
     if getattr(scores, "is_nested", False):  # rows of different lengths
-        return sources, np.array([_as_array(row).sum() for row in scores.unbind()])
-    return sources, _as_array(scores).sum(axis=-1)
+        rewards = np.array([_as_array(row).sum() for row in scores.unbind()])
+    else:
+        rewards = _as_array(scores).sum(axis=-1)
+    return Report(sources, rewards, None, batch.non_tensor_batch.get("uid"))
 
 
-def means_by_source(
-    sources: Sequence[str], rewards: Any, known: Iterable[str], sampler: str
-) -> dict[str, float]:
-    """The mean reward of each source; rewards that are no finite numbers are skipped.
+def results_of(
+    report: Report, known: Mapping[str, NDArray[np.int64]], step: int, sampler: str
+) -> list[Result]:
+    """Returns the results of an update; it skips and counts rewards that are not finite numbers.
 
     Args:
-        sources: The source of each row.
-        rewards: The reward of each row: numbers, an array or a tensor of shape (rows,).
-        known: The sources that there are.
+        report: What the trainer reports.
+        known: The rows of each source in the data set, ascending.
+        step: The training step.
         sampler: The name of the sampler, for messages.
 
+    Returns:
+        One result for each prompt; one for each source if prompts are not told apart.
+
     Raises:
-        DataError: There are not as many rewards as sources, or a source is not known.
+        DataError: There are not as many rewards as sources, or a source or row is not known.
     """
-    known, values = list(known), _as_array(rewards)
-    names = np.empty(len(sources), dtype=object)
-    names[:] = list(sources)
+    values = _as_array(report.rewards)
+    names = np.empty(len(report.sources), dtype=object)
+    names[:] = list(report.sources)
     if values.shape != names.shape or values.ndim != 1:
         raise DataError(
             f"[{sampler}] observe got {names.shape} sources and {values.shape} rewards; "
@@ -68,22 +85,63 @@ def means_by_source(
     unknown = sorted(map(repr, set(names.tolist()) - set(known)))
     if unknown:
         raise DataError(
-            f"[{sampler}] observe got rewards of {unknown}; the sources are {known}",
+            f"[{sampler}] observe got rewards of {unknown}; the sources are {list(known)}",
             source=unknown[0],
             key="data_source",
             value=unknown,
         )
+    rows = _rows_in_sources(report.rows, names, known, sampler)
     finite = np.isfinite(values)
     if not finite.all():
         logger.warning(
             "[%s] %d of %d rewards are no finite numbers and are skipped",
             sampler, len(values) - int(finite.sum()), len(values),
         )  # fmt: skip
-    by_source = {name: values[finite & (names == name)] for name in known}
+    results: dict[Any, Result] = {}
+    groups = [None] * len(values) if report.groups is None else list(report.groups)
+    for place in np.flatnonzero(finite).tolist():
+        row = None if rows is None else rows[place]
+        key = names[place], row, groups[place]
+        if key not in results:
+            results[key] = Result(names[place], row, step, [])
+        results[key].rewards.append(float(values[place]))
+    return list(results.values())
+
+
+def _rows_in_sources(
+    rows: Sequence[int] | None,
+    names: NDArray[np.object_],
+    known: Mapping[str, NDArray[np.int64]],
+    sampler: str,
+) -> list[int] | None:
+    """Returns the number of each row in its source."""
+    if rows is None:
+        return None
+    found: list[int] = []
+    for name, row in zip(names.tolist(), rows, strict=True):
+        place = int(np.searchsorted(known[name], row))
+        if place == len(known[name]) or known[name][place] != row:
+            raise DataError(
+                f"[{sampler}] observe got row {row} of source '{name}', which has no such row",
+                source=name,
+                key="rows",
+                value=row,
+            )
+        found.append(place)
+    return found
+
+
+def means_only(results: Sequence[Result]) -> list[Result]:
+    """Returns one result for each source, with the mean reward of its samples."""
+    rewards: dict[str, list[float]] = {}
+    for result in results:
+        rewards.setdefault(result.source, []).extend(result.rewards)
+    step = results[0].step if results else 0
     # An exact sum: trainers report the same rows in any order.
-    return {
-        name: math.fsum((own / len(own)).tolist()) for name, own in by_source.items() if len(own)
-    }
+    return [
+        Result(name, None, step, [math.fsum((np.array(own) / len(own)).tolist())])
+        for name, own in rewards.items()
+    ]
 
 
 def _as_array(values: Any) -> NDArray[np.float64]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.curricula.base import SourceRows
+from curriculum_learning.curricula.statistics import RowStatistics
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
@@ -19,9 +20,9 @@ from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.mixing.clock import RolloutClock
-from curriculum_learning.mixing.focused import row_source
+from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Mixture
-from curriculum_learning.mixing.source import RowSource
+from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
@@ -105,9 +106,7 @@ class Run:
         return Replacements(self.mixture.names, self.config.max_oversampling)
 
     def _new_feedback(self) -> Feedback | None:
-        recipes = [source.curriculum for source in self.config.sources]
-        by_reward = any(recipe and recipe.kind is RewardCurriculum for recipe in recipes)
-        learns = by_reward or self.config.adaptive is not None
+        learns = self.mixture is not None and self.mixture.learns
         return Feedback(self.config.reward_key) if learns else None
 
     # Serving
@@ -250,20 +249,20 @@ def _ids(samples: Sequence[Any]) -> set[int]:
 
 
 def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:
-    names = [source.name for source in config.sources]
+    rows = {source.name: len(prompts[source.name]) for source in config.sources}
     return Mixture(
         [_source(source, prompts[source.name], config) for source in config.sources],
         {source.name: source.weight for source in config.sources},
-        None if config.adaptive is None else config.adaptive.make(names),
+        None if config.rule is None else config.rule.make(rows),
     )
 
 
 def _source(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
-    recipe = source.curriculum
-    return row_source(
-        source.name,
-        len(prompts),
-        seed=config.seed,
-        shuffle=config.shuffle,
-        curriculum=None if recipe is None else recipe.make(prompts.scores(recipe.complexity_key)),
-    )
+    recipe, size = source.curriculum, len(prompts)
+    if recipe is None:
+        return Source(source.name, size, seed=config.seed, shuffle=config.shuffle)
+    scores = prompts.scores(recipe.complexity_key) if recipe.curriculum.needs_scores else None
+    priors = None if recipe.prior_key is None else prompts.priors(recipe.prior_key)
+    statistics = RowStatistics(size, fade=recipe.fade, priors=priors)
+    rows = SourceRows(source.name, size, config.seed, scores, statistics)
+    return curated_source(rows, recipe.make(rows), shuffle=config.shuffle)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from curriculum_learning.curricula.reward import RewardCurriculum
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.run import Run
-from curriculum_learning.mixing.source import RowSource
 
 Status = dict[str, dict[str, float]]
 """Figures by source."""
@@ -17,15 +15,15 @@ def source_status(run: Run, step: int) -> Status:
     if mixture is None:
         return {}
     shares, weights = mixture.shares(step), mixture.weights(step)
-    emas = {} if mixture.adaptive is None else mixture.adaptive.emas
+    of_rule = {} if mixture.rule is None else mixture.rule.metrics()
     return {
         source.name: {
             "weight": shares[source.name],
             "configured_weight": weights[source.name],
             **_waiting(run.groups, source.name, step),
             "epoch": source.epoch,
-            **_curriculum(source, step),
-            **_known("reward_ema", emas.get(source.name)),
+            **source.metrics(step),
+            **of_rule.get(source.name, {}),
             **run.caps.metrics(source.name, step),
         }
         for source in mixture.sources
@@ -39,21 +37,6 @@ def _waiting(groups: Circulation, name: str, step: int) -> dict[str, float]:
         return {"buffer_length": len(waiting)}
     mean, largest = sum(ages) / len(ages), max(ages)
     return {"buffer_length": len(waiting), "buffer_age/mean": mean, "buffer_age/max": largest}
-
-
-def _curriculum(source: RowSource, step: int) -> dict[str, float]:
-    curriculum = source.curriculum
-    if curriculum is None:
-        return {}
-    status: dict[str, float] = {"open_share": curriculum.open_rows(step) / source.size}
-    if isinstance(curriculum, RewardCurriculum):
-        status |= {"level": curriculum.level}
-        status |= _known("curriculum_reward_ema", curriculum.ema.value)
-    return status
-
-
-def _known(key: str, value: float | None) -> dict[str, float]:
-    return {} if value is None else {key: value}
 
 
 def source_counts(run: Run) -> Status:

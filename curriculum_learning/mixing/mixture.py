@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from curriculum_learning.curricula.adaptive import AdaptiveWeights
-from curriculum_learning.curricula.results import Result, mean_rewards
+from curriculum_learning.curricula.base import SourceRule
+from curriculum_learning.curricula.results import Result, by_source
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource
-from curriculum_learning.weights.schedules import Schedule
+from curriculum_learning.weights.schedules import Schedule, is_zero
 from curriculum_learning.weights.shares import normalise, weights_at
 
 Charge = tuple[int, Sequence[int]]
@@ -36,7 +36,7 @@ class _InForce(NamedTuple):
 
     step: int
     version: int
-    """Of the adaptive weights."""
+    """Counts what the source rule has been told."""
     weights: dict[str, float]
     shares: dict[str, float]
     units: list[int]
@@ -46,7 +46,7 @@ class Changes(NamedTuple):
     """What an update changed."""
 
     adapted: bool
-    """Whether the adaptive weights changed."""
+    """Whether the shares of the source rule may be others now."""
     opened: list[str]
     """The sources with more open rows."""
 
@@ -59,14 +59,14 @@ class Mixture:
     Args:
         sources: The sources, at least one, with distinct names.
         schedules: The weight of each of them over the rollout steps, by name.
-        adaptive: Changes the weights by the rewards; None leaves them as configured.
+        rule: Changes the weights by the step and the results; None leaves them as configured.
     """
 
     def __init__(
         self,
         sources: Sequence[RowSource],
         schedules: Mapping[str, Schedule],
-        adaptive: AdaptiveWeights | None = None,
+        rule: SourceRule | None = None,
     ) -> None:
         self.sources = list(sources)
         self.drawn = [0] * len(self.sources)
@@ -74,7 +74,8 @@ class Mixture:
         self.total_drawn = 0
         self._schedules = {source.name: schedules[source.name] for source in self.sources}
         self._ledger = apportionment(len(self.sources))
-        self.adaptive = adaptive
+        self.rule = rule
+        self._version = 0
         self._force = _InForce(-1, 0, {}, {}, [])
 
     def __len__(self) -> int:
@@ -85,6 +86,11 @@ class Mixture:
         """The names of the sources, in order."""
         return [source.name for source in self.sources]
 
+    @property
+    def weighted_sources(self) -> list[str]:
+        """The sources whose weight is not 0 at every step."""
+        return [name for name, schedule in self._schedules.items() if not is_zero(schedule)]
+
     def weights(self, step: int) -> dict[str, float]:
         """The configured weights at ``step``; raises as ``weight_scheduler.weights_at``."""
         return self._at(step).weights
@@ -94,33 +100,38 @@ class Mixture:
         return self._at(step).shares
 
     def _at(self, step: int) -> _InForce:
-        version = 0 if self.adaptive is None else self.adaptive.version
-        if self._force.step != step or self._force.version != version:
+        if self._force.step != step or self._force.version != self._version:
             weights = weights_at(self._schedules, step)
-            adapted = weights if self.adaptive is None else self.adaptive.adapt(weights)
+            shares = weights if self.rule is None else self.rule.shares(step, weights)
+            in_force = {name: float(shares.get(name, 0.0)) for name in weights}
             self._force = _InForce(
-                step, version, weights, normalise(adapted), units_of([*adapted.values()])
+                step, self._version, weights, normalise(in_force), units_of([*in_force.values()])
             )
         return self._force
 
     def observe(self, results: Sequence[Result], update: int, step: int) -> Changes:
-        """Takes in the results of an update: they move adaptive weights and curricula.
+        """Takes in the results of an update: they move the source rule and the curricula.
 
         Args:
-            results: The finished groups of the update.
+            results: The finished groups of the update, each once.
             update: Its number: 1, 2, ....
             step: The rollout step at which it happened.
         """
-        rewards = mean_rewards(results)
-        adapted = self.adaptive is not None and self.adaptive.observe(
-            rewards, update, self.weights(step)
-        )
+        found = by_source(results)
+        adapted = self.rule is not None and self.rule.observe(found, update, self.weights(step))
+        self._version += 1
         opened = [
             source.name
             for source in self.sources
-            if source.curriculum is not None and source.curriculum.observe(rewards.get(source.name))
+            if source.curriculum is not None and source.observe(found.get(source.name, []), step)
         ]
         return Changes(adapted, opened)
+
+    @property
+    def learns(self) -> bool:
+        """Whether results change anything."""
+        parts = [self.rule, *(source.curriculum for source in self.sources)]
+        return any(part is not None and part.learns for part in parts)
 
     def draw(self, step: int) -> Draw:
         """Draws the next row with the weights of ``step``."""
@@ -158,7 +169,7 @@ class Mixture:
     def state_dict(self) -> dict[str, Any]:
         """Plain data, by source name."""
         return {
-            "adaptive": None if self.adaptive is None else self.adaptive.state_dict(),
+            "rule": None if self.rule is None else self._rule_state(self.rule),
             "sources": {
                 source.name: {
                     "credit": self._ledger.credits[index],
@@ -169,14 +180,19 @@ class Mixture:
             },
         }
 
+    def _rule_state(self, rule: SourceRule) -> dict[str, Any]:
+        return {"kind": type(rule).__qualname__, "sources": rule.state_dict()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads what ``state_dict`` returned; sources are matched by name."""
         saved = [state["sources"][name] for name in self.names]
         credits, drawn = [item["credit"] for item in saved], [item["drawn"] for item in saved]
         before = self.state_dict()
         try:
-            if self.adaptive is not None:
-                self.adaptive.load_state_dict(state["adaptive"])
+            if self.rule is not None:
+                saved_rule = state["rule"]
+                same = saved_rule is not None and saved_rule["kind"] == type(self.rule).__qualname__
+                self.rule.load_state_dict(saved_rule["sources"] if same else {})
             for source, item in zip(self.sources, saved, strict=True):
                 source.load_state_dict(item)
         except (KeyError, TypeError, ValueError):
@@ -184,4 +200,4 @@ class Mixture:
             raise
         self._ledger.credits, self.drawn = credits, drawn
         self.total_drawn = sum(drawn)
-        self._force = self._force._replace(step=-1)
+        self._version += 1

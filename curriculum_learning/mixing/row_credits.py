@@ -41,15 +41,19 @@ def units_of_rows(weights: ArrayLike, size: int) -> Units:
     exact = np.asarray(weights, dtype=np.float64)
     if exact.shape != (size,):
         raise ValueError(f"the weights have shape {exact.shape}; there are {size} rows")
-    wrong = np.flatnonzero(~(np.isfinite(exact) & (exact >= 0)))
-    if len(wrong):
-        raise ValueError(f"row {wrong[0]} has weight {exact[wrong[0]]}; use a number >= 0")
     largest = exact.max()
+    if not (exact.min() >= 0 and largest < np.inf):  # so written that a NaN fails too
+        row = np.flatnonzero(~((exact >= 0) & (exact < np.inf)))[0]
+        raise ValueError(f"row {row} has weight {exact[row]}; use a finite number >= 0")
     if largest == 0:
         raise ValueError("all rows have weight 0; at least one must be open")
-    # Dividing first keeps the product finite whatever the weights are.
-    units: Units = np.rint(exact / largest * WHOLE).astype(np.uint32)
-    return np.maximum(units, exact > 0, out=units)
+    units = np.empty(size, dtype=np.uint32)
+    for start in range(0, size, CHUNK):
+        part = exact[start : start + CHUNK]
+        # Dividing first keeps the product finite whatever the weights are.
+        scaled = np.rint(part / largest * WHOLE)
+        units[start : start + CHUNK] = np.maximum(scaled, part > 0)
+    return units
 
 
 class RowCredits:
@@ -82,7 +86,7 @@ class RowCredits:
         self.units = units
         self.per_epoch = max(int(units.sum(dtype=np.uint64)) // WHOLE, 1)
         """Rows that complete a visit in an epoch, on average."""
-        self.gaining = int(np.count_nonzero(units & _FRACTION))
+        self.gaining = int(np.count_nonzero(units) - np.count_nonzero(units == WHOLE))
         """Rows whose credit changes: neither closed nor of the largest weight."""
 
     def complete(self, rows: Rows) -> NDArray[np.bool_]:
@@ -106,8 +110,10 @@ class RowCredits:
 
     def gain(self, rows: Rows | slice, times: int) -> None:
         """Credit rows as if they were passed so many times; a number below 0 takes it back."""
-        gained = self.units[rows] * np.uint32(times % 2**32)  # wraps around, and so can be below 0
-        self._credits[rows] = (self._credits[rows] + gained) & _FRACTION
+        credits = self.units[rows] * np.uint32(times % 2**32)  # wraps around: fit for -1 as well
+        credits += self._credits[rows]
+        credits &= _FRACTION
+        self._credits[rows] = credits
 
     def gaining_rows(self, rows: int) -> Iterator[Rows]:
         """Those of the first ``rows`` rows whose credit changes, in parts."""
@@ -123,16 +129,21 @@ class RowCredits:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave; rows added since are closed.
+        """Loads what ``state_dict`` returned; rows added since are closed.
+
+        A state without credits is of a time without weights: all rows weigh the same.
 
         Raises:
             ValueError: The state has more rows than there are now.
         """
+        self._credits = self._first_credits()
+        if "credits" not in state:
+            self.use(np.full(self._size, WHOLE, dtype=np.uint32))
+            return
         credits = np.frombuffer(state["credits"], dtype="<u4")
         if len(credits) > self._size:
             raise ValueError(f"the state has {len(credits)} rows; there are {self._size}")
         units = np.zeros(self._size, dtype=np.uint32)
         units[: len(credits)] = np.frombuffer(state["units"], dtype="<u4")
-        self._credits = self._first_credits()
         self._credits[: len(credits)] = credits
         self.use(units)

@@ -19,6 +19,9 @@ from curriculum_learning.mixing.row_credits import CHUNK, RowCredits, Units, uni
 _WANTED = 4096
 """Rows to find at once."""
 
+_EPOCHS = 1024
+"""Epochs to look into at once, at most."""
+
 _FEW = 64
 """Rows are looked up, not walked, where an epoch takes fewer than one row in so many."""
 
@@ -27,10 +30,10 @@ _HASHES = 2**62
 
 
 class Cursor(NamedTuple):
-    """A moment of the walk: it has passed the rows at all places of this epoch before ``at``."""
+    """A moment of the walk: it has passed all places of this epoch before ``offset``."""
 
     epoch: int
-    at: int
+    offset: int
     """The next place, 0 at the start of the epoch."""
     rows: int
     """Rows of this epoch: fewer than the source has if its file grew since the epoch began."""
@@ -60,9 +63,9 @@ class WeightedOrder:
       takes no row twice, so that is less than (ceil(1 / f) + 1) * size draws.
     - Weights of 0 and one constant give the order of ``Source``, row by row.
 
-    Epochs take equal numbers of rows only on average. Counted in draws, a row with share s of all
-    draws is therefore up to about s * sqrt(size) / 2 visits further off: of note for single rows
-    with a very large share only.
+    The unit of time is the epoch, and epochs take equal numbers of rows only on average. Counted
+    in draws, a row with share s of all draws can be about s * sqrt(size) visits further off. That
+    matters only for single rows that take a large part of all draws.
 
     Args:
         size: Number of rows, >= 1. Their weights are equal until ``set_weights``.
@@ -109,8 +112,8 @@ class WeightedOrder:
             self._look_ahead()
         row, epoch, place = self._found[self._next].tolist()
         self._next += 1
-        self._cursor = self._found_from._replace(epoch=epoch, at=place + 1)
-        if self._cursor.at == self._end_of(self._cursor):
+        self._cursor = self._found_from._replace(epoch=epoch, offset=place + 1)
+        if self._cursor.offset == self._end_of(self._cursor):
             self._cursor = self._start_of(epoch + 1)
         return row, epoch, before
 
@@ -144,12 +147,14 @@ class WeightedOrder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave.
 
-        Rows added since are closed until the next ``set_weights``, and wait for the next epoch.
+        Rows added since are closed until the next ``set_weights``, and wait for the next epoch if
+        this one has begun.
 
         Raises:
             ValueError: The state has more rows than there are now.
         """
-        cursor = Cursor(*(state[field] for field in Cursor._fields))
+        rows = state["rows"] if state["offset"] else self.size
+        cursor = Cursor(state["epoch"], state["offset"], rows, bool(state.get("sparse", False)))
         name = state["order_name"]
         self._credits.load_state_dict(state)
         self._name = name
@@ -169,7 +174,7 @@ class WeightedOrder:
         self._cursor = self._found_to
         self._settle()
         few = self._credits.per_epoch * _FEW < self._cursor.rows
-        if self._cursor.at == 0:
+        if self._cursor.offset == 0:
             self._cursor = self._cursor._replace(sparse=few and self._credits.gaining > 0)
         self._found_from = self._cursor
         self._next = 0
@@ -185,7 +190,7 @@ class WeightedOrder:
         rows = self._permutation(epoch, size).rows(start, stop)
         taken = np.flatnonzero(self._credits.complete(rows))
         self._found = np.stack([rows[taken], np.full_like(taken, epoch), taken + start], axis=1)
-        self._found_to = self._cursor._replace(at=stop)
+        self._found_to = self._cursor._replace(offset=stop)
         if stop == size:
             self._found_to = self._start_of(epoch + 1)
 
@@ -193,15 +198,15 @@ class WeightedOrder:
         """Search all rows for those to take in a part of this epoch, or in several whole ones."""
         cursor, end = self._cursor, self._end_of(self._cursor)
         per_epoch = self._credits.per_epoch
-        is_whole = cursor.at == 0 and cursor.rows == self.size
-        epochs = max(_WANTED // per_epoch, 1) if is_whole else 1
-        stop = min(cursor.at + max(end * _WANTED // per_epoch, 1), end)
+        is_whole = cursor.offset == 0 and cursor.rows == self.size
+        epochs = min(max(_WANTED // per_epoch, 1), _EPOCHS) if is_whole else 1
+        stop = min(cursor.offset + max(end * _WANTED // per_epoch, 1), end)
         rows, later = self._credits.due(cursor.rows, epochs)
         places = self._places(cursor, rows, later)
-        found = np.flatnonzero((places >= cursor.at) & (places < stop))
+        found = np.flatnonzero((places >= cursor.offset) & (places < stop))
         found = found[np.lexsort((places[found], later[found]))]
         self._found = np.stack([rows[found], later[found] + cursor.epoch, places[found]], axis=1)
-        self._found_to = cursor._replace(at=stop)
+        self._found_to = cursor._replace(offset=stop)
         if stop == end:
             self._found_to = self._start_of(cursor.epoch + epochs)
 
@@ -226,11 +231,11 @@ class WeightedOrder:
         times = 1 if first == self._settled else -1
         self._settled = self._cursor
         if first.epoch == last.epoch:
-            self._credit(last, first.at, last.at, times)
+            self._credit(last, first.offset, last.offset, times)
             return
-        self._credit(first, first.at, self._end_of(first), times)
+        self._credit(first, first.offset, self._end_of(first), times)
         self._credit(last, 0, self._end_of(last), times * (last.epoch - first.epoch - 1))
-        self._credit(last, 0, last.at, times)
+        self._credit(last, 0, last.offset, times)
 
     def _credit(self, cursor: Cursor, start: int, stop: int, times: int) -> None:
         """Credit the rows at these places of an epoch so many times."""

@@ -16,7 +16,7 @@ from curriculum_learning.errors import DataError
 
 SOURCE_COLUMN = "data_source"
 SCORE_COLUMN = "complexity_score"
-SCORE_ENTRY = "extra_info.complexity_score"
+EXTRA_COLUMN = "extra_info"
 
 _SHOWN = 5
 """Rows that an error message names."""
@@ -49,30 +49,43 @@ def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
     return {name: np.flatnonzero(coded == code) for name, code in codes.items()}
 
 
-def read_scores(dataset: Any, rows: NDArray[np.int64], source: str) -> NDArray[np.float64]:
+def read_numbers(dataset: Any, rows: NDArray[np.int64], key: str) -> NDArray[np.float64]:
+    """Returns a number for each of ``rows``: ``extra_info``'s entry ``key``, else that column.
+
+    NaN stands for what is missing or no number.
+    """
+    return np.array([_as_number(value) for value in _values(dataset, rows, key)])
+
+
+def _values(dataset: Any, rows: NDArray[np.int64], key: str) -> list[Any]:
+    entries, column = _read(dataset, f"{EXTRA_COLUMN}.{key}", key)
+    places = rows.tolist()
+    values = [entries[row] for row in places]
+    return [column[row] for row in places] if all(v is None for v in values) else values
+
+
+def read_scores(
+    dataset: Any, rows: NDArray[np.int64], source: str, key: str = SCORE_COLUMN
+) -> NDArray[np.float64]:
     """Returns the complexity scores of ``rows``, which are the rows of ``source``.
 
-    Reads ``extra_info.complexity_score``; if no row has it, the column ``complexity_score``.
+    Reads ``extra_info``'s entry ``key``; if no row has it, the column ``key``.
 
     Raises:
         DataError: A score is missing, no number, or not finite; the message has the count and the
             first rows.
     """
-    entries, column = _read(dataset, SCORE_ENTRY, SCORE_COLUMN)
-    places = rows.tolist()
-    values = [entries[row] for row in places]
-    if all(value is None for value in values):
-        values = [column[row] for row in places]
+    values, places = _values(dataset, rows, key), rows.tolist()
     scores = np.array([_as_number(value) for value in values])
     bad = np.flatnonzero(~np.isfinite(scores)).tolist()
     if bad:
         shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
             f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
-            f"{SCORE_ENTRY}, a finite number; give each row one. The first without, by row: "
-            f"{shown}",
+            f"{EXTRA_COLUMN}.{key}, a finite number; give each row one. The first without, by "
+            f"row: {shown}",
             source=source,
-            key=SCORE_COLUMN,
+            key=key,
             value=next(iter(shown.values())),
         )
     return scores

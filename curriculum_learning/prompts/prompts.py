@@ -69,6 +69,11 @@ class Prompts:
             indices = self._kept[list(indices)].tolist()
         return self._reader.read(indices)
 
+    def priors(self, key: str) -> NDArray[np.float64]:
+        """Reads an offline pass rate of each prompt, as ``scores``; NaN where there is none."""
+        rates = self._numbers(key)
+        return rates if self._kept is None else rates[self._kept]
+
     def scores(self, key: str) -> NDArray[np.float64]:
         """Reads the complexity of each prompt: the number ``key`` of its metadata, or a column.
 
@@ -78,10 +83,8 @@ class Prompts:
         Raises:
             DataError: A row has no such number; the message has their count, file and line.
         """
-        asked = {"metadata_key": self.config.metadata_key, "complexity_key": key}
-        entry: Key = {"what": "scores", "rows": self._rows.fingerprint, "config": asked}
-        found = self._cache.find(entry) or self._cache.keep(entry, Kept(self._all_scores(key)))
-        scores = found.array if self._kept is None else found.array[self._kept]
+        numbers = self._numbers(key)
+        scores = numbers if self._kept is None else numbers[self._kept]
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             row = int(bad[0] if self._kept is None else self._kept[bad[0]])
@@ -95,8 +98,14 @@ class Prompts:
             )
         return scores
 
-    def _all_scores(self, key: str) -> NDArray[np.float64]:
-        """Reads the scores of all rows, those that are too long included; NaN if there is none."""
+    def _numbers(self, key: str) -> NDArray[np.float64]:
+        """Reads a number of all rows, those that are too long included; NaN if there is none."""
+        asked = {"metadata_key": self.config.metadata_key, "complexity_key": key}
+        entry: Key = {"what": "scores", "rows": self._rows.fingerprint, "config": asked}
+        found = self._cache.find(entry)
+        return (found or self._cache.keep(entry, Kept(self._read_numbers(key)))).array
+
+    def _read_numbers(self, key: str) -> NDArray[np.float64]:
         scores = np.full(len(self._rows), np.nan)
         for start in range(0, len(scores), _BATCH):
             rows = range(start, min(start + _BATCH, len(scores)))

@@ -61,7 +61,7 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         **state,
         "identity": now,
         "mixture": {
-            "adaptive": _adaptive(state["mixture"].get("adaptive"), everywhere),
+            "rule": _by_source(state["mixture"].get("rule"), "sources", everywhere),
             "sources": _positions(state, fit, now),
         },
         "replacements": _by_source(state["replacements"], "sources", everywhere),
@@ -82,13 +82,6 @@ def _by_source(
         return None
     there = {names[old]: value for old, value in state[key].items() if old in names}
     return {**state, key: there}
-
-
-def _adaptive(state: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
-    adapted = _by_source(state, "emas", names)
-    if adapted is None or adapted["in_force"] is None:
-        return adapted
-    return _by_source(adapted, "in_force", names)
 
 
 def _feedback(
@@ -116,16 +109,17 @@ def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> di
             old = saved[fit.restarted[name]]
             identity = state["identity"]["sources"][fit.restarted[name]]
             same = identity.get("curriculum") == fingerprint["curriculum"]
+            keep_level = same and fingerprint["curriculum"] is not None
             positions[name] = {
                 "credit": old["credit"],
                 "drawn": old["drawn"],
-                "curriculum": old["curriculum"] if same else None,
+                "curriculum": old.get("curriculum") if keep_level else None,
                 **start,
                 # with intervals, each has an epoch of its own
                 "epoch": max(place["epoch"] for place in old.get("intervals", [old])) + 1,
             }
         else:
-            positions[name] = {"credit": 0, "drawn": 0, "epoch": 0, "curriculum": None, **start}
+            positions[name] = {"credit": 0, "drawn": 0, "epoch": 0, **start}
     if not positions:
         return positions
     # The credits sum to 0; what removed sources were owed, or owed, is shared by those there are.

@@ -147,7 +147,7 @@ def _not_grown(old: Fingerprint, new: Fingerprint, prompts: Prompts) -> str | No
     curriculum = new["curriculum"]
     if old.get("curriculum") != curriculum:
         return "its curriculum is another"
-    if curriculum is not None and curriculum["focus_new_intervals"]:
+    if curriculum is not None and curriculum.get("focus_new_intervals"):
         return "the intervals of its curriculum have other rows"
     return prompts.grown_from(old)
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
-from curriculum_learning.curricula.reward import RewardCurriculum
+from curriculum_learning.config.plan import CurriculumRecipe, DataSourcePlan
+from curriculum_learning.curricula import RowCurriculum
+from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.state.adapt import apply, table
 from curriculum_learning.state.compare import compare, refuse
 
 
-def identity_of(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> dict[str, Any]:
+def identity_of(
+    config: DataSourcePlan, prompts: Mapping[str, Prompts], mixture: Mixture | None
+) -> dict[str, Any]:
     """Returns what decides which prompt a position in the sequence means, as plain data."""
+    curricula = {s.name: s.curriculum for s in mixture.sources} if mixture is not None else {}
     return {
         "sources": {
-            source.name: {**prompts[source.name].fingerprint, "curriculum": _levels_of(source)}
+            source.name: {
+                **prompts[source.name].fingerprint,
+                "curriculum": _identity_of(source.curriculum, curricula[source.name]),
+            }
             for source in config.sources
         },
         "rollout_seed": config.seed,
@@ -51,15 +58,10 @@ def fitted(
     return adapted, table(state, adapted, fit)
 
 
-def _levels_of(source: SourcePlan) -> dict[str, Any] | None:
-    """Returns what decides which rows a level of a curriculum means; None without levels."""
-    if source.curriculum is None or source.curriculum.kind is not RewardCurriculum:
+def _identity_of(
+    recipe: CurriculumRecipe | None, curriculum: RowCurriculum | None
+) -> dict[str, Any] | None:
+    identity = None if curriculum is None else curriculum.identity()
+    if recipe is None or identity is None:
         return None
-    keys = (
-        "initial_complexity_percentile",
-        "final_complexity_percentile",
-        "num_intervals",
-        "focus_new_intervals",
-    )
-    levels = {key: source.curriculum.arguments[key] for key in keys}
-    return {**levels, "complexity_key": source.curriculum.complexity_key}
+    return {**identity, "complexity_key": recipe.complexity_key}

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import msgspec
 
+from curriculum_learning.curricula.results import Result
 from curriculum_learning.errors import ConfigurationError
 
 
 class Entry(msgspec.Struct):
-    """One update: its run, its number (1, 2, ...), and the mean reward of each source in it."""
+    """One update: its run, its number (1, 2, ...), and its results."""
 
     run: str
     update: int
-    rewards: dict[str, float]
+    results: list[Result]
 
 
 class Journal:

@@ -43,7 +43,7 @@ class States:
         """Held by whoever saves, from taking the state to the end of ``write``."""
         self.metadata: dict[str, Any] = {}
         self._config, self._run, self._prompts = config, run, prompts
-        self._identity = identity_of(config, prompts)
+        self._identity = identity_of(config, prompts, run.mixture)
         self._runs = [new_run()]
         """The id of this run, and those of other ranks whose states it goes on from."""
         self._fresh = self.state_dict()

@@ -103,7 +103,7 @@ _ALLOWED = (
 
 
 def compile_lambda(text: str) -> Callable[[int], Any]:
-    """Compile ``lambda step: <expression>``.
+    """Compiles ``lambda step: <expression>``.
 
     Powers are computed in floating point.
 

@@ -31,6 +31,11 @@ class Constant:
         return self.weight
 
 
+def is_zero(schedule: Schedule) -> bool:
+    """Whether a schedule is the constant 0."""
+    return isinstance(schedule, Constant) and schedule.weight == 0
+
+
 def linear(start: Number, end: Number, steps: Steps) -> Schedule:
     """From ``start`` at step 0 to ``end`` at step ``steps`` in a straight line, then flat."""
     return lambda rollout_step: _between(start, end, _progress(rollout_step, steps))

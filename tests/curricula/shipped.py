@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from curriculum_learning.curricula import rows as row_package
 from curriculum_learning.curricula import rules as rule_package
 from curriculum_learning.curricula.base import RowCurriculum, SourceRows, SourceRule
 from curriculum_learning.curricula.results import Result
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
+from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.curricula.statistics import RowStatistics
 
 
@@ -41,11 +44,14 @@ def classes_of(package: ModuleType, base: type) -> dict[str, Any]:
 CURRICULA: dict[str, type[RowCurriculum]] = classes_of(row_package, RowCurriculum)
 RULES: dict[str, type[SourceRule]] = classes_of(rule_package, SourceRule)
 REQUIRED: dict[str, dict[str, Any]] = {
+    "reward": {"reward_threshold": 0.5},
     "pass_rate_gaussian": {"steps": 20},
     "easy_to_hard": {"steps": 20},
     "unimax": {"budget": 500},
 }
 """The settings that have no default."""
+CLOSING = ("time", "reward")
+"""The curricula that close rows, the hardest ones."""
 
 
 class Run:
@@ -92,6 +98,42 @@ class Run:
         """The statistics first, as the source does it."""
         self.statistics.load_state_dict(state["statistics"])
         self.curriculum.load_state_dict(state["curriculum"])
+
+
+def scores_of(size: int) -> NDArray[np.float64]:
+    """Complexity scores, always the same for a size."""
+    return np.random.default_rng(3).random(size)
+
+
+def rows_of(scores: NDArray[np.float64], seed: int = 1) -> SourceRows:
+    """The rows of a source with these scores."""
+    return SourceRows("s", len(scores), seed, scores, RowStatistics(len(scores)))
+
+
+def reward_curriculum(size: int, seed: int = 1, **changes: Any) -> RewardCurriculum:
+    """A curriculum from 20 % to 100 % in 4 intervals, checked at every update."""
+    values: dict[str, Any] = {
+        "initial_complexity_percentile": 20, "num_intervals": 4, "reward_threshold": 0.5,
+        "reward_alpha": 1.0, "min_batches_per_level": 0, "check_frequency": 1,
+    }  # fmt: skip
+    return RewardCurriculum(rows_of(scores_of(size), seed), **{**values, **changes})
+
+
+def time_curriculum(
+    scores: NDArray[np.float64], initial: float, final: float, steps: int, seed: int = 1
+) -> TimeCurriculum:
+    """A curriculum from one percentile to another in so many steps."""
+    return TimeCurriculum(
+        rows_of(scores, seed),
+        initial_complexity_percentile=initial,
+        final_complexity_percentile=final,
+        complexity_warmup_steps=steps,
+    )
+
+
+def mean(reward: float | None) -> list[Result]:
+    """An update whose samples have this mean reward; None is one without a sample."""
+    return [] if reward is None else [Result("s", None, 0, [reward])]
 
 
 def by_source(groups: Mapping[str, Sequence[list[float]]], step: int = 0) -> dict[str, Any]:

@@ -75,9 +75,11 @@ def give_rewards(groups: list[Group], seed: int) -> None:
 def learned(source: DataSource) -> dict[str, Any]:
     """The averages, the level and the weights, to the last bit."""
     state = source.state_dict()
+    sources = state["mixture"]["sources"]
+    curricula = {name: source.get("curriculum") for name, source in sources.items()}
     return {
-        "adaptive": state["mixture"]["adaptive"],
-        "curricula": {n: s["curriculum"] for n, s in state["mixture"]["sources"].items()},
+        "rule": state["mixture"]["rule"],
+        "curricula": {name: saved and saved["state"] for name, saved in curricula.items()},
         "updates": state["feedback"]["updates"],
     }
 
@@ -116,7 +118,7 @@ def test_with_drops_the_rewards_of_all_samples_count(tmp_path: Path) -> None:
         source = open_source(tmp_path, mixture_target="served", **FILTER, **keys)
         results[hooks] = drive(source, hooks, drop=True)
     assert results["all"] == results["log, all"]
-    assert results["log"]["adaptive"] != results["all"]["adaptive"]
+    assert results["log"]["rule"] != results["all"]["rule"]
 
 
 def test_where_the_all_samples_hook_is_silent_the_log_feeds(tmp_path: Path) -> None:
@@ -326,7 +328,7 @@ def test_renamed_sources_keep_their_averages(tmp_path: Path) -> None:
         ({"data_source_curricula": {"maths": REWARD}}, "'maths'.*did you mean math"),
         ({"data_source_curricula": [REWARD]}, "one entry per source"),
         ({"data_source_curricula": [{"type": "tmie"}, None]}, "'math'.*'tmie'.*did you mean time"),
-        ({"data_source_curricula": ["time", None]}, "'math'.*type: time or type: reward"),
+        ({"data_source_curricula": ["time", None]}, "'math'.*type, one of time, reward, "),
         ({"data_source_curricula": [{"type": ["time"]}, None]}, "'math'.*is not a curriculum"),
         ({"data_source_curricula": [{"type": "reward"}, None]}, "reward_threshold.*is required"),
         (

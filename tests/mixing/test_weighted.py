@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from curriculum_learning.mixing.row_credits import WHOLE
 from curriculum_learning.mixing.source import Source
 from curriculum_learning.mixing.weighted import WeightedOrder
+from tests.mixing.filter_walk import FilterWalk
 
 Weights = NDArray[np.float64]
 
@@ -195,38 +195,16 @@ def test_a_tiny_weight_is_still_a_weight() -> None:
 # --- weights of 0 and one constant ------------------------------------------------------------
 
 
-class Opening:
-    """A curriculum that opens as many of its rows as it is told."""
-
-    def __init__(self, rank: NDArray[np.int64], number: int) -> None:
-        self.rank = rank
-        self.number = number
-
-    def open_rows(self, step: int) -> int:
-        return self.number
-
-    def observe(self, reward: float | None) -> bool:
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Any) -> None:
-        pass
-
-
-def compare_with_source(size: int, numbers: list[tuple[int, int]], shuffle: bool) -> None:
+def compare_with_filter(size: int, numbers: list[tuple[int, int]], shuffle: bool) -> None:
     """Open so many rows, take so many; both walks must give the same rows and epochs."""
     rank = np.random.default_rng(size).permutation(size)
-    curriculum = Opening(rank, size)
-    source = Source("math", size, seed=3, shuffle=shuffle, curriculum=curriculum)
+    walk = FilterWalk("math", size, seed=3, shuffle=shuffle)
     order = order_of(size, shuffle)
     for number, count in numbers:
-        curriculum.number = number
         order.set_weights(np.where(rank < number, 0.3, 0))
         for _ in range(count):
-            assert order.take()[:2] == source.take()[:2]
-            assert order.epoch == source.epoch
+            assert order.take()[:2] == walk.take(rank < number)
+            assert order.epoch == walk.epoch
 
 
 @repeatable
@@ -234,16 +212,16 @@ def compare_with_source(size: int, numbers: list[tuple[int, int]], shuffle: bool
 def test_constant_weights_are_the_order_of_today(
     size: int, shuffle: bool, data: st.DataObject
 ) -> None:
-    """Rows that open and close at any time come as from Source, to the row."""
+    """Rows that open and close at any time come as from a filtered permutation, to the row."""
     changes = st.tuples(st.integers(1, size), st.integers(0, 2 * size))
-    compare_with_source(size, data.draw(st.lists(changes, min_size=1, max_size=6)), shuffle)
+    compare_with_filter(size, data.draw(st.lists(changes, min_size=1, max_size=6)), shuffle)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_constant_weights_of_large_sources_are_the_order_of_today(shuffle: bool) -> None:
     """The same where the order is a network, with all, some, few and one of the rows open."""
     numbers = [(9000, 5000), (10_000, 7000), (100, 350), (5000, 3000), (1, 5), (70, 200)]
-    compare_with_source(10_000, numbers, shuffle)
+    compare_with_filter(10_000, numbers, shuffle)
 
 
 def test_constant_weights_after_others_take_every_open_row_once_per_epoch() -> None:
@@ -385,7 +363,7 @@ def test_rows_that_were_added_wait_for_the_next_epoch(size: int) -> None:
 @pytest.mark.parametrize("floor", [1e-3, 0.3])
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_added_rows_gain_from_the_next_epoch_on(floor: float, taken: int) -> None:
-    """Also with uneven weights they take no part in the running epoch."""
+    """Also with uneven weights they take no part in an epoch that has begun."""
     weights = np.full(300, floor)
     weights[:2] = 1
     order = weighted(weights[:200], shuffle=False)
@@ -393,17 +371,18 @@ def test_added_rows_gain_from_the_next_epoch_on(floor: float, taken: int) -> Non
     grown = order_of(300, shuffle=False)
     grown.load_state_dict(order.state_dict())
     grown.set_weights(weights)
-    expected = plain_walk(*units_and_credits(grown), at_first=200)
+    expected = plain_walk(*units_and_credits(grown), at_first=200 if taken else 300)
     first = [next(expected) for _ in range(3000)]
     assert rows_and_epochs(grown, 3000 - taken) == first[taken:]
 
 
-def test_added_rows_wait_where_rows_are_looked_up() -> None:
+@pytest.mark.parametrize("taken", range(1, 10))
+def test_added_rows_wait_where_rows_are_looked_up(taken: int) -> None:
     """Rows that were added when few rows of an epoch come wait for the next epoch as well."""
     weights = np.full(300, 0.01)
     weights[0] = 1
     order = weighted(weights[:200])
-    rows_and_epochs(order, 9)
+    rows_and_epochs(order, taken)
     grown = order_of(300)
     grown.load_state_dict(order.state_dict())
     grown.set_weights(np.roll(weights, 250))

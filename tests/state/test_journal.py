@@ -9,6 +9,7 @@ import pytest
 from curriculum_learning import (
     ConfigurationError,
 )
+from curriculum_learning.curricula.results import Result
 from curriculum_learning.samplers import (
     MultiSourceSampler,
 )
@@ -81,7 +82,7 @@ def test_the_journal_of_an_abandoned_run_does_not_count(tmp_path: Path) -> None:
     """After a resume at update 6 the later entries of the earlier run do not count."""
     journal = Journal(tmp_path / "journal.jsonl")
     for update in (*range(1, 12), *range(6, 10)):
-        journal.append(Entry("run", update, {"a": float(update)}))
+        journal.append(Entry("run", update, [Result("a", None, update, [float(update)])]))
     found = [update for update in range(1, 13) if journal.find("run", update) is not None]
     assert found == list(range(1, 10))
     assert journal.find("other", 3) is None

@@ -77,7 +77,7 @@ class Dump(SourceRule):
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """See ``SourceRule``."""
-        return {name: {"upper_bound": bound} for name, bound in self._bounds().items()}
+        return {name: {"rule_upper_bound": bound} for name, bound in self._bounds().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """See ``SourceRule``."""

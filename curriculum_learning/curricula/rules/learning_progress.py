@@ -80,7 +80,7 @@ class LearningProgress(SourceRule):
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """See ``SourceRule``."""
-        return {name: {"progress": progress} for name, progress in self._progress().items()}
+        return {name: {"rule_progress": progress} for name, progress in self._progress().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """See ``SourceRule``."""

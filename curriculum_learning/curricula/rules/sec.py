@@ -69,7 +69,7 @@ class Sec(SourceRule):
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """See ``SourceRule``."""
-        return {name: {"value": value} for name, value in self._values.items()}
+        return {name: {"rule_value": value} for name, value in self._values.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """See ``SourceRule``."""

@@ -16,8 +16,10 @@ def test_shares_by_the_formula() -> None:
     rule.observe(by_source({"learns": [[1.0]], "stays": [[0.5]], "forgets": [[0.0]]}), 2, EQUAL)
     # learns: fast .5, slow .25; forgets: fast .5, slow .75
     assert rule.metrics() == {
-        "learns": {"progress": 0.25}, "stays": {"progress": 0.0}, "forgets": {"progress": 0.25},
-    }  # fmt: skip
+        "learns": {"rule_progress": 0.25},
+        "stays": {"rule_progress": 0.0},
+        "forgets": {"rule_progress": 0.25},
+    }
     assert rule.shares(0, EQUAL) == pytest.approx(
         {"learns": 0.2 / 3 + 0.4, "stays": 0.2 / 3, "forgets": 0.2 / 3 + 0.4}
     )

@@ -1,8 +1,16 @@
-"""Rows open by the reward: the next interval when the average is good enough."""
+"""Reward: the next interval of rows opens when the average reward is good enough.
+
+Source: ``RewardGatedCurriculumSampler``, one of the samplers for verl that this package continues;
+see the README of ``verl_extensions``.
+
+It needs complexity scores, and rewards whose mean says how well the open rows are solved.
+Use it when you do not know how fast the model learns.
+Do not use it where the average of a source never reaches the threshold: harder rows stay closed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -10,16 +18,18 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from curriculum_learning.curricula.curriculum import (
+from curriculum_learning.curricula.base import SourceRows
+from curriculum_learning.curricula.complexity import (
+    ComplexityCurriculum,
     Percentile,
-    complexity_rank,
     percentile_range,
     rows_at,
 )
 from curriculum_learning.curricula.ema import Alpha, Ema
+from curriculum_learning.curricula.results import Result, mean_rewards
 
 
-class RewardCurriculum:
+class RewardCurriculum(ComplexityCurriculum):
     """Opens the next interval when the average reward is good enough.
 
     Level 0 is the easiest rows up to the initial percentile. Each further level opens one of
@@ -29,7 +39,7 @@ class RewardCurriculum:
     a non-negative multiple of ``check_frequency``. The count then starts again; the EMA does not.
 
     Args:
-        scores: Complexity of each row, finite; shape (rows,).
+        rows: The rows of the source, with their scores.
         reward_threshold: Average reward of the source that opens the next interval.
         initial_complexity_percentile: Share of the easiest rows that is open at the start.
         final_complexity_percentile: Share that is open at the last level.
@@ -46,7 +56,7 @@ class RewardCurriculum:
 
     def __init__(
         self,
-        scores: NDArray[np.float64],
+        rows: SourceRows,
         *,
         reward_threshold: float,
         initial_complexity_percentile: Percentile = 30,
@@ -58,7 +68,7 @@ class RewardCurriculum:
         focus_new_intervals: bool = False,
         interval_decay: Annotated[float, Ge(0), Le(1)] = 0.5,
     ) -> None:
-        self.rank = complexity_rank(scores)
+        super().__init__(rows)
         self.level = 0
         self.ema = Ema(reward_alpha)
         self.threshold = reward_threshold
@@ -74,49 +84,59 @@ class RewardCurriculum:
         ]
         self.percentiles = [float(percentile) for percentile in opened]
         """The percentile open at each level."""
-        self.counts = [rows_at(percentile, len(scores)) for percentile in opened]
+        self.counts = [rows_at(percentile, rows.size) for percentile in opened]
         """The rows open at each level."""
 
     def open_rows(self, step: int) -> int:
-        """See ``Curriculum``."""
+        """See ``ComplexityCurriculum``."""
         return self.counts[self.level]
 
+    def identity(self) -> dict[str, Any]:
+        """See ``RowCurriculum``: a level means other rows if these differ."""
+        return {
+            "initial_complexity_percentile": self.percentiles[0],
+            "final_complexity_percentile": self.percentiles[-1],
+            "num_intervals": len(self.counts) - 1,
+            "focus_new_intervals": self.focus_new_intervals,
+        }
+
     def intervals(self) -> list[NDArray[np.int64]]:
-        """The rows of each interval, easiest first; the first is what level 0 opens."""
+        """Returns the rows of each interval, easiest first; level 0 opens the first."""
         order = np.argsort(self.rank)
         starts = [0, *self.counts[:-1]]
         return [order[start:stop] for start, stop in zip(starts, self.counts, strict=True)]
 
-    def observe(self, reward: float | None) -> bool:
-        """See ``Curriculum``."""
-        if reward is not None:
+    def observe(self, results: Sequence[Result]) -> None:
+        """See ``RowCurriculum``."""
+        for reward in mean_rewards(results).values():
             self.ema.add(reward)
         self._batches_at_level += 1
         beyond = self._batches_at_level - self._min_batches
         if (
-            self.level == len(self.counts) - 1
-            or beyond < 0
-            or beyond % self._check_frequency
-            or self.ema.value is None
-            or self.ema.value < self.threshold
+            self.level < len(self.counts) - 1
+            and beyond >= 0
+            and beyond % self._check_frequency == 0
+            and self.ema.value is not None
+            and self.ema.value >= self.threshold
         ):
-            return False
-        self.level += 1
-        self._batches_at_level = 0
-        return True
+            self.level += 1
+            self._batches_at_level = 0
+
+    def metrics(self) -> dict[str, float]:
+        """See ``RowCurriculum``."""
+        known = {} if self.ema.value is None else {"curriculum_reward_ema": self.ema.value}
+        return {"level": self.level, **known}
 
     def state_dict(self) -> dict[str, Any]:
-        """See ``Curriculum``."""
+        """See ``RowCurriculum``."""
         return {
             "level": self.level,
             "batches_at_level": self._batches_at_level,
             "ema": self.ema.value,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """See ``Curriculum``."""
-        if state is None:
-            state = {"level": 0, "batches_at_level": 0, "ema": None}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``RowCurriculum``."""
         if state["level"] not in range(len(self.counts)):
             raise ValueError(f"there is no level {state['level']}")
         self.level, self._batches_at_level = state["level"], state["batches_at_level"]

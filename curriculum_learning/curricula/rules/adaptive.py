@@ -1,7 +1,16 @@
 """Adaptive weights: a source with a lower reward gets a higher weight.
 
-A rule that favours low rewards also favours what cannot be learned at all: a source whose reward
-stays at zero is given as much as the bound on the ratio lets it have.
+::
+
+    share ~ weight * exp(-average reward / temperature), within a bounded ratio
+
+Source: the adaptive mode of the samplers for verl that this package continues; see the README of
+``verl_extensions``.
+
+It needs rewards that can be compared between sources.
+Use it when all sources can be learned and the weak ones should catch up.
+Do not use it when a source may be impossible: one whose reward stays at 0 gets as much as the bound
+on the ratio lets it have.
 """
 
 from __future__ import annotations
@@ -12,11 +21,13 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
+from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.ema import Alpha, Ema
+from curriculum_learning.curricula.results import Result, mean_rewards
 from curriculum_learning.errors import ConfigurationError
 
 
-class AdaptiveWeights:
+class AdaptiveWeights(SourceRule):
     """Weights proportional to ``w_i * exp(-ema_i / temperature)``, within a bounded ratio.
 
     The rewards of a source are averaged by an EMA. Every ``update_frequency`` updates, once every
@@ -24,7 +35,7 @@ class AdaptiveWeights:
     the next time. Where the ratio of two weights would exceed the bound the smaller is raised.
 
     Args:
-        names: The sources.
+        rows: The number of rows of each source.
         alpha: Weight of a new reward in the EMA.
         update_frequency: Updates between changes of the weights.
         temperature: Temperature of the softmax, in units of reward; lower is more sensitive.
@@ -33,19 +44,18 @@ class AdaptiveWeights:
 
     def __init__(
         self,
-        names: Sequence[str],
+        rows: Mapping[str, int],
         *,
         alpha: Alpha = 0.1,
         update_frequency: Annotated[int, Ge(1)] = 5,
         temperature: Annotated[float, Gt(0)] = 1.0,
         max_source_ratio: Annotated[float, Ge(1)] = 3.0,
     ) -> None:
+        super().__init__(rows)
         self.temperature = temperature
         self.max_source_ratio = max_source_ratio
-        self.version = 0
-        """Counts the changes of the weights."""
         self._update_frequency = update_frequency
-        self._emas = {name: Ema(alpha) for name in names}
+        self._emas = {name: Ema(alpha) for name in rows}
         self._in_force: dict[str, float] | None = None
 
     @property
@@ -79,18 +89,10 @@ class AdaptiveWeights:
             )
 
     def observe(
-        self, rewards: Mapping[str, float], update: int, weights: Mapping[str, float]
+        self, results: Mapping[str, Sequence[Result]], update: int, weights: Mapping[str, float]
     ) -> bool:
-        """Take in the mean reward of each source in update number ``update`` (1, 2, ...).
-
-        Args:
-            rewards: Finite means; sources without samples are left out.
-            update: The number of the update.
-            weights: The configured weights, which tell whose rewards are waited for.
-
-        Returns:
-            Whether the weights change now.
-        """
+        """See ``SourceRule``; it waits for a reward of every source of positive weight."""
+        rewards = mean_rewards(result for groups in results.values() for result in groups)
         for name, reward in rewards.items():
             self._emas[name].add(reward)
         known = {name: ema.value for name, ema in self._emas.items() if ema.value is not None}
@@ -99,11 +101,10 @@ class AdaptiveWeights:
         ):
             return False
         self._in_force = known
-        self.version += 1
         return True
 
-    def adapt(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """The weights in force, of which the largest is 1, for configured ``weights``."""
+    def shares(self, step: int, weights: Mapping[str, float]) -> dict[str, float]:
+        """See ``SourceRule``; the largest is 1."""
         if self._in_force is None:
             return dict(weights)
         averages = self._in_force
@@ -125,18 +126,19 @@ class AdaptiveWeights:
             for name in weights
         }
 
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """See ``SourceRule``."""
+        return {n: {} if ema is None else {"reward_ema": ema} for n, ema in self.emas.items()}
+
     def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"emas": self.emas, "in_force": self._in_force, "version": self.version}
+        """See ``SourceRule``."""
+        in_force = self._in_force or {}
+        return {name: [ema, in_force.get(name)] for name, ema in self.emas.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Go to the state that ``state_dict`` gave; None is the start.
-
-        A source that the state does not have starts without a reward.
-        """
-        if state is None:
-            state = {"emas": {}, "in_force": None, "version": self.version + 1}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``SourceRule``."""
+        saved = {name: state.get(name, (None, None)) for name in self._emas}
         for name, ema in self._emas.items():
-            ema.value = state["emas"].get(name)
-        self._in_force = None if state["in_force"] is None else dict(state["in_force"])
-        self.version = state["version"]
+            ema.value = saved[name][0]
+        in_force = {name: ema for name, (_, ema) in saved.items() if ema is not None}
+        self._in_force = in_force or None
