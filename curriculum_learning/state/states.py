@@ -17,6 +17,7 @@ from curriculum_learning.state.checkpoint import new_run
 from curriculum_learning.state.files import Found
 from curriculum_learning.state.fit import fitted, identity_of
 from curriculum_learning.state.forks import renew_after_fork
+from curriculum_learning.state.shape import check_shape
 from curriculum_learning.state.writer import KEPT, Beginning, StateWriter
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class States:
         """
         try:
             state, changes = fitted(state, self._identity, self._config, self._prompts)
+            check_shape(state, {name: len(rows) for name, rows in self._prompts.items()})
             metadata, runs = dict(decode(state["metadata"])), list(state["runs"])
             self._run.load_state_dict(state, held=held)
         except CurriculumLearningError:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
@@ -137,7 +138,10 @@ class RewardCurriculum(ComplexityCurriculum):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``RowCurriculum``."""
-        if state["level"] not in range(len(self.counts)):
-            raise ValueError(f"there is no level {state['level']}")
-        self.level, self._batches_at_level = state["level"], state["batches_at_level"]
-        self.ema.value = state["ema"]
+        level, batches = msgspec.convert(
+            (state["level"], state["batches_at_level"]), tuple[int, int]
+        )
+        if level not in range(len(self.counts)):
+            raise ValueError(f"there is no level {level}")
+        self.ema.value = msgspec.convert(state["ema"], float | None)
+        self.level, self._batches_at_level = level, batches
