@@ -15,7 +15,7 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
-from curriculum_learning.state.checkpoint import VERSION, read_state, written_at
+from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 
 _NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
 
@@ -70,7 +70,7 @@ def look_at(path: Path) -> dict[str, Any]:
                 "rollout_id": int(match[1]) if match else None,
                 "kind": match[2] if match else None,
                 "bytes": size,
-                "written": _time(written_at(file)),
+                "written": _time((stamp_of(file) or Stamp()).written_at),
                 "format": VERSION if problem is None else None,
                 "problem": problem,
             }
@@ -86,7 +86,7 @@ def _files(path: Path) -> list[Path]:
         folder = path / "rollout" if (path / "rollout").is_dir() else path
         files = [file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()]
         if files:
-            return sorted(files, key=lambda file: (written_at(file), file.name))
+            return sorted(files, key=lambda file: ((stamp_of(file) or Stamp()).counter, file.name))
         problem = (
             f"{path} has no states (curriculum_learning_*.state or .autosave, there or in "
             f"rollout/); give the folder that the run has as save"

@@ -152,9 +152,9 @@ class WeightedOrder:
         Raises:
             ValueError: The state has more rows than there are now.
         """
-        cursor = Cursor(
-            state["epoch"], state["offset"], state["rows"], bool(state.get("sparse", False))
-        )
+        # Rows that were added join an epoch of which none has been served.
+        rows = state["rows"] if state["offset"] else self.size
+        cursor = Cursor(state["epoch"], state["offset"], rows, bool(state.get("sparse", False)))
         name = state["order_name"]
         self._credits.load_state_dict(state)
         self._name = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class PromptReader:
         self.config = config
         self.tokenizer = tokenizer
         self._is_json = isinstance(rows, JsonlRows)
+        self.fingerprint = _fingerprint(config, tokenizer)
+        """What decides which prompt a row becomes, as plain data."""
 
     def read(self, indices: Sequence[int]) -> list[Prompt]:
         """Reads the prompts of the rows at ``indices``; nothing in them is shared.
@@ -117,3 +120,20 @@ def _is_chat(prompt: object) -> bool:
         and bool(prompt)
         and all(isinstance(message, dict) and "role" in message for message in prompt)
     )
+
+
+def _fingerprint(config: SourcePlan, tokenizer: Any) -> dict[str, Any]:
+    keys = ("input_key", "label_key", "metadata_key", "tool_key", "apply_chat_template")
+    fingerprint: dict[str, Any] = {key: getattr(config, key) for key in keys}
+    if config.apply_chat_template:
+        # Sorted text, because arguments from Python may be of types that a state cannot hold.
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+        kwargs = orjson.dumps(dict(config.apply_chat_template_kwargs), _type_name, options)
+        template = str(getattr(tokenizer, "chat_template", None)).encode()
+        fingerprint["apply_chat_template_kwargs"] = kwargs.decode()
+        fingerprint["chat_template"] = hashlib.blake2b(template, digest_size=16).hexdigest()
+    return fingerprint
+
+
+def _type_name(value: object) -> str:
+    return type(value).__qualname__

@@ -10,7 +10,17 @@ import pytest
 
 from curriculum_learning import CheckpointError, ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from tests.harness import arguments, data_source, interrupt, name_of, prompt_files, row_of, totals
+from curriculum_learning.prompts import tokenizer
+from tests.harness import (
+    arguments,
+    data_source,
+    interrupt,
+    name_of,
+    prompt_files,
+    row_of,
+    totals,
+    write_rows,
+)
 
 SIZES = {"math": 11, "code": 7, "chat": 5}
 LOG = {"custom_rollout_log_function_path": "curriculum_learning.custom_log.custom_rollout_log_function"}  # fmt: skip  # noqa: E501 - one value
@@ -141,6 +151,61 @@ def test_a_grown_file_joins_at_the_next_epoch(tmp_path: Path, shuffle: bool) -> 
     assert sorted(rows_of_an_epoch(grown_twice, "math", 2)) == list(range(14))
 
 
+def test_a_file_that_grew_at_the_end_of_an_epoch_joins_the_next_one(tmp_path: Path) -> None:
+    """Saved exactly between two epochs, the epoch to come has the new rows already."""
+    args = arguments(tmp_path, {"math": 11}, **LOG)
+    source = DataSource(args)
+    source.observe(source.get_samples(11), rollout_id=0, fate="trained")
+    source.save(0)
+    append(args.prompt_data[0], '{"input": "math 11"}\n', '{"input": "math 12"}\n')
+    grown = resumed(args)
+    assert sorted(rows_of_an_epoch(grown, "math", 1)) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"input_key": "text"}, "input_key"),
+        ({"label_key": "label"}, "label_key"),
+        ({"metadata_key": "extra"}, "metadata_key"),
+        ({"tool_key": "functions"}, "tool_key"),
+        ({"apply_chat_template": True}, "apply_chat_template"),
+        ({"apply_chat_template": True, "apply_chat_template_kwargs": {"a": (1, 2)}}, "_kwargs"),
+        ({"apply_chat_template": True, "hf_checkpoint": "other"}, "chat_template"),
+    ],
+)
+def test_other_columns_or_another_template_are_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], key: str
+) -> None:
+    """The same rows read otherwise are other prompts: refused, or the source restarts."""
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda name, key: Template(name))
+    row = {"input": "a", "text": "b", "label": "c", "metadata": {}, "extra": {}}
+    path = write_rows(tmp_path / "rows.jsonl", [row] * 11)
+    args = saved(
+        tmp_path, prompt_data=[path], prompt_data_source_names=["math"], data_source_weights=[1],
+        hf_checkpoint="one", apply_chat_template=len(changes) > 1,
+    )  # fmt: skip
+    append(path, '{"input": "a", "text": "b", "label": "c"}\n')
+    with pytest.raises(CheckpointError, match=rf"'math'.*{key}.*restart") as raised:
+        resumed(args, **changes, on_source_change="adopt")
+    assert raised.value.source == "math"
+    source = resumed(args, **changes, on_source_change="restart")
+    assert {row_of(group)[1] for group in source.get_samples(5)} == {2}
+    again = DataSource(args)
+    again.load(0)  # unchanged but for the row that was added
+
+
+class Template:
+    """A tokenizer that has a chat template and nothing else."""
+
+    def __init__(self, name: str) -> None:
+        self.chat_template = f"the template of {name}"
+
+    def apply_chat_template(self, messages: Any, **_: Any) -> str:
+        """A prompt."""
+        return f"{self.chat_template}: {messages}"
+
+
 def test_a_file_that_was_changed_is_no_grown_one(tmp_path: Path) -> None:
     """A changed line, a longer last line, fewer rows, a negative slice: refused with the reason."""
     args = saved(tmp_path)
@@ -164,7 +229,9 @@ def test_a_file_that_was_changed_is_no_grown_one(tmp_path: Path) -> None:
     resumed(without_end)
     for bounds in ("@[-9:]", "@[0:-1]"):
         path.write_text(whole)
-        sliced = saved(tmp_path / "y", prompt_data=[str(path) + bounds, *args.prompt_data[1:]])
+        sliced = saved(
+            tmp_path / f"y{bounds}", prompt_data=[str(path) + bounds, *args.prompt_data[1:]]
+        )
         append(str(path), '{"input": "new"}\n')
         with pytest.raises(CheckpointError, match="negative bound"):
             resumed(sliced)
