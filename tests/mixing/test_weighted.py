@@ -363,7 +363,7 @@ def test_rows_that_were_added_wait_for_the_next_epoch(size: int) -> None:
 @pytest.mark.parametrize("floor", [1e-3, 0.3])
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_added_rows_gain_from_the_next_epoch_on(floor: float, taken: int) -> None:
-    """Also with uneven weights they take no part in an epoch of which rows have been served."""
+    """Also with uneven weights they take no part in an epoch that has begun."""
     weights = np.full(300, floor)
     weights[:2] = 1
     order = weighted(weights[:200], shuffle=False)

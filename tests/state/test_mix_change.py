@@ -151,13 +151,26 @@ def test_a_grown_file_joins_at_the_next_epoch(tmp_path: Path, shuffle: bool) -> 
     assert sorted(rows_of_an_epoch(grown_twice, "math", 2)) == list(range(14))
 
 
-def test_a_file_that_grew_at_the_end_of_an_epoch_joins_the_next_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "curriculum", [None, {"type": "time", "initial_complexity_percentile": 100}]
+)
+def test_a_file_that_grew_at_the_end_of_an_epoch_joins_the_next_one(
+    tmp_path: Path, curriculum: Any
+) -> None:
     """Saved exactly between two epochs, the epoch to come has the new rows already."""
-    args = arguments(tmp_path, {"math": 11}, **LOG)
+    row = '{"input": "x", "metadata": {"complexity_score": 1}}\n'
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row * 11)
+    args = arguments(
+        tmp_path, {"math": 1}, **LOG,
+        prompt_data=[str(path)], prompt_data_source_names=["math"],
+        data_source_curricula=[curriculum],
+    )  # fmt: skip
     source = DataSource(args)
     source.observe(source.get_samples(11), rollout_id=0, fate="trained")
     source.save(0)
-    append(args.prompt_data[0], '{"input": "math 11"}\n', '{"input": "math 12"}\n')
+    source.close()
+    append(str(path), row, row)
     grown = resumed(args)
     assert sorted(rows_of_an_epoch(grown, "math", 1)) == list(range(13))
 
