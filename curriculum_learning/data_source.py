@@ -12,7 +12,7 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
-from curriculum_learning.engines.slime import current_rollout, sample_class
+from curriculum_learning.engines.slime import current_rollout, is_running, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
 from curriculum_learning.groups.returns import encode_groups
@@ -54,7 +54,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = self._read_config(args)
-        self._prompts = open_prompts(config)
+        self._prompts = open_prompts(config, is_running(args))
         self._run = Run(
             config,
             self._prompts,

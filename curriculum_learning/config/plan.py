@@ -122,6 +122,7 @@ class DataSourcePlan:
         rollout_batch_size: Groups of a rollout; stands in for the step until the engine tells one.
         num_rollout: Rollouts of the run; schedules are tried at all of them.
         hf_checkpoint: The tokenizer.
+        trust_remote_code: Runs code that comes with the tokenizer; null is true under slime only.
         dump_details: A folder; the tokenizer is written there too.
         cache: A folder for what is worked out of prompt files; None keeps nothing.
         buffer_filter: ``f(args, rollout_id, buffer, num_samples)`` chooses waiting groups.
@@ -155,6 +156,7 @@ class DataSourcePlan:
     rollout_batch_size: Count | None = None
     num_rollout: Annotated[int, Ge(0)] | None = None
     hf_checkpoint: Text | None = None
+    trust_remote_code: bool | None = None
     dump_details: Text | None = None
     cache: Path | None = None
     buffer_filter: Function | None = None

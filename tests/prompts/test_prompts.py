@@ -200,7 +200,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, key: str) -> None:
     value = {"apply_chat_template": True, "rollout_max_prompt_len": 5}[key]
     with pytest.raises(ConfigurationError, match=f"{key} needs a tokenizer, and hf_checkpoint"):
         DataSource({"prompt_data": path, key: value})
-    with pytest.raises(ConfigurationError, match="has no tokenizer"):
+    with pytest.raises(ConfigurationError, match="has no tokenizer that can be loaded"):
         DataSource({"prompt_data": path, key: value, "hf_checkpoint": str(tmp_path)})
 
 
