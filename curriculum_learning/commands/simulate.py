@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, per_source, read_sizes
-from curriculum_learning.commands.outlook import batch_of, steps_of
+from curriculum_learning.commands.outlook import batch_of, request_of, steps_of
 from curriculum_learning.commands.plan import WRITES_NOTHING, Plan, read_plan
 from curriculum_learning.commands.simulated_engine import EngineSettings, SimulatedEngine
 from curriculum_learning.commands.terminal import (
@@ -102,16 +102,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
     names = list(plan.rows)
-    request = options.over_sampling or plan.values.get("over_sampling_batch_size")
-    if request is not None and (type(request) is not int or request < 1):
-        raise ConfigurationError(
-            f"over_sampling_batch_size ({request!r}) must be a whole number >= 1",
-            key="over_sampling_batch_size",
-            value=request,
-        )
     return EngineSettings(
         batch=batch_of(plan),
-        request=request,
+        request=options.over_sampling or request_of(plan),
         latency=per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=per_source(options.drop, names, "--drop", 0.0),

@@ -12,6 +12,20 @@ MAX_REPEATED = 10_000
 """Values that aliases repeat, all together."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Stops at the depth that is allowed: PyYAML's time grows with its square."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError("is nested too deeply")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def read_yaml(text: str) -> tuple[yaml.Node | None, Any]:
     """Returns the nodes of a document, None if it is empty, and its value.
 
@@ -19,7 +33,7 @@ def read_yaml(text: str) -> tuple[yaml.Node | None, Any]:
         yaml.YAMLError: It is no YAML of one document, or not of plain values.
         ValueError: It is beyond a bound, or holds itself; the text continues a sentence.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -27,20 +41,18 @@ def read_yaml(text: str) -> tuple[yaml.Node | None, Any]:
         sizes: dict[yaml.Node, int] = {}
         if _measure(node, sizes, ()) - len(sizes) > MAX_REPEATED:
             raise ValueError(f"has aliases that repeat more than {MAX_REPEATED} values")
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
     finally:
         loader.dispose()
     # A new parse: merge keys change the nodes.
-    loader = yaml.SafeLoader(text)
+    again = yaml.SafeLoader(text)
     try:
-        return node, loader.get_single_data()
+        return node, again.get_single_data()
     except yaml.YAMLError:
         raise
     except Exception as error:  # PyYAML's constructors raise anything: a month 99, a bool "x"
         raise yaml.YAMLError(f"a value cannot be read: {error!r}") from None
     finally:
-        loader.dispose()
+        again.dispose()
 
 
 def _measure(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, ...]) -> int:
@@ -49,8 +61,6 @@ def _measure(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Nod
         return sizes[node]
     if node in above:
         raise ValueError("holds itself")
-    if len(above) > MAX_DEPTH:
-        raise ValueError("is nested too deeply")
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         inner = [part for pair in node.value for part in pair]
