@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ def tokenizer_of(config: DataSourcePlan, trusts_code: bool) -> Any:
         return None
     tokenizer = load_tokenizer(str(config.hf_checkpoint), key, trusts_code)
     if config.dump_details is not None:
-        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
+        with _asking("save_pretrained"):
+            tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
     return tokenizer
 
 
@@ -73,15 +76,36 @@ def tokenizer_key(tokenizer: Any) -> object:
 
     Returns the tokenizer if its vocabulary is hidden: no cache keeps anything for such a key.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return tokenizer
-    text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
+    with _asking("its vocabulary"):
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return tokenizer
+        text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def token_counts(tokenizer: Any, texts: list[str]) -> list[int]:
-    """Returns the number of tokens of each text, special tokens left out."""
+    """Returns the number of tokens of each text, special tokens left out.
+
+    Raises:
+        ConfigurationError: The tokenizer raises, or does not give the tokens of each text.
+    """
     if not texts:
         return []
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    with _asking("the tokens of prompts"):
+        counts = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        if len(counts) != len(texts):
+            raise ValueError(f"it gives {len(counts)} lists of tokens for {len(texts)} prompts")
+    return counts
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Turns anything that the tokenizer raises into a ConfigurationError: it is anybody's code."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"the tokenizer of hf_checkpoint fails when asked for {what}: {error!r}",
+            key="hf_checkpoint",
+        ) from error
