@@ -11,7 +11,7 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
-from curriculum_learning.engines.slime import SlimeRollout, sample_class
+from curriculum_learning.engines.slime import SlimeRollout, is_running, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.returns import encode_groups
@@ -53,7 +53,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = self._read_config(args)
-        self._prompts = open_prompts(config)
+        self._prompts = open_prompts(config, is_running(args))
         self._run = Run(
             config,
             self._prompts,

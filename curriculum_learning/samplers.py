@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import operator
 import secrets
@@ -11,27 +10,26 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from curriculum_learning.config.plan import CurriculumRecipe
 from curriculum_learning.config.samplers import read_sampler_config
-from curriculum_learning.curricula.base import SourceRows, SourceRule
+from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
-from curriculum_learning.curricula.statistics import RowStatistics
 from curriculum_learning.engines import sampler_lines as lines
 from curriculum_learning.engines.sampler_lines import Lines
 from curriculum_learning.engines.sampler_rewards import Report, report_of_batch, results_of
+from curriculum_learning.engines.sampler_sources import (
+    RowIndex,
+    digest_of,
+    fingerprints,
+    make_sources,
+)
 from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
-from curriculum_learning.errors import CheckpointError, ConfigurationError
+from curriculum_learning.errors import CheckpointError
 from curriculum_learning.mixing.batches import Batches
-from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Changes, Mixture
-from curriculum_learning.mixing.source import RowSource, Source
-from curriculum_learning.prompts.columns import read_numbers, read_scores, read_sources
+from curriculum_learning.prompts.columns import read_sources
 from curriculum_learning.state.compare import check_fit
 from curriculum_learning.state.journal import Entry, Journal
 
@@ -81,12 +79,13 @@ class MultiSourceSampler(SamplerBase):
         rows = read_sources(data_source)
         weights = config.weights({name: len(at) for name, at in rows.items()})
         self._rows = {name: rows[name] for name in weights}
-        self._curriculum: Any = None
+        sources = make_sources(data_source, self._rows, config)
+        curricula = {source.name: source.curriculum for source in sources}
+        self._curriculum: Any = config.curriculum and curricula[config.complexity_source]
         """The curriculum of ``complexity_source``, in the samplers that have one."""
-        sources = [self._make_source(data_source, name) for name in self._recipes()]
-        recipe = config.rule
+        self._index = RowIndex(data_source, self._rows, curricula)
         sizes = {name: len(at) for name, at in self._rows.items()}
-        rule: SourceRule | None = None if recipe is None else recipe.make(sizes)
+        rule: SourceRule | None = None if config.rule is None else config.rule.make(sizes)
         self._mixture = Mixture(sources, weights, rule)
         if rule is not None:
             proportional = config.sampling_strategy == "proportional"
@@ -97,45 +96,9 @@ class MultiSourceSampler(SamplerBase):
         self._run = secrets.token_hex(8)
         """Tells this run's entries in a journal from those of others."""
         self._updates = 0
-        self._to_warn = True
+        self._told: set[str] = set()
+        """Warnings, each told once."""
         _log(self._start_lines())
-
-    def _recipes(self) -> dict[str, CurriculumRecipe | None]:
-        """Returns the curriculum of each source."""
-        config = self.config
-        recipes: dict[str, CurriculumRecipe | None] = dict.fromkeys(self._rows)
-        recipes |= config.source_curricula
-        if config.curriculum is not None:
-            own = CurriculumRecipe(config.curriculum.kind, config.curriculum.arguments)
-            recipes[config.complexity_source] = own
-        for name in recipes:
-            if name not in self._rows:
-                key = "source_curricula" if name in config.source_curricula else "complexity_source"
-                raise ConfigurationError(
-                    f"{key} is '{name}', none of the sources of the data; set it to one of "
-                    f"{list(self._rows)}",
-                    source=name,
-                    key=key,
-                    value=name,
-                )
-        return recipes
-
-    def _make_source(self, data_source: Any, name: str) -> RowSource:
-        recipe, at, seed = self._recipes()[name], self._rows[name], self.config.seed
-        if recipe is None:
-            return Source(name, len(at), seed=seed, shuffle=True)
-        scores = priors = None
-        if recipe.curriculum.needs_scores:
-            scores = read_scores(data_source, at, name, recipe.complexity_key)
-        if recipe.prior_key is not None:
-            priors = read_numbers(data_source, at, recipe.prior_key)
-        statistics = RowStatistics(len(at), fade=recipe.fade, priors=priors)
-        rows = SourceRows(name, len(at), seed, scores, statistics)
-        curriculum = recipe.make(rows)
-        if self.config.curriculum is not None and name == self.config.complexity_source:
-            assert scores is not None  # the samplers with a curriculum go by complexity
-            self._curriculum, self._scores = curriculum, scores
-        return curated_source(rows, curriculum, shuffle=True)
 
     @property
     def mixture(self) -> Mixture:
@@ -165,15 +128,16 @@ class MultiSourceSampler(SamplerBase):
         Args:
             batch: Has ``batch["token_level_scores"]`` of shape (rows, tokens), summed per row,
                 and ``non_tensor_batch["data_source"]`` of shape (rows,); rows in any order.
+                ``non_tensor_batch["uid"]`` tells the samples of one prompt from others;
+                ``extra_info.index``, unique within a source, tells curricula the row.
         """
-        report = report_of_batch(batch, self._name)
-        self.observe(*report)
+        self.observe(*report_of_batch(batch, self._index, self._name))
 
     def observe(
         self,
         sources: Sequence[str],
         rewards: Any,
-        rows: Sequence[int] | None = None,
+        rows: Sequence[int | None] | None = None,
         groups: Sequence[Any] | None = None,
     ) -> None:
         """Takes in the rewards of one update; each argument has one entry for each sample.
@@ -181,24 +145,38 @@ class MultiSourceSampler(SamplerBase):
         Args:
             sources: The source.
             rewards: The reward. Rewards that are not finite numbers are skipped, and counted.
-            rows: The row in the data set, as the sampler gave it; curricula that learn from single
-                rows need it.
+            rows: The row in the data set, as the sampler gave it; None where it is not known.
+                Curricula that learn from single rows need it.
             groups: What tells the samples of one prompt from others, such as verl's ``uid``.
         """
         report = Report(sources, rewards, rows, groups)
         results = results_of(report, self._rows, self._updates + 1, self._name)
-        if self._mixture.learns or self._curriculum is not None:
-            self._warn_of_prefetching()
+        self._warn_of_prefetching()
+        self._warn_of_unknown(report, results)
         if self._journal is not None:
             self._journal.append(Entry(self._run, self._updates + 1, results))
         self._apply(results)
 
     def _warn_of_prefetching(self) -> None:
         # verl takes several batches for a step where it fills one up; that is no accident.
+        if not self._mixture.learns and self._curriculum is None:
+            return
         ahead = self._batches.drawn - self._updates
-        if ahead > 1 and self.reports_after_save is None and self._to_warn:
-            self._to_warn = False
-            logger.warning("%s", lines.drawn_ahead(self._name, ahead))
+        if ahead > 1 and self.reports_after_save is None:
+            self._warn_once("ahead", lines.drawn_ahead(self._name, ahead))
+
+    def _warn_of_unknown(self, report: Report, results: Sequence[Result]) -> None:
+        unknown = {result.source for result in results if result.row is None}
+        if missing := sorted(unknown & set(self._index.wanted)):
+            self._warn_once("rows", lines.unknown_rows(self._name, missing))
+        rule = self._mixture.rule
+        if rule is not None and rule.needs_groups and report.groups is report.rows is None:
+            self._warn_once("groups", lines.unknown_groups(self._name, type(rule).__name__))
+
+    def _warn_once(self, what: str, warning: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("%s", warning)
 
     def _apply(self, results: Sequence[Result]) -> None:
         self._updates += 1
@@ -245,7 +223,7 @@ class MultiSourceSampler(SamplerBase):
             return
         update = self._updates + 1
         entry = None if self._journal is None else self._journal.find(self._run, update)
-        if entry is None and self._uses_rewards:
+        if entry is None and self._mixture.learns:
             logger.warning("%s", lines.lost_rewards(self._name, update, self._journal is not None))
         if entry is not None:
             self._apply([Result(*result) for result in entry.results])
@@ -253,22 +231,16 @@ class MultiSourceSampler(SamplerBase):
             # Counted without its rewards; where more are missing nobody reports after each batch.
             self._apply([])
 
-    @property
-    def _uses_rewards(self) -> bool:
-        return self._mixture.learns
-
     def _identity(self) -> dict[str, Any]:
         identity = {
-            "sources": {
-                name: {"rows": len(rows), "hash": _hash(rows)} for name, rows in self._rows.items()
-            },
+            "sources": fingerprints(self._mixture.sources, self._rows, self.config),
             "sampler.class_name": self._name,
             "sampler.seed": self.config.seed,
             "sampler.adaptive_weights": self.config.adaptive_weights,
             "train_batch_size": self.config.batch_size,
         }
         if self._curriculum is not None:
-            identity["complexity_scores"] = _hash(self._curriculum.rank)
+            identity["complexity_scores"] = digest_of(self._curriculum.rank)
         return identity
 
     def get_stats(self) -> dict[str, float]:
@@ -286,7 +258,7 @@ class MultiSourceSampler(SamplerBase):
     def _start_lines(self) -> Lines:
         sizes = {name: len(rows) for name, rows in self._rows.items()}
         said = lines.start(self._name, self.config, sizes, self._mixture.shares(0))
-        if self.reports_after_save and self._uses_rewards and self._journal is None:
+        if self.reports_after_save and self._mixture.learns and self._journal is None:
             said += lines.no_journal(self._name)
         return said
 
@@ -349,12 +321,12 @@ class RewardCurriculumSampler(MultiSourceSampler):
 
     def _start_lines(self) -> Lines:
         return super()._start_lines() + lines.reward_start(
-            self._name, self.config.complexity_source, self._curriculum, self._scores
+            self._name, self.config.complexity_source, self._curriculum
         )
 
     def _change_lines(self, changes: Changes) -> Lines:
         said = super()._change_lines(changes)
-        if changes.opened:
+        if self.config.complexity_source in changes.opened:
             said += lines.level_up(self._name, self._curriculum, self._updates)
         return said
 
@@ -362,11 +334,6 @@ class RewardCurriculumSampler(MultiSourceSampler):
 # The names they had before.
 CurriculumMultiSourceSampler = TimeCurriculumSampler
 RewardGatedCurriculumSampler = RewardCurriculumSampler
-
-
-def _hash(array: NDArray[np.int64]) -> str:
-    """A short digest of an array's content."""
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
 
 
 def _log(said: Lines) -> None:

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from curriculum_learning.commands.terminal import Parser
 from curriculum_learning.errors import ConfigurationError
 
 WELL, WARNED, WRONG = 0, 1, 2
@@ -109,7 +110,7 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="curriculum-learning",
         description="Look at a mixture before training, and into its saved states.",
         epilog=_CODES,
@@ -147,6 +148,10 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     add("--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured")
     add("--rows", default="", metavar="NAME=ROWS,...",
         help="sizes of the sources; no prompt file is opened then")
+    add("--untrusted", action="store_true",
+        help="import nothing that the configuration names, run no code of a tokenizer, download "
+        "nothing, and write nothing but the picture; without it, functions by dotted path are "
+        "imported from installed packages and the working directory, and called")
     add("--strict", action="store_true", help="exit code 1 if there are warnings")
 
 

@@ -149,7 +149,7 @@ def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) ->
     if needs and config.hf_checkpoint is not None:
         key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
         try:
-            tokenizer = load_tokenizer(config.hf_checkpoint, key)
+            tokenizer = load_tokenizer(config.hf_checkpoint, key, bool(config.trust_remote_code))
         except CurriculumLearningError as error:
             errors.append(error)
     for source in sources if tokenizer else [s for s in sources if s not in needs]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from curriculum_learning.commands.arguments import WARNED, WELL, per_source, read_sizes
-from curriculum_learning.commands.outlook import batch_of, steps_of
+from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, per_source, read_sizes
+from curriculum_learning.commands.outlook import batch_of, request_of, steps_of
 from curriculum_learning.commands.plan import WRITES_NOTHING, Plan, read_plan
 from curriculum_learning.commands.simulated_engine import EngineSettings, SimulatedEngine
 from curriculum_learning.commands.terminal import (
@@ -21,6 +21,7 @@ from curriculum_learning.commands.terminal import (
     show_table,
     show_warnings,
 )
+from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
@@ -79,9 +80,11 @@ def run(options: argparse.Namespace) -> int:
         CurriculumLearningError: The command, the configuration or the data is wrong.
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
+    ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
     plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
     if plan is None:
-        return show_errors(errors, options.json)
+        show_errors(errors, options.json)
+        return WRONG
     if plan.config is None:
         raise ConfigurationError(
             "simulate runs the data source; a sampler of verl hands out rows and hears of rewards "
@@ -89,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
             key="data.sampler",
         )
     result = simulate(plan.values, _engine(options, plan), steps_of(plan, options.steps))
-    result.notes[:0] = warnings
+    result.notes[:0] = [*ignored, *warnings]
     if options.json:
         show_json(dataclasses.asdict(result))
     else:
@@ -99,16 +102,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
     names = list(plan.rows)
-    request = options.over_sampling or plan.values.get("over_sampling_batch_size")
-    if request is not None and (type(request) is not int or request < 1):
-        raise ConfigurationError(
-            f"over_sampling_batch_size ({request!r}) must be a whole number >= 1",
-            key="over_sampling_batch_size",
-            value=request,
-        )
     return EngineSettings(
         batch=batch_of(plan),
-        request=request,
+        request=options.over_sampling or request_of(plan),
         latency=per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=per_source(options.drop, names, "--drop", 0.0),

@@ -48,6 +48,18 @@ PLAIN = {
 }
 """The keys of the fields that are read by their annotations alone."""
 
+FUNCTIONS = tuple(
+    PLAIN[name]
+    for name in (
+        "buffer_filter",
+        "metrics_callback",
+        "log_function",
+        "all_samples_function",
+        "dynamic_filter",
+    )
+)
+"""The keys that name a function."""
+
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *SOURCE_KEYS.values(), *PLAIN.values(), "data_source_path"),
     *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY),

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from curriculum_learning.config.problems import spelled
+from curriculum_learning.config.problems import shown, spelled
+from curriculum_learning.config.yaml_text import MAX_DEPTH, read_yaml
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 
 _OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
@@ -69,16 +70,13 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
             continue
         try:
             text = Path(argument).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             remedy = "give a YAML file, a file of overrides, or key=value"
             raise _unreadable(argument, f"cannot be read: {error}; {remedy}") from error
-        try:
-            if argument.endswith((".yaml", ".yml")):
-                _read_yaml(config, argument, text)
-            else:
-                _read_overrides(config, argument, text)
-        except RecursionError:
-            raise _unreadable(argument, "is nested too deeply, or holds itself") from None
+        if argument.endswith((".yaml", ".yml")):
+            _read_yaml(config, argument, text)
+        else:
+            _read_overrides(config, argument, text)
     return config
 
 
@@ -88,8 +86,9 @@ def _unreadable(place: str, problem: str) -> ConfigurationError:
 
 def _read_yaml(config: RunConfig, name: str, text: str) -> None:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node, values = read_yaml(text)
+    except ValueError as error:
+        raise _unreadable(name, str(error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = name if mark is None else f"{name}:{mark.line + 1}"
@@ -110,6 +109,8 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _unreadable(f"{name}:{line}", "has a key that is no text")
             if key.value in seen:
                 problem = f"gives '{key.value}' again (first in line {seen[key.value]})"
                 raise _unreadable(f"{name}:{line}", f"{problem}: keep one of the two")
@@ -145,6 +146,8 @@ def _override(config: RunConfig, word: str, place: str) -> None:
     assert match is not None
     prefix, path, text = match.groups()
     *outer, last = path.split(".")
+    if len(outer) > MAX_DEPTH:
+        raise _unreadable(place, f"{shown(path)} is nested too deeply")
     node = config.values
     for key in outer:
         inner = node.get(key)
@@ -156,7 +159,10 @@ def _override(config: RunConfig, word: str, place: str) -> None:
         node.pop(last, None)
         return
     try:
-        node[last] = yaml.safe_load(_TIGHT.sub(": ", text) if text[:1] in ("{", "[") else text)
+        _, value = read_yaml(_TIGHT.sub(": ", text) if text[:1] in ("{", "[") else text)
+        node[last] = value
+    except ValueError as error:
+        raise _unreadable(place, f"{path} {shown(text)} {error}") from None
     except yaml.YAMLError:
         node[last] = text  # lambdas have colons
     if isinstance(node[last], Mapping) and text[:1] != "{":

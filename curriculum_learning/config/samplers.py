@@ -89,14 +89,23 @@ def check_sampler_config(
         key = spelled.get(str(name), f"sampler.{name}")
         findings.add(key, [problem._replace(path=tuple(path))])
     fields = {**own.arguments, **recipes}
-    if fields["sampling_strategy"] == "proportional" and fields[WEIGHTS_KEY]:
-        text = " has no effect with sampling_strategy: proportional; give one of the two"
-        findings.say(f"sampler.{WEIGHTS_KEY}", text, node[WEIGHTS_KEY])
-    if fields["adaptive_weights"] and fields[RULE_KEY] is not None:
-        text = " and adaptive_weights are both set; keep one of the two"
-        findings.say(f"sampler.{RULE_KEY}", text, node[RULE_KEY])
+    _check_together(fields, findings)
     plan = None if findings.errors else SamplerPlan(**fields)
     return plan, findings
+
+
+def _check_together(fields: Mapping[str, Any], findings: Findings) -> None:
+    """Finds keys that exclude each other."""
+    if fields["sampling_strategy"] == "proportional" and fields[WEIGHTS_KEY]:
+        text = " has no effect with sampling_strategy: proportional; give one of the two"
+        findings.say(f"sampler.{WEIGHTS_KEY}", text, list(fields[WEIGHTS_KEY]))
+    if fields["adaptive_weights"] and fields[RULE_KEY] is not None:
+        text = " and adaptive_weights are both set; keep one of the two"
+        findings.say(f"sampler.{RULE_KEY}", text)
+    own = fields["complexity_source"]
+    if fields.get("curriculum") is not None and own in fields[CURRICULA_KEY]:
+        text = f" names '{own}', the complexity_source: the sampler itself has its curriculum"
+        findings.say(f"sampler.{CURRICULA_KEY}", text, own)
 
 
 def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:

@@ -54,6 +54,9 @@ class RowCurriculum:
     learns = True
     """Whether results change anything."""
 
+    needs_rows = True
+    """Whether it learns from the results of single rows, not just from those of the source."""
+
     def __init__(self, rows: SourceRows) -> None:
         self.rows = rows
 
@@ -62,7 +65,8 @@ class RowCurriculum:
 
         A row of weight 2 comes twice as often as one of weight 1; a row of weight 0 is closed, and
         at least one must be open. It is asked once per step and update. Return the same array as
-        before if nothing has changed: that makes the answer free.
+        before if nothing has changed: that makes the answer free. Never change an array that you
+        have returned.
         """
         return np.ones(self.rows.size)
 
@@ -104,6 +108,9 @@ class SourceRule:
 
     learns = True
     """Whether results change anything."""
+
+    needs_groups = False
+    """Whether it compares the rewards within a group."""
 
     def __init__(self, rows: Mapping[str, int]) -> None:
         self.rows = dict(rows)

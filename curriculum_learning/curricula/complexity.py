@@ -26,6 +26,7 @@ class ComplexityCurriculum(RowCurriculum):
     """
 
     needs_scores = True
+    needs_rows = False
 
     def __init__(self, rows: SourceRows) -> None:
         super().__init__(rows)

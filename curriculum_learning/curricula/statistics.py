@@ -77,17 +77,18 @@ class RowStatistics:
         """Returns rows by what they teach now, the mean estimate, and the waste of groups.
 
         Rows without a result are ``unseen``; the others are ``hopeless`` (pass rate below .05),
-        ``mastered`` (above .95) or ``learnable``.
+        ``mastered`` (above .95) or ``learnable``. There are no figures of rows if the rows of all
+        results so far are unknown.
         """
+        metrics: dict[str, float] = {}
         seen = self.means[self.counts > 0].astype(np.float64)
-        hopeless = int(np.count_nonzero(seen < _HOPELESS))
-        mastered = int(np.count_nonzero(seen > _MASTERED))
-        metrics: dict[str, float] = {
-            "rows/unseen": len(self) - len(seen),
-            "rows/hopeless": hopeless,
-            "rows/learnable": len(seen) - hopeless - mastered,
-            "rows/mastered": mastered,
-        }
+        if len(seen) or not self.groups:
+            hopeless = int(np.count_nonzero(seen < _HOPELESS))
+            mastered = int(np.count_nonzero(seen > _MASTERED))
+            metrics["rows/unseen"] = len(self) - len(seen)
+            metrics["rows/hopeless"] = hopeless
+            metrics["rows/learnable"] = len(seen) - hopeless - mastered
+            metrics["rows/mastered"] = mastered
         if len(seen):
             metrics["pass_rate_estimate"] = float(seen.mean())
         if self.groups:

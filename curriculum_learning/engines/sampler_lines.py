@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import SamplerPlan
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
@@ -59,6 +58,24 @@ def drawn_ahead(name: str, batches: int) -> str:
     )
 
 
+def unknown_rows(name: str, sources: Sequence[str]) -> str:
+    """A warning: results do not tell the rows that curricula learn from."""
+    listed = ", ".join(map(repr, sources))
+    return (
+        f"[{name}] the curricula of {listed} learn from single rows, and some results do not tell "
+        f"theirs: give observe the rows, or give each row of a source an extra_info.index of its "
+        f"own. Results without a row move only what goes by source"
+    )
+
+
+def unknown_groups(name: str, rule: str) -> str:
+    """A warning: the rewards of a prompt cannot be told from those of others."""
+    return (
+        f"[{name}] {rule} compares the rewards within a group, and observe got neither groups nor "
+        f"rows: all samples of a source count as one group"
+    )
+
+
 def lost_rewards(name: str, update: int, has_journal: bool) -> str:
     """A warning: the state is older than a report that nothing has kept."""
     reason = "data.sampler.journal names no file that keeps them"
@@ -102,12 +119,11 @@ def time_progress(name: str, curriculum: TimeCurriculum, update: int) -> Lines:
     return [f"[{name}] Complexity: {percent}% ({opened}/{size} items)"]
 
 
-def reward_start(
-    name: str, source: str, curriculum: RewardCurriculum, scores: NDArray[np.float64]
-) -> Lines:
-    """The intervals of a reward curriculum over rows with these complexity ``scores``."""
+def reward_start(name: str, source: str, curriculum: RewardCurriculum) -> Lines:
+    """The intervals of a reward curriculum."""
     initial, *others = curriculum.percentiles
-    scores = np.sort(scores)
+    assert curriculum.rows.scores is not None
+    scores = np.sort(curriculum.rows.scores)
     lines = [
         f"[{name}] Complexity source: '{source}'",
         f"[{name}] Initial: {initial:g}%, Final: {others[-1]:g}%",

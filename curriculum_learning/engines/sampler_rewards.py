@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.curricula.results import Result
+from curriculum_learning.engines.sampler_sources import RowIndex, RowsBySource
 from curriculum_learning.errors import DataError
 
 logger = logging.getLogger("curriculum_learning.samplers")
@@ -21,18 +21,20 @@ class Report(NamedTuple):
 
     sources: Sequence[str]
     rewards: Any
-    rows: Sequence[int] | None
-    """The row of each sample in the data set; None if they are not known."""
+    rows: Sequence[int | None] | None
+    """The row of each sample in the data set; None where it is not known."""
     groups: Sequence[Any] | None
     """Tells the samples of one prompt from those of others; None: the rows do."""
 
 
-def report_of_batch(batch: Any, sampler: str) -> Report:
+def report_of_batch(batch: Any, index: RowIndex, sampler: str) -> Report:
     """Reads a ``DataProto``, verl's, or its like.
 
     Args:
         batch: Has ``batch["token_level_scores"]`` of shape (samples, tokens), summed per sample,
-            ``non_tensor_batch["data_source"]`` of shape (samples,), and perhaps ``"uid"``.
+            ``non_tensor_batch["data_source"]`` of shape (samples,), and perhaps ``"uid"``, the
+            prompt of a sample, and ``"extra_info"``, whose ``index`` tells the row.
+        index: Finds rows by their index.
         sampler: The name of the sampler, for messages.
 
     Raises:
@@ -52,12 +54,15 @@ def report_of_batch(batch: Any, sampler: str) -> Report:
         rewards = np.array([_as_array(row).sum() for row in scores.unbind()])
     else:
         rewards = _as_array(scores).sum(axis=-1)
-    return Report(sources, rewards, None, batch.non_tensor_batch.get("uid"))
+    infos = batch.non_tensor_batch.get("extra_info")
+    rows = None
+    if infos is not None:
+        values = [info.get("index") if hasattr(info, "get") else None for info in infos]
+        rows = index.find(sources, values)
+    return Report(sources, rewards, rows, batch.non_tensor_batch.get("uid"))
 
 
-def results_of(
-    report: Report, known: Mapping[str, NDArray[np.int64]], step: int, sampler: str
-) -> list[Result]:
+def results_of(report: Report, known: RowsBySource, step: int, sampler: str) -> list[Result]:
     """Returns the results of an update; it skips and counts rewards that are not finite numbers.
 
     Args:
@@ -82,6 +87,14 @@ def results_of(
             key="rewards",
             value=values.shape,
         )
+    for what, given in (("rows", report.rows), ("groups", report.groups)):
+        if given is not None and len(given) != len(values):
+            raise DataError(
+                f"[{sampler}] observe got {len(values)} rewards and {len(given)} {what}; one per "
+                f"reward is needed",
+                key=what,
+                value=len(given),
+            )
     unknown = sorted(map(repr, set(names.tolist()) - set(known)))
     if unknown:
         raise DataError(
@@ -100,7 +113,7 @@ def results_of(
     results: dict[Any, Result] = {}
     groups = [None] * len(values) if report.groups is None else list(report.groups)
     for place in np.flatnonzero(finite).tolist():
-        row = None if rows is None else rows[place]
+        row = rows[place]
         key = names[place], row, groups[place]
         if key not in results:
             results[key] = Result(names[place], row, step, [])
@@ -109,16 +122,19 @@ def results_of(
 
 
 def _rows_in_sources(
-    rows: Sequence[int] | None,
+    rows: Sequence[int | None] | None,
     names: NDArray[np.object_],
-    known: Mapping[str, NDArray[np.int64]],
+    known: RowsBySource,
     sampler: str,
-) -> list[int] | None:
-    """Returns the number of each row in its source."""
+) -> list[int | None]:
+    """Returns the number of each row in its source, None where it is not known."""
     if rows is None:
-        return None
-    found: list[int] = []
+        return [None] * len(names)
+    found: list[int | None] = []
     for name, row in zip(names.tolist(), rows, strict=True):
+        if row is None:
+            found.append(None)
+            continue
         place = int(np.searchsorted(known[name], row))
         if place == len(known[name]) or known[name][place] != row:
             raise DataError(
@@ -129,19 +145,6 @@ def _rows_in_sources(
             )
         found.append(place)
     return found
-
-
-def means_only(results: Sequence[Result]) -> list[Result]:
-    """Returns one result for each source, with the mean reward of its samples."""
-    rewards: dict[str, list[float]] = {}
-    for result in results:
-        rewards.setdefault(result.source, []).extend(result.rewards)
-    step = results[0].step if results else 0
-    # An exact sum: trainers report the same rows in any order.
-    return [
-        Result(name, None, step, [math.fsum((np.array(own) / len(own)).tolist())])
-        for name, own in rewards.items()
-    ]
 
 
 def _as_array(values: Any) -> NDArray[np.float64]:

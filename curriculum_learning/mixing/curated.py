@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curriculum_learning.curricula.base import RowCurriculum, SourceRows, Weights
+from curriculum_learning.curricula.complexity import ComplexityCurriculum
 from curriculum_learning.curricula.results import Result
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.mixing.source import Taken
@@ -111,11 +112,13 @@ class CuratedSource:
 
     def observe(self, results: Sequence[Result], step: int) -> bool:
         """See ``RowSource``."""
-        curriculum = self._teaching.curriculum
-        before = curriculum.open_rows(step) if curriculum.needs_scores else 0
+        curriculum, self._asked_at = self._teaching.curriculum, -1
+        if not isinstance(curriculum, ComplexityCurriculum):  # others close rows as well
+            self._teaching.observe(results)
+            return False
+        before = curriculum.open_rows(step)
         self._teaching.observe(results)
-        self._asked_at = -1
-        return curriculum.needs_scores and curriculum.open_rows(step) > before
+        return curriculum.open_rows(step) > before
 
     def metrics(self, step: int) -> dict[str, float]:
         """See ``RowSource``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result, by_source
+from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule, is_zero
@@ -102,8 +104,7 @@ class Mixture:
     def _at(self, step: int) -> _InForce:
         if self._force.step != step or self._force.version != self._version:
             weights = weights_at(self._schedules, step)
-            shares = weights if self.rule is None else self.rule.shares(step, weights)
-            in_force = {name: float(shares.get(name, 0.0)) for name in weights}
+            in_force = weights if self.rule is None else _shares(self.rule, step, weights)
             self._force = _InForce(
                 step, self._version, weights, normalise(in_force), units_of([*in_force.values()])
             )
@@ -147,9 +148,19 @@ class Mixture:
         return index, units
 
     def take(self, index: int, step: int, units: Sequence[int] = ()) -> Draw:
-        """Takes the next row of source number ``index``; without ``units``, off the books."""
+        """Takes the next row of source number ``index``; without ``units``, off the books.
+
+        Raises:
+            ConfigurationError: The curriculum returned weights that cannot be used. The charge is
+                undone then.
+        """
         source = self.sources[index]
-        row, epoch, before = source.take(step)
+        try:
+            row, epoch, before = source.take(step)
+        except BaseException:
+            if units:
+                self.discharge((index, units))
+            raise
         return Draw(source.name, row, epoch, before, step, units)
 
     def undo(self, draw: Draw) -> None:
@@ -201,3 +212,20 @@ class Mixture:
         self._ledger.credits, self.drawn = credits, drawn
         self.total_drawn = sum(drawn)
         self._version += 1
+
+
+def _shares(rule: SourceRule, step: int, weights: Mapping[str, float]) -> dict[str, float]:
+    """Returns the weights in force by a rule; raises ConfigurationError if they are unusable."""
+    shares = rule.shares(step, weights)
+    try:
+        in_force = {n: float(shares.get(n, 0.0)) if w > 0 else 0.0 for n, w in weights.items()}
+    except (TypeError, ValueError, AttributeError):
+        in_force = {}
+    if not any(in_force.values()) or not all(0 <= n < math.inf for n in in_force.values()):
+        raise ConfigurationError(
+            f"{type(rule).__qualname__}.shares({step}) cannot be used: {shares!r}; give each "
+            f"source a finite number >= 0, at least one above 0",
+            key="data_source_rule",
+            value=shares,
+        )
+    return in_force

@@ -49,6 +49,11 @@ def read_sources(dataset: Any) -> dict[str, NDArray[np.int64]]:
     return {name: np.flatnonzero(coded == code) for name, code in codes.items()}
 
 
+def read_entries(dataset: Any, path: str) -> Sequence[Any]:
+    """Returns an entry of each row, ``column.entry``; None where it is missing."""
+    return _read(dataset, path)[0]
+
+
 def read_numbers(dataset: Any, rows: NDArray[np.int64], key: str) -> NDArray[np.float64]:
     """Returns a number for each of ``rows``: ``extra_info``'s entry ``key``, else that column.
 

@@ -142,9 +142,14 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def open_prompts(config: DataSourcePlan) -> dict[str, Prompts]:
-    """Opens the prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``."""
-    tokenizer, cache = tokenizer_of(config), Cache(config.cache)
+def open_prompts(config: DataSourcePlan, trusts_code: bool = False) -> dict[str, Prompts]:
+    """Opens the prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``.
+
+    Args:
+        config: Names the files.
+        trusts_code: Whether code of the tokenizer may run, if ``trust_remote_code`` is not set.
+    """
+    tokenizer, cache = tokenizer_of(config, trusts_code), Cache(config.cache)
     opened: dict[str, Prompts] = {}
     try:
         for source in config.sources:

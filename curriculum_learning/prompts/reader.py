@@ -101,14 +101,16 @@ class PromptReader:
     def _render(self, prompt: Any, tools: Any, row: int) -> str:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         try:
-            text: str = self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 messages,
                 tools=tools,
                 tokenize=False,
                 add_generation_prompt=True,
                 **self.config.apply_chat_template_kwargs,
             )
-        except Exception as error:
+            if not isinstance(text, str):
+                raise TypeError(f"it gives a {type(text).__name__}, not a text")
+        except (Exception, SystemExit) as error:
             problem = f"the chat template of hf_checkpoint refuses the prompt: {error}"
             raise self.error(row, problem, "apply_chat_template", prompt) from error
         return text

@@ -65,7 +65,7 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
             "sources": _positions(state, fit, now),
         },
         "replacements": _by_source(state["replacements"], "sources", everywhere),
-        "feedback": _feedback(state["feedback"], names, everywhere),
+        "feedback": _feedback(state["feedback"], fit, everywhere),
         "groups": {**groups, "in_flight": packed(in_flight), "presumed": packed(presumed)},
         "waiting": waiting,
         "generated": list(generated),
@@ -85,13 +85,13 @@ def _by_source(
 
 
 def _feedback(
-    state: Mapping[str, Any] | None, kept: Mapping[str, str], names: Mapping[str, str]
+    state: Mapping[str, Any] | None, fit: Fit, names: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Renames the sources of results; the rows of restarted ones are others now."""
+    """Renames the sources of results, and forgets the rows of sources with other rows."""
     if state is None:
         return None
     results = [
-        [names[source], row if source in kept else None, *rest]
+        [names[source], None if names[source] in fit.other_rows else row, *rest]
         for source, row, *rest in state["results"]
         if source in names
     ]
@@ -107,13 +107,10 @@ def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> di
             positions[name] = dict(saved[fit.kept[name]])
         elif name in fit.restarted:
             old = saved[fit.restarted[name]]
-            identity = state["identity"]["sources"][fit.restarted[name]]
-            same = identity.get("curriculum") == fingerprint["curriculum"]
-            keep_level = same and fingerprint["curriculum"] is not None
             positions[name] = {
                 "credit": old["credit"],
                 "drawn": old["drawn"],
-                "curriculum": old.get("curriculum") if keep_level else None,
+                **_learned(state, fit, name, fingerprint["curriculum"]),
                 **start,
                 # with intervals, each has an epoch of its own
                 "epoch": max(place["epoch"] for place in old.get("intervals", [old])) + 1,
@@ -128,6 +125,22 @@ def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> di
     for number, position in enumerate(positions.values()):
         position["credit"] += share + (number < rest)
     return positions
+
+
+def _learned(
+    state: Mapping[str, Any], fit: Fit, name: str, now: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Returns what a restarted source still knows: nothing by row if its rows are others."""
+    old = state["mixture"]["sources"][fit.restarted[name]]
+    identity = state["identity"]["sources"][fit.restarted[name]].get("curriculum")
+    # A shape says what the state of the curriculum means, whatever the rows are.
+    means_the_same = now is not None and now == identity
+    same_rows = name not in fit.other_rows
+    keep = means_the_same and (same_rows or (now is not None and now["shape"] is not None))
+    return {
+        "curriculum": old.get("curriculum") if keep else None,
+        "statistics": old.get("statistics") if same_rows else None,
+    }
 
 
 def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:

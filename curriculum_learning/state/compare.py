@@ -8,16 +8,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curriculum_learning.config.plan import CurriculumRecipe
+from curriculum_learning.curricula import RowCurriculum
 from curriculum_learning.errors import CheckpointError
 from curriculum_learning.prompts.prompts import Prompts
+
+Identity = Mapping[str, Any] | None
+"""What identifies the curriculum of a source; None if it has none."""
 
 Fingerprint = Mapping[str, Any]
 """Plain data that tells whether the rows of a source are the same, compared entry by entry."""
 
 SIZE_KEY = "n_samples_per_prompt"
+_CURRICULUM = "curriculum"
 _NAMES_KEY = "prompt_data_source_names"
 _ACCEPTED = ("error", "adopt", "restart")
 """The values of ``on_source_change``; each accepts what those before it accept."""
+
+
+def identity_of_curriculum(
+    recipe: CurriculumRecipe | None, curriculum: RowCurriculum | None
+) -> dict[str, Any] | None:
+    """Returns the entry ``curriculum`` of a fingerprint."""
+    if recipe is None or curriculum is None:
+        return None
+    shape, kind = curriculum.identity(), type(curriculum).__qualname__
+    key = None if shape is None else recipe.complexity_key
+    return {"kind": kind, "shape": shape, "complexity_key": key}
 
 
 class Change(NamedTuple):
@@ -39,6 +56,8 @@ class Fit(NamedTuple):
     """Sources that go on where they were: the name now, and in the state."""
     restarted: dict[str, str]
     """Sources with other rows or another order: they begin a new epoch."""
+    other_rows: set[str]
+    """The restarted sources whose rows are not those of the state."""
     notes: dict[str, str]
     """What changed, by source; unchanged sources are left out."""
     resized: bool
@@ -87,7 +106,7 @@ def compare(
         settings = {key: (saved.get(key), value) for key, value in now.items() if key != "sources"}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"this is not a state of a data source: {error!r}") from error
-    fit = Fit({}, {}, {}, False, [])
+    fit = Fit({}, {}, set(), {}, False, [])
     reordered: list[str] = []
     other: list[Change] = []
     for key, (old, new) in settings.items():
@@ -112,9 +131,10 @@ def compare(
         if problem is not None:
             what = f"source '{name}' is not what it was when the state was saved: {problem}"
             fit.changes.append(Change(what, "prompt_data", name, "restart"))
-        elif before[old_name] != fingerprint:
-            rows = [fp.get("served_rows", fp.get("rows")) for fp in (before[old_name], fingerprint)]
-            notes.append(f"{rows[0]} -> {rows[1]} rows, from the next epoch on")
+            if _has_other_rows(before[old_name], fingerprint, prompts.get(name)):
+                fit.other_rows.add(name)
+        else:
+            notes += _harmless(before[old_name], fingerprint)
         if problem is not None or reordered:
             fit.restarted[name] = old_name
             notes.append(f"restarted: {problem or ', '.join(reordered)}")
@@ -133,6 +153,8 @@ def compare(
 def _changed(old: Fingerprint, new: Fingerprint, prompts: Prompts | None) -> str | None:
     """Says why a position means other rows now; None if it means the same ones."""
     different = [key for key in new if old.get(key) != new[key]]
+    if _may_change(old.get(_CURRICULUM), new.get(_CURRICULUM)):
+        different = [key for key in different if key != _CURRICULUM]
     if not different:
         return None
     facts = ", ".join(f"{key} {old.get(key)!r} -> {new[key]!r}" for key in different)
@@ -144,12 +166,39 @@ def _changed(old: Fingerprint, new: Fingerprint, prompts: Prompts | None) -> str
 
 def _not_grown(old: Fingerprint, new: Fingerprint, prompts: Prompts) -> str | None:
     """Says why the rows do not begin with those of the state; None if they do."""
-    curriculum = new["curriculum"]
-    if old.get("curriculum") != curriculum:
+    before, now = old.get(_CURRICULUM), new[_CURRICULUM]
+    if before != now and not _may_change(before, now):
         return "its curriculum is another"
-    if curriculum is not None and curriculum.get("focus_new_intervals"):
+    if _has_intervals(now):
         return "the intervals of its curriculum have other rows"
     return prompts.grown_from(old)
+
+
+def _has_other_rows(old: Fingerprint, new: Fingerprint, prompts: Prompts | None) -> bool:
+    same = all(old.get(key) == new[key] for key in new if key != _CURRICULUM)
+    return not same and (prompts is None or prompts.grown_from(old) is not None)
+
+
+def _may_change(old: Identity, new: Identity) -> bool:
+    """Whether one curriculum may follow the other: of another kind, it starts anew."""
+    kinds = [None if identity is None else identity["kind"] for identity in (old, new)]
+    return kinds[0] != kinds[1] and not (_has_intervals(old) or _has_intervals(new))
+
+
+def _has_intervals(identity: Identity) -> bool:
+    """Whether positions are those of intervals."""
+    return bool(identity and identity["shape"] and identity["shape"].get("focus_new_intervals"))
+
+
+def _harmless(old: Fingerprint, new: Fingerprint) -> list[str]:
+    """Returns notes of what changed although the source goes on where it was."""
+    notes = []
+    rows = [fingerprint.get("served_rows", fingerprint.get("rows")) for fingerprint in (old, new)]
+    if rows[0] != rows[1]:
+        notes.append(f"{rows[0]} -> {rows[1]} rows, from the next epoch on")
+    if old.get(_CURRICULUM) != new.get(_CURRICULUM):
+        notes.append("another curriculum")
+    return notes
 
 
 def refuse(changes: Sequence[Change], on_source_change: str) -> None:

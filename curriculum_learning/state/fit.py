@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.plan import CurriculumRecipe, DataSourcePlan
-from curriculum_learning.curricula import RowCurriculum
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.state.adapt import apply, table
-from curriculum_learning.state.compare import compare, refuse
+from curriculum_learning.state.compare import compare, identity_of_curriculum, refuse
 
 
 def identity_of(
@@ -22,7 +21,7 @@ def identity_of(
         "sources": {
             source.name: {
                 **prompts[source.name].fingerprint,
-                "curriculum": _identity_of(source.curriculum, curricula[source.name]),
+                "curriculum": identity_of_curriculum(source.curriculum, curricula[source.name]),
             }
             for source in config.sources
         },
@@ -56,12 +55,3 @@ def fitted(
         return state, None
     adapted = apply(state, fit, now)
     return adapted, table(state, adapted, fit)
-
-
-def _identity_of(
-    recipe: CurriculumRecipe | None, curriculum: RowCurriculum | None
-) -> dict[str, Any] | None:
-    identity = None if curriculum is None else curriculum.identity()
-    if recipe is None or identity is None:
-        return None
-    return {**identity, "complexity_key": recipe.complexity_key}

@@ -43,6 +43,7 @@ class DifficultyTarget(RowCurriculum):
     """
 
     needs_scores = True
+    needs_rows = False
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class RewardCurriculum(ComplexityCurriculum):
         reward_threshold: float,
         initial_complexity_percentile: Percentile = 30,
         final_complexity_percentile: Percentile = 100,
-        num_intervals: Annotated[int, Ge(1)] = 10,
+        num_intervals: Annotated[int, Ge(1), Le(100_000)] = 10,
         reward_alpha: Alpha = 0.1,
         min_batches_per_level: Annotated[int, Ge(0)] = 10,
         check_frequency: Annotated[int, Ge(1)] = 3,

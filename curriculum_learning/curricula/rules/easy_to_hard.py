@@ -45,6 +45,8 @@ class EasyToHard(SourceRule):
         ConfigurationError: ``floor`` is more than 1 / K.
     """
 
+    learns = False
+
     def __init__(
         self,
         rows: Mapping[str, int],

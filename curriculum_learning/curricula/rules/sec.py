@@ -42,6 +42,8 @@ class Sec(SourceRule):
         temperature: Of the softmax over the values: near 0 only the best source counts.
     """
 
+    needs_groups = True
+
     def __init__(
         self,
         rows: Mapping[str, int],

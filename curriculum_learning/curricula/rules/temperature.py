@@ -34,6 +34,8 @@ class Temperature(SourceRule):
         temperature: 1 for shares by size; the higher the more equal.
     """
 
+    learns = False
+
     def __init__(
         self, rows: Mapping[str, int], *, temperature: Annotated[float, Ge(0.01)] = 1.0
     ) -> None:

@@ -30,6 +30,8 @@ class Unimax(SourceRule):
         max_epochs: The most passes over the rows of a source.
     """
 
+    learns = False
+
     def __init__(
         self,
         rows: Mapping[str, int],

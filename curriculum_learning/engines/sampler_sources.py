@@ -1,0 +1,141 @@
+"""The sources of a sampler, made from a data set's columns; and its rows by their index."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curriculum_learning.config.plan import CurriculumRecipe, SamplerPlan
+from curriculum_learning.curricula.base import RowCurriculum, SourceRows
+from curriculum_learning.curricula.statistics import RowStatistics
+from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.mixing.focused import curated_source
+from curriculum_learning.mixing.source import RowSource, Source
+from curriculum_learning.prompts.columns import read_entries, read_numbers, read_scores
+from curriculum_learning.state.compare import identity_of_curriculum
+
+INDEX_ENTRY = "extra_info.index"
+"""What tells a row of verl's data from the others of its source."""
+
+RowsBySource = Mapping[str, NDArray[np.int64]]
+"""The rows of each source in the data set, ascending."""
+
+
+def make_sources(dataset: Any, rows: RowsBySource, config: SamplerPlan) -> list[RowSource]:
+    """Makes each source, with its curriculum if it has one.
+
+    Raises:
+        ConfigurationError: A curriculum is configured for a source that the data does not have.
+        DataError: A row has no complexity score, and its curriculum needs one.
+    """
+    recipes: dict[str, CurriculumRecipe | None] = {**config.source_curricula}
+    if config.curriculum is not None:
+        kind, arguments = config.curriculum.kind, config.curriculum.arguments
+        recipes[config.complexity_source] = CurriculumRecipe(kind, arguments)
+    for name in recipes:
+        if name not in rows:
+            of_one = name not in config.source_curricula
+            key = "complexity_source" if of_one else "source_curricula"
+            raise ConfigurationError(
+                f"{key} {'is' if of_one else 'names'} '{name}', none of the sources of the data; "
+                f"set it to one of {list(rows)}",
+                source=name,
+                key=key,
+                value=name,
+            )
+    return [_source(dataset, name, at, recipes.get(name), config.seed) for name, at in rows.items()]
+
+
+def _source(
+    dataset: Any, name: str, at: NDArray[np.int64], recipe: CurriculumRecipe | None, seed: int
+) -> RowSource:
+    if recipe is None:
+        return Source(name, len(at), seed=seed, shuffle=True)
+    scores = priors = None
+    if recipe.curriculum.needs_scores:
+        scores = read_scores(dataset, at, name, recipe.complexity_key)
+    if recipe.prior_key is not None:
+        priors = read_numbers(dataset, at, recipe.prior_key)
+    statistics = RowStatistics(len(at), fade=recipe.fade, priors=priors)
+    rows = SourceRows(name, len(at), seed, scores, statistics)
+    return curated_source(rows, recipe.make(rows), shuffle=True)
+
+
+def fingerprints(
+    sources: Sequence[RowSource], rows: RowsBySource, config: SamplerPlan
+) -> dict[str, dict[str, Any]]:
+    """Returns what tells each source of this run from a source of another one."""
+    return {
+        source.name: {
+            "rows": source.size,
+            "hash": digest_of(rows[source.name]),
+            "curriculum": identity_of_curriculum(
+                config.source_curricula.get(source.name), source.curriculum
+            ),
+        }
+        for source in sources
+    }
+
+
+def digest_of(array: NDArray[np.int64]) -> str:
+    """Returns a short digest of an array's content."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+
+class RowIndex:
+    """Finds rows of a data set by their source and ``extra_info.index``; 16 bytes a row.
+
+    It knows the rows of sources whose curricula learn from single rows, if no two rows of the
+    source have the same index.
+
+    Args:
+        dataset: The data set.
+        rows: The rows of each source.
+        curricula: The curriculum of each source.
+    """
+
+    def __init__(
+        self, dataset: Any, rows: RowsBySource, curricula: Mapping[str, RowCurriculum | None]
+    ) -> None:
+        self.wanted = [
+            name
+            for name, curriculum in curricula.items()
+            if curriculum is not None and curriculum.learns and curriculum.needs_rows
+        ]
+        """The sources whose curricula learn from single rows."""
+        self._sorted: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        values = read_entries(dataset, INDEX_ENTRY) if self.wanted else ()
+        for name in self.wanted:
+            at = rows[name]
+            keys = [_key(values[row]) for row in at.tolist()]
+            if None in keys:
+                continue
+            known = np.array(keys, dtype=np.int64)
+            order = np.argsort(known)
+            known = known[order]
+            if (known[1:] != known[:-1]).all():
+                self._sorted[name] = known, at[order]
+
+    def find(self, sources: Sequence[str], values: Sequence[Any]) -> list[int | None]:
+        """Returns the row of each sample; None where it is not known."""
+        return [self._find(name, _key(v)) for name, v in zip(sources, values, strict=True)]
+
+    def _find(self, source: str, key: int | None) -> int | None:
+        if key is None or source not in self._sorted:
+            return None
+        keys, rows = self._sorted[source]
+        place = int(np.searchsorted(keys, key))
+        return int(rows[place]) if place < len(keys) and keys[place] == key else None
+
+
+def _key(value: Any) -> int | None:
+    """Returns 64 bits for a whole number or a text, None for anything else."""
+    if isinstance(value, str):
+        digest = hashlib.blake2b(value.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little", signed=True)
+    is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return int(value) if is_number and -(2**63) <= value < 2**63 else None
