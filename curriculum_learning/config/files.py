@@ -145,9 +145,9 @@ def _read_overrides(config: RunConfig, name: str, text: str) -> None:
             raise _unreadable(place, problem) from error
         for word in filter(_OVERRIDE.match, words):
             word = _VARIABLE.sub(lambda named: _value_of(named, known), word).replace(_KEPT, "$")
-            name, _, value = word.partition("=")
-            if name.isidentifier():
-                known[name] = value
+            variable, _, value = word.partition("=")
+            if variable.isidentifier():
+                known[variable] = value
             _override(config, word, place)
             found = True
     if not found:
