@@ -191,7 +191,7 @@ def test_other_columns_or_another_template_are_another_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], key: str
 ) -> None:
     """The same rows read otherwise are other prompts: refused, or the source restarts."""
-    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda name, key: Template(name))
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda name, *_: Template(name))
     row = {"input": "a", "text": "b", "label": "c", "metadata": {}, "extra": {}}
     path = write_rows(tmp_path / "rows.jsonl", [row] * 11)
     args = saved(
