@@ -16,6 +16,7 @@ from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
+from curriculum_learning.state.shape import check_types
 
 _NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
 
@@ -117,7 +118,7 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         return _describe(state)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever was put into the file, it is one kind of error
         raise CheckpointError(
             f"the file is intact, but this is not a state of a data source: {error!r}; a sampler's "
             f"state is in the loader's own checkpoint",
@@ -128,8 +129,7 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     identity, groups = state["identity"], state["groups"]
     clock, mixture = state["clock"], state["mixture"]
-    if mixture.get("rule") is not None:
-        dict(mixture["rule"]["sources"])  # raises if it is no mapping
+    check_types(state)
     in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
     sources = {}
     for name, place in mixture.get("sources", {}).items():
@@ -208,7 +208,8 @@ def _show(found: Mapping[str, Any]) -> None:
         show(f"metadata: {', '.join(found['metadata'])}")
     if found["rule"] is not None and found["rule"]["kind"] == "AdaptiveWeights":
         emas = found["rule"]["sources"].items()
-        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, (ema, _) in emas))
+        averages = ((name, ema[0]) for name, ema in emas if isinstance(ema, list) and ema)
+        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, ema in averages))
     columns = ["epoch", "drawn", "credit", "level", "ema", "waiting", "in_flight", "presumed"]
     rows = [
         [

@@ -83,8 +83,14 @@ class _Place(msgspec.Struct):
     drawn: Count = 0
 
 
+class _Rule(msgspec.Struct):
+    kind: str
+    sources: dict[str, Any]
+
+
 class _Mixture(msgspec.Struct):
     sources: dict[str, _Place] = {}
+    rule: _Rule | None = None
 
 
 class _Shape(msgspec.Struct):
@@ -102,8 +108,18 @@ class _Shape(msgspec.Struct):
     metadata: bytes
 
 
+def check_types(state: Mapping[str, Any]) -> _Shape:
+    """Checks the types and ranges of a state; raises ValueError for what nobody has written."""
+    shape = msgspec.convert(state, _Shape)
+    for name, place in shape.mixture.sources.items():
+        if place.intervals is None and None in (place.epoch, place.offset, place.rows):
+            raise ValueError(f"source '{name}' has no place")
+    _check_numbers(state["mixture"])
+    return shape
+
+
 def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-    """Checks the types and ranges of a state.
+    """Checks the types and ranges of a state, and that its groups are of rows that there are.
 
     Args:
         state: The state, fitted to the configuration.
@@ -112,7 +128,7 @@ def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
     Raises:
         ValueError: Something in it cannot be what a data source wrote.
     """
-    shape = msgspec.convert(state, _Shape)
+    shape = check_types(state)
     groups = shape.groups
     for packed in (groups.in_flight, groups.presumed):
         entries = msgspec.convert(listed(msgspec.structs.asdict(packed)), list[_Entry])
@@ -123,10 +139,6 @@ def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
             _check_row(source, row or 0, sizes)
             if not rewards:
                 raise ValueError(f"a result of '{source}' has no rewards")
-    for name, place in shape.mixture.sources.items():
-        if place.intervals is None and None in (place.epoch, place.offset, place.rows):
-            raise ValueError(f"source '{name}' has no place")
-    _check_numbers(state["mixture"])
 
 
 def _check_entries(entries: Iterable[_Entry], sizes: Mapping[str, int], next_group: int) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from curriculum_learning import CheckpointError, CurriculumLearningError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.commands.inspect import describe
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.state.checkpoint import MAGIC, VERSION, read_state, write_state
 from tests.harness import arguments, interrupt, write_rows
@@ -238,6 +239,8 @@ def test_a_state_with_anything_in_it_is_refused_or_gone_on_with(
         del inner[last]
     else:
         inner[last] = data.draw(st.sampled_from(ODD))
+    with contextlib.suppress(CheckpointError):
+        describe(state)
     source = DataSource(args)
     before = source.state_dict()
     try:
