@@ -22,21 +22,32 @@ def main(seconds: float) -> None:
     end = time.monotonic() + seconds
     counts = dict.fromkeys(TARGETS, 0)
     while time.monotonic() < end:
-        for name, (target, inputs) in TARGETS.items():
+        for name in TARGETS:
             seed = random.randrange(2**32)
             sys.stdout.write(f"{name}: seed {seed}, {counts[name]} inputs so far\n")
 
-            @hypothesis.seed(seed)
-            @hypothesis.settings(max_examples=_EXAMPLES, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip  # noqa: E501 - one line
-            @hypothesis.given(inputs)
-            def run(data: Any, target: Any = target, name: str = name) -> None:
-                counts[name] += 1
-                target(data)
-
-            run()
+            _run(name, seed, counts)
             if time.monotonic() > end:
                 break
     sys.stdout.write(f"no fault: {counts}\n")
+
+
+def _run(name: str, seed: int, counts: dict[str, int]) -> None:
+    target, inputs = TARGETS[name]
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=_EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(inputs)
+    def run(data: Any) -> None:
+        counts[name] += 1
+        target(data)
+
+    run()
 
 
 if __name__ == "__main__":
