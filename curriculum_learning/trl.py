@@ -174,7 +174,7 @@ def _make_sampler(
             value=name,
         )
     columns = getattr(dataset, "column_names", None) or []
-    if not hasattr(dataset, "__getitem__") or column not in columns:
+    if not hasattr(dataset, "__len__") or column not in columns:
         raise DataError(
             f"train_dataset must be a Dataset with a column '{column}', the source of each row; "
             f"it is a {type(dataset).__name__} with the columns {columns}. source_column names "

@@ -118,16 +118,17 @@ def settings(folder: Path, **changes: Any) -> GRPOConfig:
 
 
 def trainer(
-    folder: Path, curriculum: Any, *, dataset: Any = None, kind: type = Trainer, **changes: Any
+    folder: Path, curriculum: Any, *, dataset: Any = None, evaluated: Any = None, **changes: Any
 ) -> tuple[Any, Rewards]:
     """A trainer on the inputs in ``folder``, and its reward function."""
     arguments = settings(folder, **changes)
     rewards = Rewards(arguments.num_generations)
-    made = kind(
+    made = Trainer(
         model=str(folder),
         reward_funcs=rewards,
         args=arguments,
         train_dataset=rows() if dataset is None else dataset,
+        eval_dataset=evaluated,
         curriculum=curriculum,
     )
     return made, rewards
