@@ -22,7 +22,6 @@ from typing import Any
 
 from curriculum_learning import samplers
 from curriculum_learning.config.files import read_run_config
-from curriculum_learning.engines.multi_source_sampler import MultiSourceSampler
 from curriculum_learning.engines.trl import Clock, metrics_of, part_of_process, total_rewards
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.prompts.columns import SOURCE_COLUMN
@@ -164,7 +163,7 @@ def _read(curriculum: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 
 def _make_sampler(
     dataset: Any, keys: Mapping[str, Any], *, batch_size: int, seed: int
-) -> MultiSourceSampler:
+) -> samplers.MultiSourceSampler:
     name = keys.get("class_name", "MultiSourceSampler")
     column = keys.get("source_column", SOURCE_COLUMN)
     if name not in samplers.__all__:
@@ -187,6 +186,6 @@ def _make_sampler(
         dataset = dataset.select_columns([column, *others]).rename_column(column, SOURCE_COLUMN)
     node = {key: value for key, value in keys.items() if key not in _OWN_KEYS}
     config = {"train_batch_size": batch_size, "seed": seed, "sampler": node}
-    sampler: MultiSourceSampler = getattr(samplers, name)(dataset, config)
+    sampler: samplers.MultiSourceSampler = getattr(samplers, name)(dataset, config)
     sampler.reports_after_save = False
     return sampler

@@ -36,9 +36,7 @@ class Clock:
         return itertools.repeat(0, self._length)
 
 
-def part_of_process(
-    rows: Sequence[int], *, copies: int, process: int, processes: int
-) -> list[int]:
+def part_of_process(rows: Sequence[int], *, copies: int, process: int, processes: int) -> list[int]:
     """Returns the rows that one process generates for, in TRL's order.
 
     Args:
@@ -79,4 +77,3 @@ def metrics_of(results: Sequence[Result]) -> dict[str, float]:
         taught = [len(set(result.rewards)) > 1 for result in own]
         figures[f"signal/{source}"] = float(np.mean(taught))
     return figures
-

@@ -23,7 +23,10 @@ PROMPTS = 8
 
 
 def expected_blocks(count: int, size: int = PROMPTS) -> list[list[str]]:
-    """What the sampler of a plain loop draws that reports the rewards of each batch."""
+    """What a plain loop draws that reports the rewards of each batch; as lists of a block each.
+
+    Iterating gives a batch from its end.
+    """
     dataset = inputs.rows()
     node = {key: value for key, value in life.CURRICULUM.items() if key != "class_name"}
     config = {"train_batch_size": size, "seed": 3, "sampler": node}
@@ -32,7 +35,7 @@ def expected_blocks(count: int, size: int = PROMPTS) -> list[list[str]]:
     endless = itertools.chain.from_iterable(itertools.repeat(sampler))
     blocks = []
     for _ in range(count):
-        drawn = [dataset[row] for row in itertools.islice(endless, size)]
+        drawn = [dataset[row] for row in itertools.islice(endless, size)][::-1]
         blocks.append([row["prompt"] for row in drawn])
         samples = [(row["data_source"], row["row"], place) for row in drawn for place in (0, 1)]
         rewards = np.float32([inputs.reward(*sample) for sample in samples])
