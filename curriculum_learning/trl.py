@@ -20,17 +20,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curriculum_learning import samplers
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.engines.trl import Clock, metrics_of, part_of_process, total_rewards
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
-from curriculum_learning.prompts.columns import SOURCE_COLUMN
+from curriculum_learning.prompts.columns import SOURCE_COLUMN, read_sources
 from curriculum_learning.state.checkpoint import read_state, write_state
 
 STATE_FILE = "curriculum.state"
 """The sampler's state in a checkpoint folder of the trainer."""
-
-_OWN_KEYS = ("class_name", "source_column")
 
 
 class CurriculumMixin:
@@ -63,12 +64,18 @@ class CurriculumMixin:
         self, *args: Any, curriculum: str | Path | Mapping[str, Any], **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        keys = _read(curriculum)
+        table = _table(self.train_dataset, keys.pop("source_column", SOURCE_COLUMN))
         self.curriculum = _make_sampler(
-            self.train_dataset,
-            _read(curriculum),
+            table,
+            keys,
             batch_size=self.args.generation_batch_size // self.num_generations,
             seed=self.args.seed,
         )
+        self._sources = np.empty(len(table), dtype=object)
+        """The source of each row of the data set."""
+        for name, rows in read_sources(table).items():
+            self._sources[rows] = name
         self._block: list[int] = []
         """The rows of the data set that completions were last generated for."""
         self._is_scored = True
@@ -112,14 +119,18 @@ class CurriculumMixin:
         """TRL's, gathered over the processes; those of a new block reach the curriculum."""
         rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
         if self.model.training and not self._is_scored:
-            total = total_rewards(rewards, self.reward_weights)
-            groups = total.reshape(len(self._block), self.num_generations)
-            results = self.curriculum.observe_groups(self._block, groups)
+            self._observe(total_rewards(rewards, self.reward_weights))
             self._is_scored = True
-            figures = self.curriculum.get_stats() | metrics_of(results)
-            for name, value in figures.items():
-                self._metrics["train"][f"curriculum/{name}"].append(value)
         return rewards
+
+    def _observe(self, rewards: NDArray[np.float64]) -> None:
+        copies = self.num_generations
+        places = np.repeat(np.arange(len(self._block)), copies)
+        rows = np.repeat(self._block, copies)
+        self.curriculum.observe(self._sources[rows], rewards, rows.tolist(), places)
+        figures = metrics_of(self._sources[self._block], rewards.reshape(-1, copies))
+        for name, value in {**self.curriculum.get_stats(), **figures}.items():
+            self._metrics["train"][f"curriculum/{name}"].append(value)
 
     # Checkpoints
 
@@ -161,17 +172,8 @@ def _read(curriculum: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     return read_run_config([str(curriculum)]).values
 
 
-def _make_sampler(
-    dataset: Any, keys: Mapping[str, Any], *, batch_size: int, seed: int
-) -> samplers.MultiSourceSampler:
-    name = keys.get("class_name", "MultiSourceSampler")
-    column = keys.get("source_column", SOURCE_COLUMN)
-    if name not in samplers.__all__:
-        raise ConfigurationError(
-            f"class_name ({name!r}) must be one of {', '.join(samplers.__all__)}",
-            key="class_name",
-            value=name,
-        )
+def _table(dataset: Any, column: str) -> Any:
+    """Returns the data set with the column of the sources under the name that samplers know."""
     columns = getattr(dataset, "column_names", None) or []
     if not hasattr(dataset, "__len__") or column not in columns:
         raise DataError(
@@ -181,11 +183,23 @@ def _make_sampler(
             key="source_column",
             value=column,
         )
-    if column != SOURCE_COLUMN:
-        others = [other for other in columns if other not in (column, SOURCE_COLUMN)]
-        dataset = dataset.select_columns([column, *others]).rename_column(column, SOURCE_COLUMN)
-    node = {key: value for key, value in keys.items() if key not in _OWN_KEYS}
-    config = {"train_batch_size": batch_size, "seed": seed, "sampler": node}
-    sampler: samplers.MultiSourceSampler = getattr(samplers, name)(dataset, config)
+    if column == SOURCE_COLUMN:
+        return dataset
+    others = [other for other in columns if other not in (column, SOURCE_COLUMN)]
+    return dataset.select_columns([column, *others]).rename_column(column, SOURCE_COLUMN)
+
+
+def _make_sampler(
+    table: Any, keys: Mapping[str, Any], *, batch_size: int, seed: int
+) -> samplers.MultiSourceSampler:
+    name = keys.get("class_name", "MultiSourceSampler")
+    if name not in samplers.__all__:
+        raise ConfigurationError(
+            f"class_name ({name!r}) must be one of {', '.join(samplers.__all__)}",
+            key="class_name",
+            value=name,
+        )
+    config = {"train_batch_size": batch_size, "seed": seed, "sampler": keys}
+    sampler: samplers.MultiSourceSampler = getattr(samplers, name)(table, config)
     sampler.reports_after_save = False
     return sampler

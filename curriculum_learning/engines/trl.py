@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.curricula.results import Result
-
 
 class Clock:
     """The sampler of TRL's data loader: it counts rows and chooses none.
@@ -63,17 +61,22 @@ def total_rewards(rewards: Any, weights: Any) -> NDArray[np.float64]:
     return total
 
 
-def metrics_of(results: Sequence[Result]) -> dict[str, float]:
+def metrics_of(sources: Sequence[str], rewards: NDArray[np.float64]) -> dict[str, float]:
     """Returns the mean reward of each source, and the share of its groups that teach something.
 
     A group whose rewards are all the same has no advantages: nothing is learnt from it.
+
+    Args:
+        sources: The source of each group.
+        rewards: Shape (groups, samples), NaN where a sample has none.
     """
-    by_source: dict[str, list[Result]] = {}
-    for result in results:
-        by_source.setdefault(result.source, []).append(result)
     figures: dict[str, float] = {}
-    for source, own in by_source.items():
-        figures[f"reward/{source}"] = float(np.mean([np.mean(result.rewards) for result in own]))
-        taught = [len(set(result.rewards)) > 1 for result in own]
+    for source in dict.fromkeys(sources):
+        own = rewards[[other == source for other in sources]]
+        finite = [group[np.isfinite(group)] for group in own]
+        if not any(map(len, finite)):
+            continue
+        figures[f"reward/{source}"] = float(np.concatenate(finite).mean())
+        taught = [len(group) > 0 and group.min() < group.max() for group in finite]
         figures[f"signal/{source}"] = float(np.mean(taught))
     return figures

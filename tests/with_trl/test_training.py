@@ -38,7 +38,7 @@ def expected_blocks(count: int, size: int = PROMPTS) -> list[list[str]]:
         drawn = [dataset[row] for row in itertools.islice(endless, size)][::-1]
         blocks.append([row["prompt"] for row in drawn])
         samples = [(row["data_source"], row["row"], place) for row in drawn for place in (0, 1)]
-        rewards = np.float32([inputs.reward(*sample) for sample in samples])
+        rewards = np.array([inputs.reward(*sample) for sample in samples], dtype=np.float32)
         sampler.observe([source for source, _, _ in samples], rewards)
     return blocks
 
@@ -187,8 +187,8 @@ def test_rloo_takes_a_curriculum(model: Path) -> None:
     """The mixin fits TRL's other trainer with rewards."""
     rewards = inputs.Rewards(2)
     given = inputs.settings(model, max_steps=4).to_dict()
-    keys = ("output_dir", "per_device_train_batch_size", "num_generations", "max_steps", "seed")
-    keys += ("max_completion_length", "use_cpu", "bf16", "report_to", "save_strategy")
+    keys = ["output_dir", "per_device_train_batch_size", "num_generations", "max_steps", "seed"]
+    keys += ["max_completion_length", "use_cpu", "bf16", "report_to", "save_strategy"]
     trainer = LeaveOneOut(
         model=str(model),
         reward_funcs=rewards,
@@ -236,7 +236,7 @@ def test_what_does_not_fit_is_said_at_the_start(model: Path) -> None:
         inputs.trainer(model, {}, dataset=inputs.rows().to_iterable_dataset())
 
 
-class Stop(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
+class Stop(TrainerCallback):
     """Ends the training after a step."""
 
     def __init__(self, step: int) -> None:
