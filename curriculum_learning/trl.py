@@ -127,8 +127,8 @@ class CurriculumMixin:
         copies = self.num_generations
         places = np.repeat(np.arange(len(self._block)), copies)
         rows = np.repeat(self._block, copies)
-        self.curriculum.observe(self._sources[rows], rewards, rows.tolist(), places)
-        figures = metrics_of(self._sources[self._block], rewards.reshape(-1, copies))
+        self.curriculum.observe(self._sources[rows], rewards, rows.tolist(), places.tolist())
+        figures = metrics_of(self._sources[self._block].tolist(), rewards.reshape(-1, copies))
         for name, value in {**self.curriculum.get_stats(), **figures}.items():
             self._metrics["train"][f"curriculum/{name}"].append(value)
 

@@ -34,16 +34,20 @@ def table(
         after: The same after it.
     """
     part = max(len(lines) // 4, 1)
-    rows = [("rung", "such as", "prompts", "reward: first quarter", "last quarter",
-             "held out: before", "after")]  # fmt: skip
+    rewards = ("reward: first quarter", "last quarter")
+    rows: list[tuple[str, ...]] = [
+        ("rung", "such as", "prompts", *rewards, "held out: before", "after")
+    ]
     for rung in RUNGS:
         means = [mean_reward(span, rung.name) for span in (lines[:part], lines[-part:])]
         shown = ["-" if mean is None else f"{mean:.2f}" for mean in means]
         example = draw(rung, 1, seed=1)[0][0]
         rows.append(
-            (rung.name, example, str(drawn[rung.name]), *shown,
-             f"{before[rung.name]:.2f}", f"{after[rung.name]:.2f}")
-        )  # fmt: skip
+            (
+                *(rung.name, example, str(drawn[rung.name]), *shown),
+                *(f"{before[rung.name]:.2f}", f"{after[rung.name]:.2f}"),
+            )
+        )
     text = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([text[0], "|" + "---|" * len(rows[0]), *text[1:]])
 

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 import yaml
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from curriculum_learning.trl import CurriculumMixin
 from examples.llm import problems
 
 CURRICULUM = Path("examples/llm/curriculum.yaml")
-PROMPTS, COMPLETIONS = 8, 8
-"""Of a step."""
+COMPLETIONS = 8
+"""Of each prompt."""
 
 SAVE_EVERY = 5
 
@@ -42,8 +42,9 @@ class Bar(TrainerCallback):
         """Called by the trainer."""
         self._bar.update(state.global_step - self._bar.n)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Called by the trainer."""
+        logs = others["logs"]
         if "loss" not in logs:
             return
         shown = []
@@ -63,8 +64,16 @@ class Bar(TrainerCallback):
         self._bar.close()
 
 
-def make_trainer(model: Path, out: Path, steps: int, *, uniform: bool = False) -> Any:
-    """Returns the trainer of a run; ``uniform`` mixes the rungs in equal parts throughout."""
+def make_trainer(model: Path, out: Path, *, steps: int, prompts: int, uniform: bool) -> Any:
+    """Returns the trainer of a run.
+
+    Args:
+        model: The folder of the model.
+        out: The folder of the checkpoints.
+        steps: Of the run.
+        prompts: Of a step.
+        uniform: Mix the rungs in equal parts throughout.
+    """
     keys = yaml.safe_load(CURRICULUM.read_text(encoding="utf-8"))
     if uniform:
         del keys["source_rule"]
@@ -75,7 +84,7 @@ def make_trainer(model: Path, out: Path, steps: int, *, uniform: bool = False) -
         args=GRPOConfig(
             output_dir=str(out),
             max_steps=steps,
-            per_device_train_batch_size=PROMPTS * COMPLETIONS,
+            per_device_train_batch_size=prompts * COMPLETIONS,
             num_generations=COMPLETIONS,
             max_completion_length=problems.TOKENS,
             learning_rate=2e-5,
@@ -93,30 +102,25 @@ def make_trainer(model: Path, out: Path, steps: int, *, uniform: bool = False) -
         train_dataset=problems.training_rows(),
         curriculum=keys,
     )
-    trainer.pop_callback(_printer())
+    trainer.pop_callback(PrinterCallback)
     trainer.add_callback(Bar(steps))
     return trainer
 
 
-def _printer() -> Any:
-    from transformers.trainer_callback import PrinterCallback
-
-    return PrinterCallback
-
-
 def load(model: Path) -> tuple[Any, Any]:
     """Returns the model, on a GPU if there is one, and its tokenizer."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
-    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).to(device), tokenizer
+    made: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    return made.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
 @torch.no_grad()
-def accuracy(model: Any, tokenizer: Any) -> dict[str, float]:
-    """Returns the share of held-out problems of each rung that the likeliest answer solves."""
+def accuracy(model: Any, tokenizer: Any, count: int) -> dict[str, float]:
+    """Returns the share of ``count`` held-out problems of each rung that its best guess solves."""
     model.eval()
     solved = {}
-    for rung, held_out in problems.held_out().items():
+    for rung, all_held_out in problems.held_out().items():
+        held_out = all_held_out[:count]
         prompts = [problems.prompt(expression) for expression, _ in held_out]
         batch = tokenizer(prompts, return_tensors="pt", padding=True).to(model.device)
         tokens = model.generate(**batch, do_sample=False, max_new_tokens=problems.TOKENS)
@@ -131,11 +135,11 @@ def accuracy(model: Any, tokenizer: Any) -> dict[str, float]:
     return solved
 
 
-def seconds_of_a_step(model: Any, tokenizer: Any) -> float:
+def seconds_of_a_step(model: Any, tokenizer: Any, prompts: int) -> float:
     """Measures what a step takes, by one that changes nothing."""
     began = time.perf_counter()
-    prompts = [problems.prompt("12 + 34 - 56")] * PROMPTS * COMPLETIONS
-    batch = tokenizer(prompts, return_tensors="pt").to(model.device)
+    texts = [problems.prompt("12 + 34 - 56")] * prompts * COMPLETIONS
+    batch = tokenizer(texts, return_tensors="pt").to(model.device)
     tokens = model.generate(
         **batch, do_sample=True, min_new_tokens=problems.TOKENS, max_new_tokens=problems.TOKENS
     )

@@ -114,15 +114,25 @@ def test_two_processes_draw_what_one_draws(model: Path, tmp_path: Path, whole: R
             assert {key: line[key] for key in ours} == {key: expected[key] for key in ours}
 
 
-@pytest.mark.parametrize("saved", [1, 2, 3, 4, 5, 6, 7])
-def test_any_step_can_be_resumed_from(model: Path, tmp_path: Path, saved: int) -> None:
+ROWWISE = {
+    "source_weights": {"easy": "lambda step: 1 + step", "hard": 2},
+    "source_rule": {"type": "sec"},
+    "source_curricula": {"easy": {"type": "learnability"}, "hard": {"type": "thompson"}},
+}
+
+
+@pytest.mark.parametrize("curriculum", [life.CURRICULUM, ROWWISE])
+@pytest.mark.parametrize("saved", [1, 3, 4, 6])
+def test_any_step_can_be_resumed_from(
+    model: Path, tmp_path: Path, saved: int, curriculum: dict[str, Any]
+) -> None:
     """Amid a block too: its prompts are generated for once more, and not counted twice."""
     shape = {"num_iterations": 2, "steps_per_generation": 2, "per_device_train_batch_size": 8}
     keys = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, **shape}
     keys["output_dir"] = str(tmp_path / "run")
-    trainer, rewards = inputs.trainer(model, life.CURRICULUM, **keys)
+    trainer, rewards = inputs.trainer(model, curriculum, **keys)
     trainer.train()
-    resumed, later = inputs.trainer(model, life.CURRICULUM, **keys)
+    resumed, later = inputs.trainer(model, curriculum, **keys)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{saved}"))
     whole, rest = rewards.blocks, later.blocks
     assert len(whole) == 3

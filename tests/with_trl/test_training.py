@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,35 @@ PROMPTS = 8
 """Of a block, where nothing else is said."""
 
 
-def expected_blocks(count: int, size: int = PROMPTS) -> list[list[str]]:
-    """What a plain loop draws that reports the rewards of each batch; as lists of a block each.
+def expected_blocks(count: int, curriculum: Mapping[str, Any] = life.CURRICULUM) -> list[list[str]]:
+    """What a plain loop draws that reports the rewards of each batch.
 
     Iterating gives a batch from its end.
     """
-    dataset = inputs.rows()
-    node = {key: value for key, value in life.CURRICULUM.items() if key != "class_name"}
-    config = {"train_batch_size": size, "seed": 3, "sampler": node}
-    sampler = samplers.RewardCurriculumSampler(dataset, config)
+    dataset, copies = inputs.rows(), range(2)
+    kind = getattr(samplers, curriculum.get("class_name", "MultiSourceSampler"))
+    config = {"train_batch_size": PROMPTS, "seed": 3, "sampler": curriculum}
+    sampler = kind(dataset, config)
     sampler.reports_after_save = False
     endless = itertools.chain.from_iterable(itertools.repeat(sampler))
     blocks = []
     for _ in range(count):
-        drawn = [dataset[row] for row in itertools.islice(endless, size)][::-1]
+        numbers = list(itertools.islice(endless, PROMPTS))[::-1]
+        drawn = [dataset[number] for number in numbers]
         blocks.append([row["prompt"] for row in drawn])
-        samples = [(row["data_source"], row["row"], place) for row in drawn for place in (0, 1)]
-        rewards = np.array([inputs.reward(*sample) for sample in samples], dtype=np.float32)
-        sampler.observe([source for source, _, _ in samples], rewards)
+        sampler.observe(
+            [row["data_source"] for row in drawn for _ in copies],
+            np.array(
+                [
+                    inputs.reward(row["data_source"], row["row"], at)
+                    for row in drawn
+                    for at in copies
+                ],
+                dtype=np.float32,
+            ),
+            [number for number in numbers for _ in copies],
+            [place for place in range(PROMPTS) for _ in copies],
+        )
     return blocks
 
 
@@ -91,6 +103,33 @@ def test_rewards_reach_the_curriculum_before_the_next_block(
     assert rewards.blocks == expected
     opened_later = {f"hard {row}" for row in range(inputs.ROWS * 3 // 10, inputs.ROWS)}
     assert opened_later & {*itertools.chain.from_iterable(expected)}
+
+
+@pytest.mark.parametrize(
+    "curriculum",
+    [
+        {"source_rule": {"type": "sec"}},
+        {"source_rule": {"type": "learning_progress", "alpha": 0.5}},
+        {"source_curricula": {"easy": {"type": "learnability"}, "hard": {"type": "replay"}}},
+        {"source_curricula": {"hard": {"type": "thompson"}}, "adaptive_weights": True},
+    ],
+)
+def test_rules_and_row_curricula_learn(model: Path, curriculum: dict[str, Any]) -> None:
+    """Rules see the groups, and row curricula the rows: as in a loop that reports all of it."""
+    trainer, rewards = inputs.trainer(model, curriculum, max_steps=10)
+    trainer.train()
+    assert rewards.blocks == expected_blocks(10, curriculum)
+    assert rewards.blocks != expected_blocks(10, {})
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_iterations": 3}])
+def test_weights_follow_the_global_step(model: Path, changes: dict[str, Any]) -> None:
+    """A weight may be an expression of the step, whatever the steps that a block is used for."""
+    weights = {"easy": "lambda step: max(8 - step, 0)", "hard": "lambda step: min(step, 8)"}
+    trainer, rewards = inputs.trainer(model, {"source_weights": weights}, max_steps=9, **changes)
+    trainer.train()
+    for (step, _), block in zip(rewards.calls, rewards.blocks, strict=True):
+        assert sum(prompt.startswith("hard") for prompt in block) == step
 
 
 @pytest.mark.parametrize("changes", [{}, {"num_iterations": 3}])
