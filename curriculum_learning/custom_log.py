@@ -9,13 +9,18 @@ from typing import Any
 
 import orjson
 
+from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import (
     MultipleWeightedRolloutDataSourceWithBuffer,
     find_data_source,
+    registry,
 )
 from curriculum_learning.engines import slime
+from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.metrics import per_source_metrics
+from curriculum_learning.samples.ids import in_lists
 from curriculum_learning.samples.sample import flatten
+from curriculum_learning.weights.shares import normalise, weights_at
 
 __all__ = ["custom_rollout_log_function", "per_source_metrics", "process_all_samples"]
 
@@ -41,7 +46,8 @@ def custom_rollout_log_function(
 
     Args:
         rollout_id: The rollout that is over.
-        args: The object that the data source was made from; that is how it is found.
+        args: The object that the data source was made from; that is how it is found. If there
+            are several, each is told of the samples that it served.
         samples: The samples that are trained on, flat or in groups.
         rollout_extra_metrics: Metrics of the engine, logged as they are.
         rollout_time: Seconds that the rollout took.
@@ -53,21 +59,21 @@ def custom_rollout_log_function(
         CurriculumLearningError: The data source raised an error on a worker thread of the
             engine, where engines swallow it.
     """
-    source = find_data_source(args)
-    if source is None:
-        _tell_not_found()
-    else:
+    samples = list(flatten(in_lists(samples)))
+    parts = registry.split(args, samples)
+    for source in parts:
         source.raise_swallowed_error()
-    samples = list(flatten(samples))
+    main = next(iter(parts), None)
+    if main is None:
+        _tell_not_found()
     metrics: dict[str, Any] = dict(rollout_extra_metrics or {})
-    metrics |= per_source_metrics(
-        samples, status=source.source_status() if source else {}, reward_key=_reward_key(args)
-    )
-    if source is not None:
-        source.observe(samples, rollout_id=rollout_id, fate="trained")
-        for name, counts in source.source_counts().items():
-            metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
-    callback = source.config.metrics_callback if source else None
+    status = _configured(args, rollout_id) if main is None else main.source_status()
+    metrics |= per_source_metrics(samples, status=status, reward_key=_reward_key(args))
+    for source, part in parts.items():
+        source.observe(part, rollout_id=rollout_id, fate="trained")
+    for name, counts in (main.source_counts() if main else {}).items():
+        metrics |= {f"rollout/{name}/{key}": value for key, value in counts.items()}
+    callback = main.config.metrics_callback if main else None
     if slime.is_running(args):
         slime.log_rollout(rollout_id, args, samples, metrics, rollout_time)
     elif callback is not None:
@@ -98,11 +104,23 @@ def process_all_samples(args: Any, all_samples: list[Any], data_source: Any) -> 
     """
     source = getattr(data_source, "__self__", data_source)
     if not isinstance(source, MultipleWeightedRolloutDataSourceWithBuffer):
-        source = find_data_source(args)
+        all_samples = in_lists(all_samples)
+        source = find_data_source(args, list(flatten(all_samples)))
     if source is None:
         _tell_not_found()
     else:
         source.rollout_finished(all_samples)
+
+
+def _configured(args: Any, step: int) -> dict[str, dict[str, float]]:
+    """Returns the weights that ``args`` configure for each source; {} if they configure none."""
+    try:
+        schedules = {source.name: source.weight for source in read_config(args).sources}
+        weights = weights_at(schedules, step) if schedules else {}
+    except ConfigurationError:
+        return {}
+    shares = normalise(weights) if weights else {}
+    return {name: {"weight": shares[name], "configured_weight": weights[name]} for name in weights}
 
 
 def _reward_key(args: Any) -> str | None:
@@ -115,7 +133,8 @@ def _tell_not_found() -> None:
     if not _told_not_found:
         _told_not_found = True
         logger.warning(
-            "no %s was made from these args in this process: weights, buffers and epochs are not "
-            "logged, and the schedules are not told which rollout it is",
+            "no %s was made from these args in this process: the weights logged are those "
+            "configured, buffers and epochs are not logged, and the schedules are not told which "
+            "rollout it is",
             MultipleWeightedRolloutDataSourceWithBuffer.__name__,
         )

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NoReturn
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.engines.registry import Registry
-from curriculum_learning.engines.slime import current_rollout, sample_class
+from curriculum_learning.engines.slime import SlimeRollout, is_running, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
-from curriculum_learning.errors import CheckpointError, ConfigurationError, CurriculumLearningError
+from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.run import Report, Run
 from curriculum_learning.groups.status import source_counts, source_status
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.prompts import open_prompts
-from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group
-from curriculum_learning.state.files import Autosave, find_state, save_state
-from curriculum_learning.state.fit import fitted, identity_of
-from curriculum_learning.state.snapshots import Snapshots
+from curriculum_learning.state.files import Found, find_state
+from curriculum_learning.state.forks import ForkLock
+from curriculum_learning.state.states import States
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = self._read_config(args)
-        self._prompts = open_prompts(config)
+        self._prompts = open_prompts(config, is_running(args))
         self._run = Run(
             config,
             self._prompts,
@@ -65,16 +64,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             rank=self.rank,
             world_size=self.world_size,
         )
-        self._identity = identity_of(config, self._prompts, self._run.mixture)
-        self._metadata: dict[str, Any] = {}
-        folder = config.save if config.autosave and config.sources else None
-        self._snapshots = Snapshots(None if folder is None else Autosave(folder))
-        self._lock = threading.RLock()
-        self._writing = threading.Lock()
+        self._states = States(config, self._run, self._prompts)
+        self._lock = ForkLock("data source")
         self._swallowed = SwallowedErrors()
+        self._slime = SlimeRollout()
         self._closed = False
-        self._told: set[str] = set()
-        self._fresh = self.state_dict()
         registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
@@ -84,8 +78,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def _read_config(self, args: Any) -> DataSourcePlan:
         return read_config(args)
 
-    def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
-        return find_state(self.config.load, rollout_id, self.config.on_missing_state)
+    def _find_state(self, rollout_id: int | None) -> Found | None:
+        config = self.config
+        expected = config.load != config.save  # a folder that nobody else would have filled
+        return find_state(config.load, rollout_id, config.on_missing_state, expected=expected)
 
     # Serving
 
@@ -101,16 +97,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             GroupError: The buffer filter broke its contract.
         """
         count = whole_number(num_samples, "get_samples", "num_samples")
-        with self._lock:
-            try:
-                self._refuse_closed()
-                self._run.begin_rollout()
-                self._begin_rollout()
-                self._ask_engine()
-                return self._run.serve(count)
-            except Exception as error:
-                self._swallowed.note(error)
-                raise
+        with self._lock, self._swallowed:
+            self._refuse_closed()
+            self._run.begin_rollout()
+            self._states.begin_rollout()
+            self._slime.tell(self._run.clock)
+            return self._run.serve(count)
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Gives back unfinished groups; they are served again first.
@@ -123,14 +115,10 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 lacks source tags, or holds a value that a checkpoint cannot.
         """
         encoded = encode_groups(samples)
-        with self._lock:
-            try:
-                self._refuse_closed()
-                self._run.groups.give_back(samples, encoded)
-            except Exception as error:
-                self._swallowed.note(error)
-                raise
-            self._snapshots.changed()
+        with self._lock, self._swallowed:
+            self._refuse_closed()
+            self._run.groups.give_back(samples, encoded)
+            self._states.changed()
 
     def give_up(self, group_indices: Sequence[int]) -> int:
         """Serves groups in flight again, before all others, because their holder is gone.
@@ -145,7 +133,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """
         with self._lock:
             count = self._run.groups.give_up(group_indices)
-            self._snapshots.changed()
+            self._states.changed()
             return count
 
     # Feedback
@@ -154,7 +142,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """Reports the fate of samples.
 
         Args:
-            samples: Samples, flat or in groups; the samples of a group share their fate.
+            samples: Samples, flat or in groups, in any iterable; the samples of a group share
+                their fate.
             rollout_id: The rollout that this report ends, if it ends one: with ``trained`` the
                 schedules move on to the next rollout.
             fate: ``trained`` and ``dropped`` settle the groups; ``finished`` says only that they
@@ -168,9 +157,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             )
         if rollout_id is not None:
             rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        self._report(Report(samples, fate, rollout_id))
+        report = Report(in_lists(samples), fate, rollout_id)
+        with self._lock:
+            self._states.report(report)
 
-    def rollout_finished(self, groups: Sequence[Group]) -> None:
+    def rollout_finished(self, groups: Iterable[Iterable[Any]]) -> None:
         """Reports all groups that a rollout finished, before the rollout is logged.
 
         With it every group of the rollout is settled when the rollout is logged: a finished group
@@ -179,16 +170,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         again. If rollouts are never logged, a finished group counts as done. For synchronous
         rollouts only: in others, groups may rightly be in flight when a rollout ends.
         """
-        self._report(Report(list(groups), "finished", is_all=True))
-
-    def _report(self, report: Report) -> None:
+        report = Report(in_lists(groups), "finished", is_all=True)
         with self._lock:
-            self._begin_rollout(but=report.rollout_id)
-            self._run.report(report)
-            if report.fate != "finished":
-                self._snapshots.changed()
-            if report.fate == "trained" and report.rollout_id is not None:
-                self._snapshots.keep(report.rollout_id, self.state_dict())
+            self._states.report(report)
 
     def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
         """Says why the reward cap of ``source`` drops a group.
@@ -201,7 +185,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             ``all_zero``, ``reward_cap``, or None if it keeps the group.
         """
         rewards = group_rewards(samples, self.config.reward_key)
-        group_index = getattr(samples[0], "group_index", None)
+        group_index = group_id(samples[0])
         with self._lock:
             return self._run.caps.verdict(group_index, source, rewards, self.rollout_step)
 
@@ -209,7 +193,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def rollout_step(self) -> int:
         """The step at which the weights are evaluated now."""
         with self._lock:
-            self._ask_engine()
+            self._slime.tell(self._run.clock)
             return self._run.step
 
     def set_rollout_step(self, step: int) -> None:
@@ -233,26 +217,12 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         with self._lock:
             return source_counts(self._run)
 
-    def _begin_rollout(self, but: int | None = None) -> None:
-        """Closes the logged rollout, unless it is ``but``; its snapshot includes late returns."""
-        if self._snapshots.begins(but):
-            self._retake_snapshot()
-            self._snapshots.begin_rollout()
-
-    def _retake_snapshot(self) -> None:
-        if (rollout_id := self._snapshots.outdated) is not None:
-            self._snapshots.keep(rollout_id, self.state_dict())
-
-    def _ask_engine(self) -> None:
-        if (rollout := current_rollout()) is not None:
-            self._run.clock.begun(rollout)
-
     def _refuse_closed(self) -> None:
         if self._closed:
             raise ConfigurationError("the data source is closed")
 
     def raise_swallowed_error(self) -> None:
-        """Raises an error again that was raised on a worker thread of the engine."""
+        """Raises an error again, once, that was raised on a worker thread of the engine."""
         self._swallowed.raise_first()
 
     # State
@@ -260,11 +230,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Returns the whole state at one moment, as numbers, text, bytes, lists and mappings."""
         with self._lock:
-            return {
-                "identity": self._identity,
-                **self._run.state_dict(),
-                "metadata": encode(self._metadata),
-            }
+            return self._states.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], *, held: bool = False) -> None:
         """Loads what ``state_dict`` returned; sources are matched by name, in any order.
@@ -280,19 +246,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
                 no state; nothing has changed then.
         """
         with self._lock:
-            try:
-                state, changes = fitted(state, self._identity, self.config, self._prompts)
-                metadata = decode(state["metadata"])
-                self._run.load_state_dict(state, held=held)
-            except CurriculumLearningError:
-                raise
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                raise CheckpointError(f"this is not a state of a data source: {error!r}") from error
-            self._metadata = metadata
-            self._snapshots.forget()
+            self._states.load_state_dict(state, held=held)
             self._swallowed.forget()
-            if changes is not None:
-                logger.warning("since the state was saved:\n%s", changes)
 
     def save(self, rollout_id: int) -> None:
         """Writes the state at the end of a rollout to ``{save}/rollout/``.
@@ -303,35 +258,15 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
         Raises:
             CheckpointError: The file cannot be written; earlier states are untouched.
-            CurriculumLearningError: An error on a worker thread of the engine was swallowed.
+            CurriculumLearningError: An engine has swallowed an error on a worker thread; the
+                state is written all the same.
         """
-        self.raise_swallowed_error()
-        if not self.config.sources:
-            return
         rollout_id = whole_number(rollout_id, "save", "rollout_id")
-        if self.config.save is None:
-            self._tell_once("save is not set: the state of the data source is not saved")
-            return
-        with self._writing:
-            self._snapshots.finish_writing()  # of a state written twice the last one counts
+        with self._states.writing:
             with self._lock:
-                if self._snapshots.outdated == rollout_id:
-                    self._retake_snapshot()
-                state = self._snapshots.at_end_of(rollout_id) or self.state_dict()
-                state = {**state, "metadata": encode(self._metadata)}
-                if not self._run.groups.ledger.accounting:
-                    self._tell_once(
-                        "nothing has reported which groups were trained: a resume will not serve "
-                        "those in flight again. Set custom_rollout_log_function_path and "
-                        "rollout_all_samples_process_path as in docs/slime.md to have every group "
-                        "accounted for"
-                    )
-            save_state(self.config.save, rollout_id, state)
-
-    def _tell_once(self, warning: str) -> None:
-        if warning not in self._told:
-            self._told.add(warning)
-            logger.warning(warning)
+                state = self._states.at_end_of(rollout_id)
+            self._states.write(rollout_id, state)
+        self.raise_swallowed_error()
 
     def load(self, rollout_id: int | None = None) -> None:
         """Loads the state saved under ``rollout_id`` from ``{load}/rollout/`` (or ``{save}``).
@@ -342,26 +277,39 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             CheckpointError: The state is missing, damaged or foreign, or does not fit the
                 configuration. With ``on_missing_state: restart`` a missing one is a warning.
         """
-        if not self.config.sources:
-            return
         self._refuse_closed()
-        self._snapshots.finish_writing()  # so that load finds what autosave writes
         if rollout_id not in (None, -1):
             kind = "a whole number >= -1, or None"
             rollout_id = whole_number(rollout_id, "load", "rollout_id", kind)
         resumes = rollout_id is not None and rollout_id >= 0
-        if self.config.load is None and not resumes:
+        if self.config.load is None and not (resumes and self.config.sources):
             return
-        state = self._find_state(rollout_id)
+        self._states.finish_writing()  # so that load finds what autosave writes
+        found = self._find_state(rollout_id)
         with self._lock:
-            self.load_state_dict(self._fresh if state is None else state)
-            if state is not None:
-                rollout_id = state["rollout_id"]
+            self._states.resume(found, rollout_id)
+            self._swallowed.forget()
+            if found is not None:
                 logger.info("the data source resumes at rollout step %d", self.rollout_step)
-            elif rollout_id is not None and resumes:
-                self._run.clock.rollout_logged(rollout_id)
-            if rollout_id is not None:
-                self._snapshots.resumed_after(rollout_id)
+
+    # Several data sources, and several processes
+
+    def tell_apart(self) -> None:
+        """Remembers what it serves from now on: there are other data sources of these args."""
+        with self._lock:
+            self._run.tell_apart()
+
+    def recognises(self, sample: Any) -> int:
+        """Says how surely a sample was served here: 2 is certain, 0 is not at all."""
+        with self._lock:
+            return self._run.recognises(sample)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a data source cannot be pickled or copied: two copies would serve the same groups. "
+            "Send args, and make the data source where it is used; curriculum_learning.ray_service "
+            "shares one among processes, and state_dict() gives its state"
+        )
 
     # The rest of slime's protocol
 
@@ -381,24 +329,19 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     def get_metadata(self) -> dict[str, Any]:
         """Returns a copy of the values that ``update_metadata`` stored."""
-        return dict(self._metadata)
+        return dict(self._states.metadata)
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Stores values with the state; a checkpoint must be able to hold them."""
-        try:
-            encode(dict(metadata))
-        except CannotStoreError as error:
-            raise ConfigurationError(
-                f"update_metadata: {error}", key="metadata", value=metadata
-            ) from None
         with self._lock:
-            self._metadata.update(metadata)
+            self._states.update_metadata(metadata)
 
     def close(self) -> None:
         """Finishes autosaves and closes the prompt files; ``get_samples`` raises from then on."""
-        self._snapshots.finish_writing()
+        self._states.close()
         with self._lock:
             self._closed = True
+            registry.forget(self)
             for prompts in self._prompts.values():
                 prompts.close()
 
@@ -406,9 +349,14 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
 
 
-def find_data_source(args: Any) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
-    """Returns the data source made last from this very ``args`` object in this process, or None."""
-    return registry.find(args)
+def find_data_source(
+    args: Any, samples: Sequence[Any] = ()
+) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
+    """Returns the data source made from this very ``args`` object in this process, or None.
+
+    Of several it is the one that served most of ``samples``, or the one made last.
+    """
+    return next(iter(registry.split(args, samples)), None)
 
 
 def _bound(function: Callable[..., Any] | None, *args: Any) -> Callable[..., Any] | None:

@@ -17,13 +17,14 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.data_source import registry
-from curriculum_learning.engines.slime import current_rollout, sample_class
+from curriculum_learning.engines.slime import SlimeRollout, sample_class
 from curriculum_learning.engines.swallowed import SwallowedErrors
 from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.actor import ServiceActor
@@ -78,6 +79,7 @@ class RemoteDataSource:
         )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
+        self._slime = SlimeRollout()
         self._closed = threading.Event()
         restarts = service.max_restarts if config.save is not None else 0
         self._actor: Any = (
@@ -127,7 +129,9 @@ class RemoteDataSource:
                     self._put(self._groups_of(self._answer(coming)))
                     groups += self._take(num_samples - len(groups))[0]
                 if len(groups) < num_samples:
-                    answer = self._ask("draw", [num_samples - len(groups), current_rollout(), True])
+                    answer = self._ask(
+                        "draw", [num_samples - len(groups), self._slime.current(), True]
+                    )
                     groups += self._groups_of(answer)
             except BaseException:
                 self._put(groups, front=True)
@@ -142,7 +146,7 @@ class RemoteDataSource:
                 self._put(self._groups_of(await self._answer_async(coming)))
                 groups += self._take(num_samples - len(groups))[0]
             if len(groups) < num_samples:
-                body = [num_samples - len(groups), current_rollout(), True]
+                body = [num_samples - len(groups), self._slime.current(), True]
                 groups += self._groups_of(await self._ask_async("draw", body))
         except BaseException:
             self._put(groups, front=True)
@@ -275,6 +279,13 @@ class RemoteDataSource:
         status: dict[str, dict[str, float]] = self._get(self._actor.service_status.remote())
         return status
 
+    def recognises(self, sample: Any) -> int:
+        """Whether this client holds the group of a sample."""
+        return int(group_id(sample) in self._held)
+
+    def tell_apart(self) -> None:
+        """Nothing to do: two clients never hold the same group."""
+
     def raise_swallowed_error(self) -> None:
         """Raise again what an engine's worker thread was told and may have ignored."""
         self._swallowed.raise_first()
@@ -358,7 +369,7 @@ class RemoteDataSource:
             self._held.update(sample.group_index for group in groups for sample in flatten(group))
             room = self._service.prefetch - len(self._ready)
             if room > 0 and self._coming is None:
-                self._coming = self._send("draw", [room, current_rollout(), False])
+                self._coming = self._send("draw", [room, self._slime.current(), False])
         return groups
 
     def _let_go(self, samples: Any) -> None:

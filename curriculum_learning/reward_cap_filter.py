@@ -47,7 +47,7 @@ def check_reward_cap_per_source(args: Any, samples: list[Any], **kwargs: Any) ->
             key=SOURCE_KEY,
             value=source,
         )
-    data_source = find_data_source(args)
+    data_source = find_data_source(args, leaves)
     if data_source is not None:
         reason = data_source.reward_cap_verdict(leaves, source)
     else:

@@ -17,8 +17,7 @@ from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import CheckpointError, ConfigurationError
 from curriculum_learning.groups.served import listed, packed
-from curriculum_learning.state.checkpoint import written_at
-from curriculum_learning.state.files import find_state, saved_path, saved_rollouts
+from curriculum_learning.state.files import Found, find_state, saved_rollouts, states_in
 
 _FOLDER = "shard_{}_of_{}"
 _SHARED = ("mixture", "clock", "feedback", "replacements")
@@ -78,11 +77,14 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
         folder = config.save / _FOLDER.format(self.rank, self.world_size)
         return dataclasses.replace(config, save=folder)
 
-    def _find_state(self, rollout_id: int | None) -> dict[str, Any] | None:
-        states = _find_states(self.config.load, rollout_id)
-        if states:
-            return own(merged(states), self.rank, self.world_size)
-        return find_state(None, rollout_id, self.config.on_missing_state)
+    def _find_state(self, rollout_id: int | None) -> Found | None:
+        found = _find_states(self.config.load, rollout_id)
+        if found:
+            state = own(merged([one.state for one in found]), self.rank, self.world_size)
+            return Found(state, max(one.counter for one in found))
+        save = self.config.save
+        expected = self.config.load != (save and save.parent)
+        return find_state(None, rollout_id, self.config.on_missing_state, expected=expected)
 
 
 def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,6 +114,7 @@ def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             counts[what].update(by_source)
     return {
         **first,
+        "runs": list(dict.fromkeys(_all(state["runs"] for state in states))),
         "groups": {
             **groups[0],
             "accounting": any(one["accounting"] for one in groups),
@@ -151,19 +154,20 @@ def _all(lists: Iterable[Iterable[Any]]) -> list[Any]:
     return list(itertools.chain.from_iterable(lists))
 
 
-def _find_states(folder: Path | None, rollout_id: int | None) -> list[dict[str, Any]]:
+def _find_states(folder: Path | None, rollout_id: int | None) -> list[Found]:
     """The states of all ranks of a rollout, of the world size that saved it last; or none."""
     if folder is None:
         return []
-    found: list[tuple[int, list[Path], int]] = []
+    found: list[tuple[tuple[bool, int, int], list[Path], int]] = []
     for first in folder.glob(_FOLDER.format(0, "*")):
         world_size = int(first.name.rpartition("_")[2])
         ranks = [folder / _FOLDER.format(rank, world_size) for rank in range(world_size)]
         rollouts = set.intersection(*(set(saved_rollouts(rank)) for rank in ranks))
         found += [
-            (written_at(saved_path(first, rollout)), ranks, rollout)
-            for rollout in rollouts
-            if rollout_id in (None, rollout)
+            (state.age, ranks, state.rollout_id)
+            for state in states_in(first)
+            if not state.autosaved and state.rollout_id in rollouts
+            if rollout_id in (None, state.rollout_id)
         ]
     if not found:
         return []

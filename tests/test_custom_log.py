@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import warnings
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from curriculum_learning import ConfigurationError, custom_log
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
@@ -73,6 +77,31 @@ def test_what_is_missing_is_counted() -> None:
     assert metrics["rollout/a/trained_share"] == pytest.approx(4 / 6)
     assert metrics["rollout/a/raw_reward/mean"] == 1.0
     assert per_source_metrics([]) == {}
+
+
+def test_rewards_of_any_numeric_type_are_read() -> None:
+    """Tensors that require grad and arrays of one element count; what has no size does not."""
+    rewards: list[Any] = [
+        torch.tensor(1.0, requires_grad=True), torch.tensor([2.0], requires_grad=True),
+        np.array(3.0), np.array([4.0]), np.array([[5.0]]), np.float16(6), Decimal(7), True,
+    ]  # fmt: skip
+    unusable: list[Any] = [
+        10**400, -(10**400), np.array([1.0, 2.0]), torch.ones(2, requires_grad=True), [1.0], "",
+        complex(1, 1),
+    ]  # fmt: skip
+    ids = [id(reward) for reward in rewards]
+    for usable, bad in (
+        (rewards, unusable), *(([reward], []) for reward in rewards),
+        *([rewards, [reward]] for reward in unusable),
+    ):  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            metrics = per_source_metrics(
+                [sample("a", number, reward=r) for number, r in enumerate([*usable, *bad])]
+            )
+        mean = 29 / 8 if usable is rewards else [1, 2, 3, 4, 5, 6, 7, 1][ids.index(id(usable[0]))]
+        assert metrics["rollout/a/raw_reward/mean"] == mean
+        assert metrics.get("rollout/a/missing_reward_count", 0) == len(bad)
 
 
 def test_every_configured_source_is_reported(
@@ -147,7 +176,7 @@ def test_the_data_source_is_found_by_its_args(
     other = DataSource(vars(args))
     custom_rollout_log_function(5, args, [], None, 1.0)
     assert [source.rollout_step for source in (*sources, other)] == [0, 6, 0]
-    assert not caplog.records
+    assert "made from these args" not in caplog.text
     assert len(DataSource(args)) == 60  # made in passing, and gone again
     custom_rollout_log_function(6, args, [], None, 1.0)
     assert sources[1].rollout_step == 7
@@ -157,3 +186,65 @@ def test_the_data_source_is_found_by_its_args(
             custom_rollout_log_function(5, stranger, [sample("math", 1, reward=1.0)], None, 1.0)
     assert caplog.text.count("made from these args") == 1
     assert caplog.text.count('"rollout/math/raw_reward/mean":1.0') == 2
+
+
+def test_without_a_data_source_the_configured_weights_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a process that has no data source the schedules are evaluated from args."""
+    args = arguments(tmp_path, SIZES, data_source_weights=[1, "lambda s: max(3 - s, 0)", 0])
+    with caplog.at_level(logging.INFO, "curriculum_learning.custom_log"):
+        for rollout_id in (1, 5):
+            custom_rollout_log_function(rollout_id, args, [sample("code", 1, reward=1.0)], {}, 1.0)
+        custom_rollout_log_function(2, object(), [sample("code", 1, reward=1.0)], {}, 1.0)
+        args.data_source_weights = ["lambda s: 1 / 0"] * 3
+        custom_rollout_log_function(3, args, [sample("code", 1, reward=1.0)], {}, 1.0)
+    first, fifth, *others = [
+        json.loads(record.getMessage()) for record in caplog.records if record.levelname == "INFO"
+    ]
+    for metrics, shares, weights in (
+        (first, [1 / 3, 2 / 3, 0], [1, 2, 0]),
+        (fifth, [1, 0, 0], [1, 0, 0]),
+    ):
+        for name, share, weight in zip(SIZES, shares, weights, strict=True):
+            assert metrics[f"rollout/{name}/weight"] == pytest.approx(share)
+            assert metrics[f"rollout/{name}/configured_weight"] == weight
+    assert [metrics["rollout/code/raw_reward/mean"] for metrics in others] == [1, 1]
+    assert not any("rollout/code/weight" in metrics for metrics in others)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_each_data_source_hears_of_its_own_groups(tmp_path: Path, copied: bool) -> None:
+    """Of several data sources made from one args object each is told what it has served itself."""
+    args = arguments(tmp_path, SIZES, autosave=False)
+    alone = DataSource(args)
+    early = alone.get_samples(4)
+    sources = [alone, DataSource(args), DataSource(args)]
+    batches = [early + alone.get_samples(4), *(source.get_samples(8) for source in sources[1:])]
+    if copied:  # as an engine does that has other processes; then only ids can tell
+        sources[2].observe(batches[2], fate="dropped")
+        sources[1].observe(batches[1][:4], fate="dropped")
+        batches = [copy.deepcopy(batches[0][:4]), copy.deepcopy(batches[1][4:]), []]
+        alone.observe(batches[1], fate="dropped")
+    for number, batch in enumerate(batches):
+        if batch:
+            custom_rollout_log_function(10 * (number + 1), args, batch, {}, 1.0)
+    steps = [11, 21, 0] if copied else [11, 21, 31]
+    assert [source.rollout_step for source in sources] == steps
+    trained = [totals(source.state_dict()["groups"])["trained"] for source in sources]
+    assert trained == [len(batch) for batch in batches]
+
+
+def test_a_batch_of_several_data_sources_is_divided(tmp_path: Path) -> None:
+    """Samples of two data sources in one log settle with both; strangers change nothing."""
+    args = arguments(tmp_path, SIZES, autosave=False)
+    sources = [DataSource(args), DataSource(args)]
+    few, many = sources[0].get_samples(2), sources[1].get_samples(5)
+    stranger = sample("math", 999, reward=1.0)
+    custom_rollout_log_function(4, args, [*few, *many, [stranger]], {}, 1.0)
+    assert [source.rollout_step for source in sources] == [5, 5]
+    trained = [totals(source.state_dict()["groups"])["trained"] for source in sources]
+    assert trained == [2, 5]
+    sources[1].close()
+    custom_rollout_log_function(5, args, [], {}, 1.0)
+    assert [source.rollout_step for source in sources] == [6, 5]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curriculum_learning.commands.outlook import Outlook, SourceOutlook
+from curriculum_learning.commands.outlook import Outlook, SourceOutlook, request_of
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.config.data_source import HOOKS
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
@@ -114,7 +114,7 @@ def _missing_hooks(plan: Plan) -> str | None:
             f"well"
         )
     values = plan.values
-    requested = values.get("over_sampling_batch_size") or 0
+    requested = request_of(plan) or 0
     discards = requested > (plan.batch or 0) and not values.get("partial_rollout")
     filters = values.get("dynamic_sampling_filter_path") is not None
     if (discards or filters) and values.get(process) != ALL_SAMPLES_FUNCTION:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from curriculum_learning.commands.terminal import Parser
 from curriculum_learning.errors import ConfigurationError
 
 WELL, WARNED, WRONG = 0, 1, 2
 PRESETS = ("ladder", "impossible", "mastered")
 """What learners ``simulate`` has."""
+_MOST_ROWS = 100_000_000
 FACES = ("slime", "verl")
 """Whose keys ``schema`` can print."""
 INTERRUPTED, UNREAD = 130, 141  # what a shell reports for SIGINT and SIGPIPE
@@ -66,11 +69,15 @@ def read_sizes(text: str) -> dict[str, int]:
     Raises:
         ConfigurationError: It says something else.
     """
-    sizes = {name: int(size) for name, size in _named_numbers(text, "--rows").items()}
+    sizes = _named_numbers(text, "--rows")
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigurationError(f"--rows: '{name}' has {size} rows; give at least 1")
-    return sizes
+        if not (size.is_integer() and 1 <= size <= _MOST_ROWS):
+            raise ConfigurationError(
+                f"--rows: '{name}' has {size:g} rows; give a whole number from 1 to {_MOST_ROWS}",
+                key="--rows",
+                value=size,
+            )
+    return {name: int(size) for name, size in sizes.items()}
 
 
 def per_source(
@@ -126,8 +133,11 @@ def _named_numbers(text: str, key: str, least: float = 0.0) -> dict[str, float]:
     """Parses ``NAME=NUMBER,...``; where numbers may be below 0, they may be infinite, too."""
     values: dict[str, float] = {}
     wanted = "a number >= 0" if least == 0 else "a number, or inf"
-    for pair in filter(None, text.split(",")):
-        name, _, number = pair.rpartition("=")
+    # A comma without a "=" before the next one belongs to a name.
+    for pair in re.findall(r"[^=]*=[^,]*|[^=]+$", text.rstrip(",")):
+        name, _, number = pair.removeprefix(",").rpartition("=")
+        if name in values:
+            raise ConfigurationError(f"{key} names {name!r} twice", key=key, value=pair)
         try:
             values[name] = float(number)
         except ValueError:
@@ -149,7 +159,7 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="curriculum-learning",
         description="Look at a mixture before training, and into its saved states.",
         epilog=_CODES,
@@ -187,6 +197,10 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     add("--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured")
     add("--rows", default="", metavar="NAME=ROWS,...",
         help="sizes of the sources; no prompt file is opened then")
+    add("--untrusted", action="store_true",
+        help="import nothing that the configuration names, run no code of a tokenizer, download "
+        "nothing, and write nothing but the picture; without it, functions by dotted path are "
+        "imported from installed packages and the working directory, and called")
     add("--strict", action="store_true", help="exit code 1 if there are warnings")
 
 

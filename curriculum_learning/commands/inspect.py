@@ -16,7 +16,8 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
-from curriculum_learning.state.checkpoint import VERSION, read_state, written_at
+from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
+from curriculum_learning.state.shape import check_types
 
 _NAME = re.compile(r"^curriculum_learning_(\d+)\.(state|autosave)$")
 
@@ -71,7 +72,7 @@ def look_at(path: Path) -> dict[str, Any]:
                 "rollout_id": int(match[1]) if match else None,
                 "kind": match[2] if match else None,
                 "bytes": size,
-                "written": _time(written_at(file)),
+                "written": _time((stamp_of(file) or Stamp()).written_at),
                 "format": VERSION if problem is None else None,
                 "problem": problem,
             }
@@ -87,7 +88,7 @@ def _files(path: Path) -> list[Path]:
         folder = path / "rollout" if (path / "rollout").is_dir() else path
         files = [file for file in folder.iterdir() if _NAME.match(file.name) and file.is_file()]
         if files:
-            return sorted(files, key=lambda file: (written_at(file), file.name))
+            return sorted(files, key=lambda file: ((stamp_of(file) or Stamp()).counter, file.name))
         problem = (
             f"{path} has no states (curriculum_learning_*.state or .autosave, there or in "
             f"rollout/); give the folder that the run has as save"
@@ -118,7 +119,7 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         return _describe(state)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever was put into the file, it is one kind of error
         raise CheckpointError(
             f"the file is intact, but this is not a state of a data source: {error!r}; a sampler's "
             f"state is in the loader's own checkpoint",
@@ -129,8 +130,7 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     identity, groups = state["identity"], state["groups"]
     clock, mixture = state["clock"], state["mixture"]
-    if mixture.get("rule") is not None:
-        dict(mixture["rule"]["sources"])  # raises if it is no mapping
+    check_types(state)
     in_flight, presumed = listed(groups["in_flight"]), listed(groups["presumed"])
     sources = {}
     for name, place in mixture.get("sources", {}).items():

@@ -6,10 +6,13 @@ import dataclasses
 
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.commands.terminal import progress
+from curriculum_learning.config.problems import shown
 from curriculum_learning.curricula import SourceRule
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
+
+MOST_STEPS = 10_000_000
 
 
 @dataclasses.dataclass
@@ -90,13 +93,21 @@ def steps_of(plan: Plan, asked: int | None) -> int:
     """Returns the number of steps to look at: ``asked`` for, else those of the run.
 
     Raises:
-        ConfigurationError: Neither is known.
+        ConfigurationError: Neither is known, or there are too many.
     """
     steps = plan.steps if asked is None else asked
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         key = "num_rollout" if plan.engine == "slime" else "trainer.total_training_steps"
         raise ConfigurationError(
             f"the length of the run is not known: {key} is {steps!r}; set it, or give --steps",
+            key=key,
+            value=steps,
+        )
+    if steps > MOST_STEPS:
+        key = "--steps" if asked is not None else "num_rollout"
+        raise ConfigurationError(
+            f"{key} is {steps}; at most {MOST_STEPS} steps can be looked at; "
+            f"give fewer with --steps",
             key=key,
             value=steps,
         )
@@ -116,3 +127,17 @@ def batch_of(plan: Plan) -> int:
             key="rollout_batch_size",
         )
     return plan.batch
+
+
+def request_of(plan: Plan) -> int | None:
+    """Returns the number of groups of an engine's request; None if it is not configured.
+
+    Raises:
+        ConfigurationError: It is no whole number >= 1.
+    """
+    key = "over_sampling_batch_size"
+    request = plan.values.get(key)
+    if request is None or (type(request) is int and request >= 1):
+        return request
+    problem = f"{key} {shown(request)} must be a whole number >= 1"
+    raise ConfigurationError(problem, key=key, value=request)

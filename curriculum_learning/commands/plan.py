@@ -14,11 +14,12 @@ import orjson
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
 from curriculum_learning.config.data_source import check_config
-from curriculum_learning.config.files import RunConfig
-from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
+from curriculum_learning.config.files import RunConfig, unset_variables
+from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.config.problems import suggestion
 from curriculum_learning.config.samplers import check_sampler_config
 from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
+from curriculum_learning.config.sources import OF_MIXTURE
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 from curriculum_learning.mixing.mixture import Mixture
@@ -61,6 +62,10 @@ class PlacedError(CurriculumLearningError):
 
     def __init__(self, error: CurriculumLearningError, place: str | None) -> None:
         message = str(error) if place is None else f"{place}: {error}"
+        unset = unset_variables(error.value) if isinstance(error.value, str) else []
+        if unset:
+            named = ", ".join(f"${name}" for name in unset)
+            message += f"; neither the script nor the environment sets {named}"
         super().__init__(message, source=error.source, key=error.key, value=error.value)
         self.place = place
 
@@ -68,7 +73,7 @@ class PlacedError(CurriculumLearningError):
 def read_plan(
     run: RunConfig, rows: Mapping[str, int], batch: int | None, folder: Path
 ) -> tuple[Plan | None, list[PlacedError], list[str]]:
-    """Read a configuration as the run will, and find all that is wrong with it.
+    """Reads a configuration as the run will, and finds all that is wrong with it.
 
     Args:
         run: What was configured.
@@ -93,7 +98,7 @@ def read_plan(
 
 
 def _by_place(error: PlacedError) -> tuple[str, int]:
-    """In the order of the lines; what has none comes last."""
+    """Sorts by line; errors without a place come last."""
     name, _, line = (error.place or "").rpartition(":")
     return (name, int(line)) if line.isdecimal() else ("\uffff", 0)
 
@@ -105,15 +110,13 @@ def _read_slime(
         values = {"prompt_data_source_names": list(rows), **values}
         values = {**values, "prompt_data": [f"{name}.jsonl" for name in rows]}
     config, findings = check_config(values)
-    found = findings.errors
     names = [source.name for source in config.sources]
-    errors: Errors = [error for error in found if not (rows and _is_of_tokenizer(error))]
+    errors: Errors = [error for error in findings.errors if not (rows and _is_of_tokenizer(error))]
     if not errors and not names:
-        problem = "rollout_global_dataset is false: the engine brings its own prompts, so there is "
-        errors.append(
-            ConfigurationError(problem + "nothing to look at", key="rollout_global_dataset")
-        )
-    errors += _other_names("--rows", rows, names) if rows else _data_errors(config, found)
+        problem = "is false: the engine brings its own prompts, so there is nothing to look at"
+        key = "rollout_global_dataset"
+        errors.append(ConfigurationError(f"{key} {problem}", key=key))
+    errors += _other_names(rows, names) if rows else _data_errors(config, findings.errors)
     if errors:
         return None, errors, names
     quiet = {**values, **WRITES_NOTHING}
@@ -128,49 +131,42 @@ def _read_slime(
 
 
 def _is_of_tokenizer(error: ConfigurationError) -> bool:
-    """No tokenizer is given; where no file is opened none is needed."""
+    """Whether no tokenizer is given; where no file is opened none is needed."""
     return error.key == "hf_checkpoint" and error.value is None
 
 
-def _other_names(key: str, rows: Mapping[str, int], names: Sequence[str]) -> Errors:
+def _other_names(rows: Mapping[str, int], names: Sequence[str]) -> Errors:
     if set(rows) == set(names) or not names:
         return []
-    problem = f"{key} gives sizes of {sorted(rows)}, the sources are {sorted(names)}: one for each"
-    return [ConfigurationError(problem, key=key, value=dict(rows))]
+    problem = f"gives sizes of {sorted(rows)}, the sources are {sorted(names)}: one for each"
+    return [ConfigurationError(f"--rows {problem}", key="--rows", value=dict(rows))]
 
 
 def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) -> Errors:
-    """What is wrong with the prompt files that can be read in spite of the errors ``found``."""
-    of_mixture = [SOURCE_KEYS[field] for field in ("weight", "reward_cap", "curriculum")]
-    keys = set(SOURCE_KEYS.values()) - set(of_mixture)
+    """Returns what is wrong with the prompt files that can be read in spite of ``found``."""
+    keys = {key for field, key in SOURCE_KEYS.items() if field not in OF_MIXTURE}
     wrong = {error.source for error in found if error.key in keys}
-    sources = [s for s in config.sources if not wrong & {None, s.name}]
+    sources = [source for source in config.sources if not wrong & {None, source.name}]
     tokenizer = None
     needs = [s for s in sources if s.apply_chat_template or s.max_prompt_len is not None]
+    errors: Errors = []
     if needs and config.hf_checkpoint is not None:
         key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
         try:
-            tokenizer = load_tokenizer(config.hf_checkpoint, key)
+            tokenizer = load_tokenizer(config.hf_checkpoint, key, bool(config.trust_remote_code))
         except CurriculumLearningError as error:
-            return [error]
-    errors: Errors = []
-    for source in sources:
-        if tokenizer is not None or source not in needs:
-            errors += _data_error(source, tokenizer, Cache(config.cache))
+            errors.append(error)
+    for source in sources if tokenizer else [s for s in sources if s not in needs]:
+        try:
+            Prompts(source, tokenizer, Cache(config.cache)).close()
+        except CurriculumLearningError as error:  # noqa: PERF203 - each file has errors of its own
+            error.key, error.source = error.key or "prompt_data", source.name
+            errors.append(error)
     return errors
 
 
-def _data_error(source: SourcePlan, tokenizer: Any, cache: Cache) -> Errors:
-    try:
-        Prompts(source, tokenizer, cache).close()
-    except CurriculumLearningError as error:
-        error.key, error.source = error.key or "prompt_data", source.name
-        return [error]
-    return []
-
-
 def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
-    """Settings for prompt files of the sizes given; their complexity rises evenly."""
+    """Writes prompt files of the sizes given, their complexity rising evenly; returns settings."""
     paths = []
     for number, source in enumerate(config.sources):
         path = folder / f"{number}.jsonl"
@@ -192,7 +188,7 @@ def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> d
 
 
 def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
-    """The mixture that a data source draws from, and the rows in its files."""
+    """Returns the mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:
         mixture = source.dataset
@@ -211,13 +207,12 @@ def _read_verl(
     errors: Errors = []
     node = data.get("sampler")
     name = node.get("class_name") if isinstance(node, Mapping) else None
-    kind = getattr(samplers, str(name), None) if name in samplers.__all__ else None
-    if kind is None:
-        problem = (
-            f"sampler.class_name ({name!r}) is no sampler; {suggestion(name, samplers.__all__)}"
-        )
-        errors.append(ConfigurationError(problem, key="sampler.class_name", value=name))
-        kind = samplers.MultiSourceSampler  # to look at the other keys
+    if name not in samplers.__all__:
+        problem = f"({name!r}) is no sampler; {suggestion(name, samplers.__all__)}"
+        key = "sampler.class_name"
+        errors.append(ConfigurationError(f"{key} {problem}", key=key, value=name))
+        name = "MultiSourceSampler"  # to look at the other keys
+    kind = getattr(samplers, name)
     config, findings = check_sampler_config(data, kind.curriculum_type)
     errors += findings.errors
     try:
@@ -247,7 +242,7 @@ def _read_verl(
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """What the library warns of meanwhile."""
+    """Collects what the library warns of meanwhile."""
     messages: list[str] = []
 
     class Listener(logging.Handler):

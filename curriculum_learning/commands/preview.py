@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from curriculum_learning.commands.advice import warnings_of
-from curriculum_learning.commands.arguments import WARNED, WELL, picture_path, read_sizes
+from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
 from curriculum_learning.commands.outlook import Outlook, batch_of, look_ahead, steps_of
 from curriculum_learning.commands.picture import draw_outlook
 from curriculum_learning.commands.plan import read_plan
@@ -18,6 +18,7 @@ from curriculum_learning.commands.terminal import (
     show_table,
     show_warnings,
 )
+from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
 
@@ -32,11 +33,13 @@ def run(options: argparse.Namespace) -> int:
         CurriculumLearningError: The command, the configuration or the data is wrong.
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
+    ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
     plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
     if plan is None:
-        return show_errors(errors, options.json)
+        show_errors(errors, options.json)
+        return WRONG
     outlook = look_ahead(plan, steps_of(plan, options.steps), batch_of(plan))
-    outlook.warnings += [*warnings, *warnings_of(plan, outlook, options.max_epochs)]
+    outlook.warnings += [*ignored, *warnings, *warnings_of(plan, outlook, options.max_epochs)]
     picture = picture_path(options, "preview.png")
     if picture is not None:
         try:

@@ -10,12 +10,13 @@ from pathlib import Path
 from curriculum_learning.commands.arguments import (
     WARNED,
     WELL,
+    WRONG,
     per_source,
     picture_path,
     read_sizes,
 )
 from curriculum_learning.commands.learner import LearnerSettings, preset
-from curriculum_learning.commands.outlook import batch_of, steps_of
+from curriculum_learning.commands.outlook import batch_of, request_of, steps_of
 from curriculum_learning.commands.picture import draw_simulations
 from curriculum_learning.commands.plan import Plan, read_plan
 from curriculum_learning.commands.simulated_engine import EngineSettings
@@ -27,6 +28,7 @@ from curriculum_learning.commands.terminal import (
     show_table,
     show_warnings,
 )
+from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
 
@@ -40,9 +42,11 @@ def run(options: argparse.Namespace) -> int:
     results: dict[str, Result] = {}
     for name, files in _alternatives(options).items():
         sizes, configured = read_sizes(options.rows), read_run_config(files)
+        ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
         plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
         if plan is None:
-            return show_errors(errors, options.json)
+            show_errors(errors, options.json)
+            return WRONG
         if plan.config is None:
             raise ConfigurationError(
                 "simulate runs the data source; a sampler of verl hands out rows and hears of "
@@ -51,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             )
         engine, learner = _engine(options, plan), _learner(options, plan)
         result = simulate(plan.values, engine, steps_of(plan, options.steps), learner)
-        result.notes[:0] = warnings
+        result.notes[:0] = [*ignored, *warnings]
         results[name] = result
     _show(results, options)
     noted = any(result.notes for result in results.values())
@@ -72,16 +76,9 @@ def _alternatives(options: argparse.Namespace) -> dict[str, list[str]]:
 
 def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
     names = list(plan.rows)
-    request = options.over_sampling or plan.values.get("over_sampling_batch_size")
-    if request is not None and (type(request) is not int or request < 1):
-        raise ConfigurationError(
-            f"over_sampling_batch_size ({request!r}) must be a whole number >= 1",
-            key="over_sampling_batch_size",
-            value=request,
-        )
     return EngineSettings(
         batch=batch_of(plan),
-        request=request,
+        request=options.over_sampling or request_of(plan),
         latency=per_source(options.latency, names, "--latency", 1.0),
         spread=options.spread,
         drop=per_source(options.drop, names, "--drop", 0.0),

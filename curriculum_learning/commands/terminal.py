@@ -2,39 +2,84 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import orjson
 
-from curriculum_learning.commands.arguments import WRONG
 from curriculum_learning.errors import CurriculumLearningError
 
 _Item = TypeVar("_Item")
 
 
+class OutputError(Exception):
+    """The output cannot be written."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turns what the operating system says of the output into an ``OutputError``.
+
+    Lets BrokenPipeError through: nobody reads the output any more, as with ``| head``.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the output cannot be written: {error}") from error
+
+
 def show(text: str = "") -> None:
     """Writes a line; control characters are shown, so that the terminal does not obey them."""
-    sys.stdout.write(f"{_visible(text)}\n")
+    with writing():
+        sys.stdout.write(f"{visible(text)}\n")
+
+
+def tell(text: str) -> None:
+    """Writes lines to standard error, if there is one; the lines after the first are indented."""
+    if sys.stderr is not None:
+        sys.stderr.write("\n  ".join(map(visible, text.split("\n"))) + "\n")
+
+
+class LogLines(logging.Formatter):
+    """Shows the control characters of log messages."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the message, and the traceback if there is one."""
+        return "\n  ".join(map(visible, super().format(record).split("\n")))
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows the control characters of words that it quotes."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with code 2."""
+        super().error(visible(message))
 
 
 def show_json(data: Any) -> None:
     """Writes data as JSON."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     content = orjson.dumps(data, default=str, option=options) + b"\n"
-    sys.stdout.flush()
-    buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:
-        sys.stdout.write(content.decode())
-    else:
-        buffer.write(content)  # JSON is UTF-8, whatever the terminal is
-        buffer.flush()
+    with writing():
+        sys.stdout.flush()
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            sys.stdout.write(content.decode())
+        else:
+            buffer.write(content)  # JSON is UTF-8, whatever the terminal is
+            buffer.flush()
 
 
-def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> int:
-    """Writes errors, with their places if they have some; returns the exit code."""
+def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> None:
+    """Writes errors, with their places if they have some."""
     found = [
         {"message": str(e), "key": e.key, "source": e.source, "place": getattr(e, "place", None)}
         for e in errors
@@ -42,8 +87,8 @@ def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> int
     if as_json:
         show_json({"errors": found})
     else:
-        sys.stderr.writelines(f"error: {error['message']}\n" for error in found)
-    return WRONG
+        for error in found:
+            tell(f"error: {error['message']}")
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
@@ -53,8 +98,30 @@ def show_warnings(warnings: Sequence[str]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table; the first column is flush left, the others are flush right."""
-    lines = [list(columns), *map(list, rows)]
+    """Writes a table; the first column is flush left, the others are flush right.
+
+    Leaves out columns at the right end that do not fit on a terminal, and names them.
+    """
+    lines = [[visible(cell) for cell in line] for line in (columns, *rows)]
+    left_out: list[str] = []
+    while sys.stdout.isatty() and len(lines[0]) > 2 and _width(lines) > _room():
+        left_out.insert(0, lines[0][-1])
+        lines = [line[:-1] for line in lines]
+    _write_table(lines)
+    if left_out:
+        show(f"left out, as the terminal is narrow (--json has them): {', '.join(left_out)}")
+
+
+def _room() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    """Returns the width of a table with the frame and the padding of rich."""
+    return 2 + sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True))
+
+
+def _write_table(lines: Sequence[Sequence[str]]) -> None:
     if _is_fancy():
         _draw_table(lines)
         return
@@ -87,13 +154,21 @@ def _draw_table(lines: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE)
     for number, column in enumerate(lines[0]):
-        table.add_column(column, justify="right" if number else "left")
+        width = max(len(line[number]) for line in lines)
+        table.add_column(
+            escape(column),
+            justify="right" if number else "left",
+            min_width=width if number else None,
+            overflow="fold",
+        )
     for line in lines[1:]:
-        table.add_row(*(escape(_visible(cell)) for cell in line))
-    Console().print(table)
+        table.add_row(*(escape(cell) for cell in line))
+    with writing():
+        Console().print(table)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Returns the text with what a terminal might obey as Python would write it."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,6 +1,6 @@
-"""What a run is configured with: YAML files, files of verl's overrides, and single overrides.
+"""Reads configuration files: YAML, files of verl's overrides, and single overrides.
 
-Each key remembers where it was written, so that an error can say so.
+The line of each key is kept, so that an error can name it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from typing import Any
 
 import yaml
 
-from curriculum_learning.config.problems import spelled
+from curriculum_learning.config.problems import shown, spelled
+from curriculum_learning.config.yaml_text import MAX_DEPTH, read_yaml
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
 
 _OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
 _TIGHT = re.compile(r"""(?<=[\w"']):(?=[^\s/])""")
 """A colon in Hydra's ``{a:1}``, which YAML wants a space after."""
+
+_VARIABLE = re.compile(
+    r"\$(?:(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})"
+)
+"""A variable of a shell; Hydra's ``${a.b}`` and ``${oc.env:A}`` are none."""
+_QUOTED = re.compile(r"'[^']*'")
+_KEPT = "\ue000"
+"""Stands for a dollar sign in single quotes, which a shell leaves alone."""
 
 
 @dataclasses.dataclass
@@ -69,16 +78,13 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
             continue
         try:
             text = Path(argument).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             remedy = "give a YAML file, a file of overrides, or key=value"
             raise _unreadable(argument, f"cannot be read: {error}; {remedy}") from error
-        try:
-            if argument.endswith((".yaml", ".yml")):
-                _read_yaml(config, argument, text)
-            else:
-                _read_overrides(config, argument, text)
-        except RecursionError:
-            raise _unreadable(argument, "is nested too deeply, or holds itself") from None
+        if argument.endswith((".yaml", ".yml")):
+            _read_yaml(config, argument, text)
+        else:
+            _read_overrides(config, argument, text)
     return config
 
 
@@ -88,8 +94,9 @@ def _unreadable(place: str, problem: str) -> ConfigurationError:
 
 def _read_yaml(config: RunConfig, name: str, text: str) -> None:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node, values = read_yaml(text)
+    except ValueError as error:
+        raise _unreadable(name, str(error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = name if mark is None else f"{name}:{mark.line + 1}"
@@ -105,11 +112,13 @@ def _read_yaml(config: RunConfig, name: str, text: str) -> None:
 
 
 def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
-    """Dotted paths with their lines, counted from 1."""
+    """Yields dotted paths with their lines, counted from 1."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _unreadable(f"{name}:{line}", "has a key that is no text")
             if key.value in seen:
                 problem = f"gives '{key.value}' again (first in line {seen[key.value]})"
                 raise _unreadable(f"{name}:{line}", f"{problem}: keep one of the two")
@@ -125,14 +134,20 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
 
 def _read_overrides(config: RunConfig, name: str, text: str) -> None:
     found = False
+    known = dict(os.environ)
     for number, line in enumerate(text.splitlines(), start=1):
         place = f"{name}:{number}"
         try:
+            line = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), line)
             words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
         except ValueError as error:
             problem = f"cannot be split into words as a shell does: {error}"
             raise _unreadable(place, problem) from error
         for word in filter(_OVERRIDE.match, words):
+            word = _VARIABLE.sub(lambda named: _value_of(named, known), word).replace(_KEPT, "$")
+            variable, _, value = word.partition("=")
+            if variable.isidentifier():
+                known[variable] = value
             _override(config, word, place)
             found = True
     if not found:
@@ -140,11 +155,26 @@ def _read_overrides(config: RunConfig, name: str, text: str) -> None:
         raise _unreadable(name, f"has no override such as {example}; if it is YAML, call it .yaml")
 
 
+def _value_of(named: re.Match[str], known: Mapping[str, str]) -> str:
+    """Returns the value of a variable, its default, or the variable as it is written."""
+    value = known.get(named["plain"] or named["braced"])
+    if named["default"] is not None:
+        return value or named["default"]
+    return named[0] if value is None else value
+
+
+def unset_variables(text: str) -> list[str]:
+    """Returns the shell variables that are left in a value: nothing sets them."""
+    return sorted({named["plain"] or named["braced"] for named in _VARIABLE.finditer(text)})
+
+
 def _override(config: RunConfig, word: str, place: str) -> None:
     match = _OVERRIDE.match(word)
     assert match is not None
     prefix, path, text = match.groups()
     *outer, last = path.split(".")
+    if len(outer) > MAX_DEPTH:
+        raise _unreadable(place, f"{shown(path)} is nested too deeply")
     node = config.values
     for key in outer:
         inner = node.get(key)
@@ -156,7 +186,10 @@ def _override(config: RunConfig, word: str, place: str) -> None:
         node.pop(last, None)
         return
     try:
-        node[last] = yaml.safe_load(_TIGHT.sub(": ", text) if text[:1] in ("{", "[") else text)
+        _, value = read_yaml(_TIGHT.sub(": ", text) if text[:1] in ("{", "[") else text)
+        node[last] = value
+    except ValueError as error:
+        raise _unreadable(place, f"{path} {shown(text)} {error}") from None
     except yaml.YAMLError:
         node[last] = text  # lambdas have colons
     if isinstance(node[last], Mapping) and text[:1] != "{":

@@ -43,7 +43,7 @@ _BOUNDS = {"ge": ">= {ge}", "gt": "above {gt}", "le": "at most {le}", "lt": "bel
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a configuration chose to make, with all of its keyword arguments."""
+    """A class or function that a configuration chose, with all of its keyword arguments."""
 
     kind: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -167,8 +167,8 @@ def _problem(hint: Any, value: Any, location: Sequence[str | int]) -> Problem:
         kinds = _kinds(hint)
         if len(kinds) > 1 or not isinstance(value, (Mapping, list)) or not get_args(kinds[0]):
             break
-        if isinstance(value, Mapping) and not isinstance(step, str):
-            return Problem((*path,), step, f" has the key {step!r}, which is no text; quote it")
+        if isinstance(value, Mapping) and not (isinstance(step, str) and step in value):
+            return Problem((*path,), step, f" has the key {step}, which is no text; quote it")
         hint, value = get_args(kinds[0])[-1], value[step]  # type: ignore[index]  # it is in there
         path.append(step)
     return Problem((*path,), value, f" {shown(value)} must be {meaning(hint)}")

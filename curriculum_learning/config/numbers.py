@@ -7,9 +7,13 @@ from typing import Any
 
 from curriculum_learning.errors import ConfigurationError
 
+_LARGEST = 2**63 - 1
 
-def whole_number(value: Any, method: str, key: str, kind: str = "a whole number >= 0") -> int:
-    """Returns a whole number >= 0, numpy's included, as an int.
+
+def whole_number(
+    value: Any, method: str, key: str, kind: str = "a whole number from 0 to 2**63 - 1"
+) -> int:
+    """Returns a whole number from 0 to 2**63 - 1, which a state can hold, numpy's as an int.
 
     Args:
         value: The number.
@@ -20,9 +24,10 @@ def whole_number(value: Any, method: str, key: str, kind: str = "a whole number 
     Raises:
         ConfigurationError: It is something else.
     """
-    if type(value) is int and value >= 0:  # by far the most frequent
+    if type(value) is int and 0 <= value <= _LARGEST:  # by far the most frequent
         return value
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and 0 <= int(value) <= _LARGEST:
         return int(value)
     raise ConfigurationError(
         f"{method}: {key} is {value!r}; it must be {kind}", key=key, value=value

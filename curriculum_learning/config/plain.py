@@ -1,4 +1,4 @@
-"""Configuration values as plain data: dictionaries, lists, numbers and texts."""
+"""Turns configuration values into plain data: dictionaries, lists, numbers and texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-    """A value without OmegaConf nodes, numpy numbers, tuples and path objects.
+    """Returns a value without OmegaConf nodes, numpy numbers, tuples and path objects.
 
     What is none of these, such as a function, stays as it is.
     """
@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def values_of(args: Any, keys: Iterable[str]) -> dict[str, Any]:
-    """The values of those of ``keys`` that there are, as plain data.
+    """Returns the values of those ``keys`` that ``args`` has, as plain data.
 
     Args:
         args: An argparse namespace, a mapping, or an object that has some of the attributes.

@@ -132,8 +132,9 @@ class DataSourcePlan:
         shuffle: A new order for each epoch; else the order of the file.
         n_samples_per_prompt: Samples per group.
         rollout_batch_size: Groups of a rollout; stands in for the step until the engine tells one.
-        num_rollout: Rollouts of the run; schedules are tried at all of them.
+        num_rollout: Rollouts of the run; schedules are tried at up to 1,000,000 of them.
         hf_checkpoint: The tokenizer.
+        trust_remote_code: Runs code that comes with the tokenizer; null is true under slime only.
         dump_details: A folder; the tokenizer is written there too.
         cache: A folder for what is worked out of prompt files; None keeps nothing.
         buffer_filter: ``f(args, rollout_id, buffer, num_samples)`` chooses waiting groups.
@@ -165,8 +166,9 @@ class DataSourcePlan:
     shuffle: bool = False
     n_samples_per_prompt: Count = 1
     rollout_batch_size: Count | None = None
-    num_rollout: Annotated[int, Ge(0)] | None = None
+    num_rollout: Annotated[int, Ge(0), Le(10**9)] | None = None
     hf_checkpoint: Text | None = None
+    trust_remote_code: bool | None = None
     dump_details: Text | None = None
     cache: Path | None = None
     buffer_filter: Function | None = None

@@ -104,4 +104,7 @@ def shown(value: object) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 200
     short.maxlist, short.maxdict = 10, 0
-    return f"({short.repr(value)})"
+    try:
+        return f"({short.repr(value)})"
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"(a {type(value).__name__} of thousands of digits)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from annotated_types import Len, MinLen, Predicate
 
@@ -48,21 +48,18 @@ NAMES = Annotated[
     "a list of names, one for each entry of prompt_data",
 ]
 
+OF_MIXTURE = ("weight", "reward_cap", "curriculum")
+"""Fields that do not change how prompt files are read."""
+
 _NOUNS = {"weight": "weight", "reward_cap": "cap"}
-"""What the result of a schedule is, by field."""
+"""The word for the result of a schedule, by field."""
 
 _SINGLE = {"reward_cap": "schedule", "curriculum": "type"}
 """A mapping with this entry is one value for all sources."""
 
 
-class _Entry(NamedTuple):
-    """One value of a key."""
-
-    value: Any
-    names: list[str]
-    """The sources that have it."""
-    at: Path = ()
-    """Where it is in the value of the key, if it is that of a single source."""
+_Entry = tuple[Any, list[str], Path]
+"""A value, the sources that have it, and where it is in that of the key, if not at the top."""
 
 
 class SourceReader:
@@ -134,25 +131,25 @@ class SourceReader:
         if field == "weight" and self.sure and not self._has_weights(value):
             return
         if field in FOR_ALL and key in self._values:
-            yield _Entry(value, names)
+            yield value, names, ()
         elif isinstance(value, list):
             if self.sure and len(value) != len(names):
                 text = f"must have one entry per source: {', '.join(names)}"
                 self._findings.say(key, f" {shown(value)} {text}", value)
                 return
-            guessed = [f"source {place + 1}" for place in range(len(names), len(value))]
-            for place, (item, name) in enumerate(zip(value, [*names, *guessed], strict=True)):
-                yield _Entry(item, [name], (place,))
+            for place, item in enumerate(value):
+                name = names[place] if place < len(names) else f"source {place + 1}"
+                yield item, [name], (place,)
         elif isinstance(value, Mapping) and _SINGLE.get(field) not in value:
             for name, item in value.items():
                 if name in names or not self.sure:
-                    yield _Entry(item, [name], (name,))
+                    yield item, [name], (name,)
                 else:
                     near = suggestion(name, names, "the sources are")
                     text = f" names {name!r}, which is no source; {near}"
                     self._findings.say(key, text, name, at=(name,))
         elif key in self._values:
-            yield _Entry(value, names)
+            yield value, names, ()
 
     def _has_weights(self, weights: Any) -> bool:
         """Whether weights are for each source; only a single source has a default."""

@@ -14,6 +14,8 @@ from curriculum_learning.weights.shares import KEY, normalise, refuse_all_zero
 
 STEPS_CHECKED = 1000
 """How many steps are tried where ``num_rollout`` is not known."""
+MOST_CHECKED = 1_000_000
+"""How many are tried at most."""
 
 
 def try_schedules(
@@ -22,7 +24,7 @@ def try_schedules(
     num_rollout: int | None,
     findings: Findings,
 ) -> bool:
-    """Tries every weight and cap at every step: mistakes show before an engine starts.
+    """Tries every weight and cap at up to a million steps: mistakes show before an engine starts.
 
     Args:
         sources: The sources.
@@ -38,7 +40,8 @@ def try_schedules(
     rule = None if recipe is None else _made(recipe, list(weights), findings)
     vary, first = rule is not None, None
     # The step after the last one counts too: asynchronous engines draw ahead.
-    for step in range(STEPS_CHECKED if num_rollout is None else num_rollout + 1):
+    steps = STEPS_CHECKED if num_rollout is None else min(num_rollout + 1, MOST_CHECKED)
+    for step in range(steps):
         now = _tried(weights, step, findings)
         _tried(caps, step, findings)
         if len(now) < len(sources) or not now:

@@ -27,7 +27,7 @@ _DOCUMENTED_MODULE = "examples.curriculum_learning.weight_scheduler"
 def parse_weight(
     value: object, source_name: str, *, key: str = KEY, noun: str = "weight"
 ) -> Schedule:
-    """Read one weight of a configuration, or another number that follows the rollout step.
+    """Reads one weight of a configuration, or another number that follows the rollout step.
 
     Args:
         value: A number >= 0; a text ``lambda step: ...`` (its grammar is that of
@@ -59,14 +59,14 @@ def parse_weight(
 def checked(
     schedule: Callable[[int], Any], value: object, source: str, *, key: str, noun: str
 ) -> Schedule:
-    """A schedule that checks every result; a constant was checked when it was read."""
+    """Returns a schedule that checks every result; a constant was checked when it was read."""
     if isinstance(schedule, Constant):
         return schedule
     return CheckedSchedule(schedule, value, source, key, noun)
 
 
 def read_weight(value: Any, noun: str) -> tuple[Callable[[int], Any] | None, Problems]:
-    """Read the forms of a weight; its results are not checked yet."""
+    """Reads any form of a weight; the results are not checked yet."""
     if isinstance(value, str):
         text = value.strip()
         # A dotted path has no space in it; whatever has one was meant to be a lambda.
@@ -99,24 +99,18 @@ def _function_at(path: str) -> Callable[[int], Any]:
 
 @dataclasses.dataclass(frozen=True)
 class CheckedSchedule:
-    """A schedule of a source whose every result is checked.
-
-    Args:
-        function: Takes the rollout step.
-        configured: What the configuration says.
-        source: The source.
-        key: The configuration key.
-        noun: What the result is.
-    """
+    """A schedule of one source that checks every result."""
 
     function: Callable[[int], Any]
     configured: Any
+    """What the configuration says."""
     source: str
     key: str
     noun: str
+    """What the result is."""
 
     def __call__(self, rollout_step: int) -> float:
-        """The number at a step.
+        """Returns the number at a step.
 
         Raises:
             ScheduleError: The schedule raises, or gives no finite number >= 0.

@@ -23,7 +23,7 @@ class Ema:
         """None before the first value."""
 
     def add(self, value: float) -> None:
-        """Take in a value, a finite number."""
+        """Takes in a finite number."""
         if self.value is None:
             self.value = value
         else:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,7 +106,8 @@ class RowStatistics:
             return
         for name in _FIELDS:
             load_rows(getattr(self, name), state[name])
-        self.groups, self.groups_without_signal = state["groups"]
+        groups = msgspec.convert(state["groups"], tuple[int, int])
+        self.groups, self.groups_without_signal = groups
 
 
 def pass_rate(rewards: list[float]) -> float:

@@ -6,9 +6,21 @@ Nothing is attached to ``args``: engines pickle them and send them to other proc
 from __future__ import annotations
 
 import weakref
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-Owner = TypeVar("Owner")
+
+class Server(Protocol):
+    """What serves samples, and can tell them from those of others."""
+
+    def tell_apart(self) -> None:
+        """Prepares for ``recognises``: there are others of the same ``args`` from now on."""
+
+    def recognises(self, sample: Any) -> int:
+        """How surely a sample was served here; 0 if it was not."""
+
+
+Owner = TypeVar("Owner", bound=Server)
 
 
 class Registry(Generic[Owner]):
@@ -18,15 +30,44 @@ class Registry(Generic[Owner]):
         self._owners: dict[int, list[weakref.ref[Owner]]] = {}
 
     def register(self, args: Any, owner: Owner) -> None:
-        """Remember an owner; it holds ``args``, so their identity lasts as long as it does."""
-        for key, references in list(self._owners.items()):
-            self._owners[key] = [reference for reference in references if reference() is not None]
-            if not self._owners[key]:
-                del self._owners[key]
+        """Remembers an owner; it holds ``args``, so their identity lasts as long as it does."""
+        self._keep(lambda reference: reference() is not None)
         self._owners.setdefault(id(args), []).append(weakref.ref(owner))
+        owners = self.alive(args)
+        for one in owners if len(owners) > 1 else []:
+            one.tell_apart()
 
-    def find(self, args: Any) -> Owner | None:
-        """Of the owners of this very object that are alive, the latest; None without one."""
+    def forget(self, owner: Owner) -> None:
+        """Forgets an owner that is closed."""
+        self._keep(lambda reference: reference() is not owner)
+
+    def _keep(self, wanted: Callable[[weakref.ref[Owner]], bool]) -> None:
+        self._owners = {
+            key: kept
+            for key, references in self._owners.items()
+            if (kept := [*filter(wanted, references)])
+        }
+
+    def alive(self, args: Any) -> list[Owner]:
+        """Returns the owners of this very object that are alive, in the order they were made."""
         owners = [reference() for reference in self._owners.get(id(args), ())]
-        alive = [owner for owner in owners if owner is not None]
-        return alive[-1] if alive else None
+        return [owner for owner in owners if owner is not None]
+
+    def split(self, args: Any, samples: Sequence[Any]) -> dict[Owner, list[Any]]:
+        """Divides samples among the owners of ``args`` that have served them.
+
+        Samples that nobody recognises go with most of the others, or to the owner made last. The
+        owner of most samples comes first; without any owner the result is empty.
+        """
+        owners = self.alive(args)
+        if len(owners) < 2:
+            return {owner: list(samples) for owner in owners}
+        parts: dict[Owner | None, list[Any]] = {}
+        for sample in samples:
+            owner = max(owners, key=lambda one: one.recognises(sample))
+            parts.setdefault(owner if owner.recognises(sample) else None, []).append(sample)
+        unknown = parts.pop(None, [])
+        most_first = sorted(parts.items(), key=lambda part: len(part[1]), reverse=True)
+        known = {owner: part for owner, part in most_first if owner is not None}
+        known.setdefault(next(iter(known), owners[-1]), []).extend(unknown)
+        return known

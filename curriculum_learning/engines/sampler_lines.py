@@ -1,4 +1,4 @@
-"""What the samplers say in the log, line by line."""
+"""The log lines of the samplers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(
 
 
 def no_journal(name: str) -> Lines:
-    """What is missed without a journal."""
+    """Says what a run without a journal loses."""
     return [
         f"[{name}] No journal: a trainer that saves before it reports rewards (verl up to 0.7) "
         f"loses the last report on resume; data.sampler.journal keeps it"
@@ -90,6 +90,7 @@ def adaptation(
     """New adaptive weights, and the rewards that they come from."""
     positive = [share for share in shares.values() if share > 0]
     return [
+        "",
         f"[{name}] Batch {update} - Weight adjustment:",
         *(
             f"  {source}: reward_ema={np.nan if emas[source] is None else emas[source]:6.2f}, "
@@ -101,7 +102,7 @@ def adaptation(
 
 
 def time_start(name: str, source: str, curriculum: TimeCurriculum) -> Lines:
-    """What a time curriculum will do."""
+    """The percentiles of a time curriculum."""
     steps = curriculum.warmup_steps
     return [
         f"[{name}] Complexity curriculum for '{source}'",

@@ -8,6 +8,7 @@ import logging
 import sys
 from typing import Any
 
+from curriculum_learning.mixing.clock import RolloutClock
 from curriculum_learning.samples.sample import Sample
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,30 @@ def sample_class() -> type[Any]:
     return SlimeSample  # type: ignore[no-any-return]  # slime ships no types
 
 
-def current_rollout() -> int | None:
-    """Returns the id of the rollout that slime is in, if its module is loaded and knows it."""
+class SlimeRollout:
+    """The rollout that slime is in, if its module is loaded and knows it.
+
+    The rollout it names when this is made is left over from an earlier run of the process.
+    """
+
+    def __init__(self) -> None:
+        self._stale = _named_rollout()
+
+    def current(self) -> int | None:
+        """Returns the id of the rollout; None if slime does not name one."""
+        rollout = _named_rollout()
+        if rollout == self._stale:
+            return None
+        self._stale = None
+        return rollout
+
+    def tell(self, clock: RolloutClock) -> None:
+        """Moves a clock on to the rollout, if slime names one."""
+        if (rollout := self.current()) is not None:
+            clock.begun(rollout)
+
+
+def _named_rollout() -> int | None:
     rollout = getattr(sys.modules.get("slime.rollout.sample_hooks"), "_current_rollout_id", None)
     return rollout if isinstance(rollout, int) else None
 

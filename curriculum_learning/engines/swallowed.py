@@ -8,10 +8,20 @@ from curriculum_learning.errors import CurriculumLearningError
 
 
 class SwallowedErrors:
-    """Keeps the first error that was raised on a worker thread, to raise it where it is seen."""
+    """Keeps the first error of a worker thread, to raise it once where it is seen.
+
+    It notes what its ``with`` block raises.
+    """
 
     def __init__(self) -> None:
         self._first: Exception | None = None
+
+    def __enter__(self) -> None:
+        """Nothing is raised yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            self.note(error)
 
     def note(self, error: Exception) -> None:
         """Keeps an error if this is not the main thread, and no earlier one is kept."""
@@ -23,8 +33,9 @@ class SwallowedErrors:
         self._first = None
 
     def raise_first(self) -> None:
-        """Raises the error that was kept, if there is one, as CurriculumLearningError."""
-        if self._first is not None:
+        """Raises the error that was kept, if there is one, and forgets it."""
+        error, self._first = self._first, None
+        if error is not None:
             raise CurriculumLearningError(
-                f"the data source raised an error on a worker thread of the engine: {self._first}"
-            ) from self._first
+                f"the data source raised an error on a worker thread of the engine: {error}"
+            ) from error

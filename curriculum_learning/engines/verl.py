@@ -21,7 +21,7 @@ up to 0.7; None if that is not known."""
 
 
 def show_log() -> None:
-    """Show our INFO lines where nobody has decided about them, as in verl's processes."""
+    """Shows our INFO lines if nobody has set up logging for them, as in verl's processes."""
     ours = logging.getLogger("curriculum_learning")
     if not ours.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)

@@ -37,6 +37,16 @@ class _Again(NamedTuple):
     partial: Partial | None
 
 
+class RolloutEnd(NamedTuple):
+    """What the log of a rollout ends."""
+
+    dropped: list[int]
+    surplus: list[str]
+    """The source of each surplus group."""
+    again: list[_Again]
+    """The groups that wait to be served again."""
+
+
 class Circulation:
     """Tracks every group from its first serving to its end.
 
@@ -174,18 +184,19 @@ class Circulation:
         if not self.logs and (finished := self._settlement.forget()):
             self.ledger.settle(finished, "finished")
 
-    def rollout_logged(self) -> None:
-        """Settles the groups of a rollout whose trained groups are settled already.
+    def rollout_end(self, trained: Collection[int]) -> RolloutEnd:
+        """Decides what a log ends; ``end_rollout`` carries it out, and nothing changes before.
+
+        Args:
+            trained: The groups that the log names.
 
         Raises:
-            DataError: The row of a group cannot be read; nothing has changed then.
+            DataError: The row of a group that is served again cannot be read.
         """
-        self.logs = True
-        outcome = self._settlement.settle(self.ledger)
+        outcome = self._settlement.settle(self.ledger, trained)
         dropped, surplus = outcome.dropped, outcome.surplus
         if self._config.surplus == "drop":
             dropped, surplus = [*dropped, *surplus], {}
-        # First everything that can fail.
         out: list[tuple[int, Served, Partial | None]] = []
         for group_index in (*surplus, *outcome.discarded):
             served = self.ledger.served(group_index)
@@ -195,12 +206,16 @@ class Circulation:
             if group_index in surplus:
                 partial = self._kept(group_index, served, surplus[group_index])
             out.append((group_index, served, partial))
-        again = self._made_again(out)
-        self._settlement.forget()
-        self.ledger.settle(dropped, "dropped")
         without_room = [served.source for group_index, served, _ in out if group_index in surplus]
-        self.ledger.count("surplus", without_room)
-        for group_index, served, group, partial in again:
+        return RolloutEnd(dropped, without_room, self._made_again(out))
+
+    def end_rollout(self, end: RolloutEnd) -> None:
+        """Settles the groups of a rollout whose trained groups are settled already."""
+        self.logs = True
+        self._settlement.forget()
+        self.ledger.settle(end.dropped, "dropped")
+        self.ledger.count("surplus", end.surplus)
+        for group_index, served, group, partial in end.again:
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
 
@@ -224,8 +239,7 @@ class Circulation:
                 again.append(_Again(group_index, served, next(fresh), None))
                 continue
             group = decode_group(partial.data, self._maker.sample_type)
-            if self._maker.name_source(group, served.source):  # the source was renamed
-                partial = partial._replace(data=encode_group(group))
+            self._maker.name_source(group, served.source)
             again.append(_Again(group_index, served, group, partial))
         return again
 

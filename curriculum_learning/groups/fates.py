@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
 
 DynamicFilter = Callable[[list[Any]], Any]
@@ -39,9 +40,12 @@ class Settlement:
 
     def finished(self, groups: Iterable[Group], in_flight: Iterable[int]) -> None:
         """Takes in the groups that a rollout finished, and those in flight at that moment."""
-        for group in groups:
-            for group_index in {sample.group_index for sample in flatten(group)}:
-                self._finished[group_index] = group
+        self._finished |= {
+            group_index: group
+            for group in groups
+            for sample in flatten(group)
+            if (group_index := group_id(sample)) is not None
+        }
         self._in_flight.update(in_flight)
 
     def forget(self) -> list[int]:
@@ -50,14 +54,14 @@ class Settlement:
         self._finished, self._in_flight = {}, set()
         return finished
 
-    def settle(self, in_flight: Container[int]) -> Outcome:
-        """Decides on the groups of the rollout that are in flight still.
+    def settle(self, in_flight: Container[int], trained: Container[int] = ()) -> Outcome:
+        """Decides on the groups of the rollout that are in flight still and were not trained.
 
         It gives the same outcome until ``forget`` is called.
         """
         outcome = Outcome([], {}, [])
         for group_index in sorted(self._in_flight):
-            if group_index not in in_flight:
+            if group_index not in in_flight or group_index in trained:
                 continue
             group = self._finished.get(group_index)
             if group is None:

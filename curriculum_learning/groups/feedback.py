@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from curriculum_learning.curricula.results import Result
 from curriculum_learning.groups.in_flight import GroupLedger
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
 from curriculum_learning.samples.sample import flatten
 
@@ -30,30 +30,40 @@ class Feedback:
         self._results: list[Result] = []
         self._unusable = 0
 
-    def add(self, samples: Iterable[Any], ledger: GroupLedger) -> None:
-        """Adds the rewards of samples, flat or in groups.
+    def read(self, samples: Iterable[Any], ledger: GroupLedger) -> dict[int, Result]:
+        """Returns the results of samples, flat or in groups, by group; nothing changes.
 
         It skips groups that the ledger does not know, or whose rewards were counted before. All
-        samples of a group must come in one call.
+        samples of a group must come in one call. Rewards that are no finite number are NaN.
         """
         found: dict[int, Result | None] = {}
         for sample in flatten(samples):
-            group_index = getattr(sample, "group_index", None)
-            if not isinstance(group_index, numbers.Integral):
+            group_index = group_id(sample)
+            if group_index is None:
                 continue
-            group_index = int(group_index)
             if group_index not in found:
-                served = ledger.mark_rewarded(group_index)
-                found[group_index] = served and Result(served.source, served.row, served.step, [])
+                served = ledger.served(group_index)
+                counts = served is not None and not served.rewarded
+                found[group_index] = (
+                    Result(served.source, served.row, served.step, [])
+                    if served and counts
+                    else None
+                )
             result = found[group_index]
-            if result is None:
-                continue
-            reward = reward_of(sample, self._reward_key)
-            if reward is None or not math.isfinite(reward):
-                self._unusable += 1
-            else:
-                result.rewards.append(reward)
-        self._results += [result for result in found.values() if result and result.rewards]
+            if result is not None:
+                reward = reward_of(sample, self._reward_key)
+                usable = reward is not None and math.isfinite(reward)
+                result.rewards.append(reward if reward is not None and usable else math.nan)
+        return {group_index: result for group_index, result in found.items() if result}
+
+    def take(self, results: Mapping[int, Result], ledger: GroupLedger) -> None:
+        """Takes in what ``read`` returned; these groups count as rewarded from now on."""
+        for group_index, result in results.items():
+            ledger.mark_rewarded(group_index)
+            usable = [reward for reward in result.rewards if not math.isnan(reward)]
+            self._unusable += len(result.rewards) - len(usable)
+            if usable:
+                self._results.append(result._replace(rewards=usable))
 
     def close(self) -> list[Result]:
         """Ends the rollout; returns its results, and forgets them."""

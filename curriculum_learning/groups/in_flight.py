@@ -136,18 +136,11 @@ class GroupLedger:
                 value=group_index,
             )
 
-    def mark_rewarded(self, group_index: int) -> Served | None:
-        """Marks the rewards of a group as counted.
-
-        Returns:
-            How the group was served; None if its rewards were counted before, or it has ended.
-        """
+    def mark_rewarded(self, group_index: int) -> None:
+        """Marks the rewards of a group that may come back as counted."""
         entries = self._in_flight if group_index in self._in_flight else self._presumed
-        served = self.served(group_index)
-        if served is None or served.rewarded:
-            return None
+        served = self._packer.unpack(entries[group_index])
         entries[group_index] = self._packer.pack(served._replace(rewarded=True))
-        return served
 
     def give_back(self, group_index: int, source: str) -> None:
         """Takes a group of ``source`` out of flight; it waits in a buffer now."""
@@ -194,9 +187,8 @@ class GroupLedger:
             return
         self._presumed_at = step
         oldest = step - patience
-        # Groups go out in the order of steps, so the old ones come first.
-        entries = self._in_flight.items()
-        old = [g for g, entry in itertools.takewhile(lambda e: step_of(e[1]) < oldest, entries)]
+        # Every entry is looked at: a step that is set by hand may go back.
+        old = [group for group, entry in self._in_flight.items() if step_of(entry) < oldest]
         if not old:
             return
         gone = {group_index: self._in_flight.pop(group_index) for group_index in old}

@@ -69,35 +69,27 @@ class GroupMaker:
         return made
 
     def tag_again(self, group: Group, served: Served) -> None:
-        """Updates, in place, the tags of a group that is served again."""
+        """Tags, in place, a group that is served again; its metadata may have been cleared."""
         if served.source == NO_SOURCE:
             return
-        share = self._share(served)
+        tags = _tags(served, self._share(served))
         for sample in flatten(group):
-            sample.metadata[WEIGHT_KEY] = share
-            sample.metadata[STEP_KEY] = served.step
+            if not isinstance(sample.metadata, dict):
+                sample.metadata = {}
+            sample.metadata.update(tags)
 
-    def name_source(self, group: Group, source: str) -> bool:
-        """Tags a group with its source, in place; returns False if it has that tag already."""
-        if source == NO_SOURCE or all(s.metadata[SOURCE_KEY] == source for s in flatten(group)):
-            return False
+    def name_source(self, group: Group, source: str) -> None:
+        """Tags a group from a state with its source, in place: the source may have been renamed."""
         for sample in flatten(group):
-            sample.metadata[SOURCE_KEY] = sample.metadata[SOURCE_NAME_KEY] = source
-        return True
+            if source != NO_SOURCE and isinstance(sample.metadata, dict):
+                sample.metadata[SOURCE_KEY] = sample.metadata[SOURCE_NAME_KEY] = source
 
     def _share(self, served: Served) -> float:
         assert self._mixture is not None
         return self._mixture.shares(served.step)[served.source]
 
     def _make(self, group_index: int, served: Served, prompt: Prompt, share: float) -> Group:
-        tags = {
-            SOURCE_KEY: served.source,
-            SOURCE_NAME_KEY: served.source,
-            WEIGHT_KEY: share,
-            STEP_KEY: served.step,
-            ROW_KEY: served.row,
-            EPOCH_KEY: served.epoch,
-        }
+        tags = _tags(served, share)
         indices = range(served.first_index, served.first_index + self.size)
         return make_group(self.sample_type, prompt, tags, group_index, indices)
 
@@ -106,3 +98,14 @@ class GroupMaker:
             self.sample_type(group_index=group_index, index=served.first_index + position)
             for position in range(self.size)
         ]
+
+
+def _tags(served: Served, share: float) -> dict[str, Any]:
+    return {
+        SOURCE_KEY: served.source,
+        SOURCE_NAME_KEY: served.source,
+        WEIGHT_KEY: share,
+        STEP_KEY: served.step,
+        ROW_KEY: served.row,
+        EPOCH_KEY: served.epoch,
+    }

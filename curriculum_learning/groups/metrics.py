@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.samples.ids import whole_id
 from curriculum_learning.samples.rewards import number, raw_reward
 from curriculum_learning.samples.sample import flatten
 from curriculum_learning.samples.tags import SOURCE_KEY, SOURCE_NAME_KEY
@@ -17,6 +18,8 @@ from curriculum_learning.samples.tags import SOURCE_KEY, SOURCE_NAME_KEY
 _FIELDS = ("metadata", "reward", "group_index", "loss_mask", "response_length")
 _fields = attrgetter(*_FIELDS)
 _UNTAGGED = ""
+_PLAIN = frozenset((float, int, bool, np.float64, np.float32))
+"""Types of rewards and lengths that numpy turns into an array at once."""
 
 
 @dataclasses.dataclass
@@ -29,7 +32,8 @@ class _Seen:
 
     def group_count(self) -> int:
         """Distinct groups; a sample that does not say its group is one of its own."""
-        return len(set(self.groups) - {None}) + self.groups.count(None)
+        ids = [whole_id(group) for group in self.groups]
+        return len({*ids} - {None}) + ids.count(None)
 
 
 def per_source_metrics(
@@ -111,10 +115,10 @@ def _sum(mask: Any) -> Any:
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     """The values that are numbers, and how many are none."""
-    if None not in values:
+    if _PLAIN.issuperset(map(type, values)):
         try:
-            return np.array(values, dtype=np.float64).reshape(len(values)), 0
-        except (TypeError, ValueError):
+            return np.array(values, dtype=np.float64), 0
+        except OverflowError:  # an integer beyond the range of a float
             pass
     numbers = [item for value in values if (item := number(value)) is not None]
     return np.array(numbers, dtype=np.float64), len(values) - len(numbers)

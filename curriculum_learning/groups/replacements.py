@@ -114,8 +114,8 @@ class Replacements:
         since = self._marks[0] if self._marks else _Mark(0, *[[0] * len(self._names)] * 4)
         self._rates = {}
         for index, count in enumerate(self._lost):
-            recently = count - since.lost[index]
-            ended = recently + self._done[index] - since.done[index]
+            recently = max(count - since.lost[index], 0)
+            ended = recently + max(self._done[index] - since.done[index], 0)
             if recently or count != self._replaced[index] + self._lapsed[index]:
                 self._rates[index] = _GROUP * recently // (ended + 1)
 

@@ -11,6 +11,7 @@ from curriculum_learning.groups.in_flight import GroupLedger
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.served import NO_SOURCE, Served
 from curriculum_learning.samples.codec import encode_group
+from curriculum_learning.samples.ids import whole_id
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.samples.tags import (
     EPOCH_KEY,
@@ -101,11 +102,7 @@ class ReturnCheck:
     def _source(self, leaves: list[Any], what: str) -> str:
         if self._sources == (NO_SOURCE,):
             return NO_SOURCE
-        tags = {
-            _plain(sample.metadata.get(key)) if isinstance(sample.metadata, dict) else None
-            for sample in leaves
-            for key in (SOURCE_KEY, SOURCE_NAME_KEY)
-        }
+        tags = {_plain(tag) for key in (SOURCE_KEY, SOURCE_NAME_KEY) for tag in _tags(leaves, key)}
         if len(tags) == 1 and (tag := next(iter(tags))) in self._sources:
             return str(tag)
         names = sorted(map(str, tags))
@@ -125,6 +122,15 @@ class ReturnCheck:
                 f"{what}, is tagged as source '{source}' but was served from '{served.source}'",
                 SOURCE_KEY, source, source,
             )  # fmt: skip
+        for key, expected in ((ROW_KEY, served.row), (EPOCH_KEY, served.epoch)):
+            tags = {_plain(tag) for tag in _tags(leaves, key)} - {None, expected}
+            if tags:
+                raise _error(
+                    f"{what} of source '{source}', has {sorted(map(str, tags))} in "
+                    f"metadata['{key}']; the group of this id was served with {expected}: it is "
+                    f"a group of another run or data source",
+                    key, sorted(map(str, tags)), source,
+                )  # fmt: skip
         return served
 
     def _check_indices(self, leaves: list[Any], served: Served, what: str) -> None:
@@ -170,23 +176,35 @@ def _group_index(leaves: list[Any], what: str) -> int:
 
 def _served_from_tags(leaves: list[Any], source: str, what: str) -> Served:
     """Reads from a group how it was served, where the ledger no longer knows it."""
-    indices = [sample.index for sample in leaves if isinstance(sample.index, int)]
+    indices = [index for sample in leaves if (index := whole_id(sample.index)) is not None]
     if source == NO_SOURCE:
         return Served(source, min(indices, default=-1), 0, 0, 0)
     metadata = leaves[0].metadata
     tags = [metadata.get(key) for key in (ROW_KEY, EPOCH_KEY, STEP_KEY)]
-    if not all(isinstance(tag, int) for tag in tags):
+    numbers = [number for tag in tags if (number := whole_id(tag)) is not None]
+    if len(numbers) < len(tags):
         raise _error(
             f"{what} of source '{source}', has lost metadata['{ROW_KEY}'], ['{EPOCH_KEY}'] or "
             f"['{STEP_KEY}'], without which its prompt is not known; keep them",
             ROW_KEY, tags, source,
         )  # fmt: skip
-    return Served(source, min(indices, default=-1), *tags)
+    row, epoch, step = numbers
+    return Served(source, min(indices, default=-1), row, epoch, step)
+
+
+def _tags(leaves: list[Any], key: str) -> list[Any]:
+    """Returns an entry of the metadata of each sample; None where it is missing."""
+    return [
+        sample.metadata.get(key) if isinstance(sample.metadata, dict) else None for sample in leaves
+    ]
 
 
 def _plain(value: Any) -> Any:
-    """Returns names and ids as they are, anything else as text, which no id equals."""
-    return value if value is None or isinstance(value, (int, str)) else repr(value)
+    """Returns names as they are and ids as int, anything else as text, which no id equals."""
+    if value is None or isinstance(value, str):
+        return value
+    number = whole_id(value)
+    return repr(value) if number is None else number
 
 
 def _error(problem: str, key: str, value: object, source: str | None = None) -> GroupError:

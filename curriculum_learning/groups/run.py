@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
 from curriculum_learning.groups.feedback import Feedback
 from curriculum_learning.groups.fresh import FreshGroups
+from curriculum_learning.groups.handed import HandedOut
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
@@ -24,7 +24,9 @@ from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.samples.tags import EPOCH_KEY, ROW_KEY, SOURCE_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Run:
         )
         self.feedback = self._new_feedback()
         self.caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
+        self._handed_out: HandedOut | None = None
         self._warned = False
 
     @property
@@ -112,7 +115,7 @@ class Run:
         """Closes the last rollout where no log does."""
         self.groups.begin_rollout()
         if not self.groups.logs:
-            self._learn()
+            self._learn(self.step)
 
     def serve(self, count: int) -> list[Group]:
         """Serves waiting groups, then fresh ones, ``count`` in all; all of them or none.
@@ -131,6 +134,8 @@ class Run:
             raise
         groups = [*self.groups.hand_out(taken, step), *fresh]
         self.groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+        if self._handed_out is not None:
+            self._handed_out.add(groups)
         return groups
 
     def _warn_of_missing_log(self, step: int) -> None:
@@ -142,35 +147,63 @@ class Run:
                 "custom_rollout_log_function_path, or mixture_target: served"
             )
 
+    def tell_apart(self) -> None:
+        """Remembers the samples that are served from now on, for ``recognises``."""
+        self._handed_out = self._handed_out or HandedOut()
+
+    def recognises(self, sample: Any) -> int:
+        """Says how surely a sample was served here.
+
+        Returns:
+            2 for the very object, 1 for one of a group that has not ended, else 0.
+        """
+        if self._handed_out is not None and sample in self._handed_out:
+            return 2
+        group_index = group_id(sample)
+        if group_index is None:
+            return 0
+        served = self.groups.ledger.served(group_index)
+        if served is None:
+            return int(group_index in self.groups.buffers)
+        metadata = getattr(sample, "metadata", None)
+        tags = metadata if isinstance(metadata, dict) else {}
+        place = served.source, served.row, served.epoch
+        keys = (SOURCE_KEY, ROW_KEY, EPOCH_KEY)
+        return int(place == tuple(tags.get(key, at) for key, at in zip(keys, place, strict=True)))
+
     # Learning
 
     def report(self, report: Report) -> None:
-        """Takes in what happened to groups.
+        """Takes in what happened to groups; if it raises, nothing has changed.
 
         Raises:
             DataError: The row of a group that is served again cannot be read.
         """
-        if self.feedback is not None:
-            self.feedback.add(report.samples, self.groups.ledger)
+        ledger, ids, step = self.groups.ledger, _ids(report.samples), self.step
+        # First everything that can fail: reading rewards, the user's filter, reading rows.
+        feedback = self.feedback
+        results = {} if feedback is None else feedback.read(report.samples, ledger)
+        end = self.groups.rollout_end(ids) if report.ends_rollout else None
+        if feedback is not None:
+            feedback.take(results, ledger)
         if report.is_all:
             self.groups.finished(report.samples)
         elif report.fate != "finished":
-            self.groups.settle(_ids(report.samples), report.fate)
-        if report.fate != "trained" or report.rollout_id is None:
+            self.groups.settle(ids, report.fate)
+        if end is None or report.rollout_id is None:
             return
-        self.groups.rollout_logged()
-        self._learn()
+        self.groups.end_rollout(end)
         self.caps.forget()
         if self.fresh.replacements is not None:
-            trained = self.groups.ledger.counts["trained"].total()
-            self.fresh.replacements.rollout_logged(trained)
+            self.fresh.replacements.rollout_logged(ledger.counts["trained"].total())
         self.clock.rollout_logged(report.rollout_id)
+        self._learn(step)
 
-    def _learn(self) -> None:
+    def _learn(self, step: int) -> None:
         """Hands the results of the ended rollout to the source rule and the curricula."""
         if self.feedback is None or self.mixture is None or not (results := self.feedback.close()):
             return
-        changes = self.mixture.observe(results, self.feedback.updates, self.step)
+        changes = self.mixture.observe(results, self.feedback.updates, step)
         if changes.opened:
             logger.info("more rows are open now of %s", ", ".join(map(repr, changes.opened)))
 
@@ -212,8 +245,7 @@ class Run:
 
 
 def _ids(samples: Sequence[Any]) -> set[int]:
-    ids: set[Any] = {getattr(sample, "group_index", None) for sample in flatten(samples)}
-    return {int(index) for index in ids if isinstance(index, numbers.Integral)}
+    return {index for sample in flatten(samples) if (index := group_id(sample)) is not None}
 
 
 def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:

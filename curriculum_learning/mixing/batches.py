@@ -61,22 +61,23 @@ class Batches:
         return self.drawn - bool(self._pending)
 
     def begin_pass(self) -> None:
-        """Begin a pass; after a resume, go on with the one that was interrupted."""
+        """Begins a pass; after a resume, goes on with the one that was interrupted."""
         if not self._resumed or self.length - self._yielded < self._size:
             self._yielded = 0
         self._resumed = False
 
     def next_row(self, step: int) -> int | None:
-        """The next row of the pass, None at its end; a new batch is drawn at ``step``."""
+        """Returns the next row of the pass, None at its end; draws a new batch at ``step``."""
         if self._yielded >= self.length:
             return None
         if not self._pending:
-            self._pending = self._draw(step)
+            self._pending = self.draw(step)
         # Counted before it is given: a state taken after it must not give it again.
         self._yielded += 1
         return self._pending.pop()
 
-    def _draw(self, step: int) -> list[int]:
+    def draw(self, step: int) -> list[int]:
+        """Returns the rows of a new batch, drawn at ``step``."""
         batch = [self._mixture.draw(step) for _ in range(self._size)]
         places: dict[str, list[int]] = {}
         for place, drawn in enumerate(batch):
@@ -90,11 +91,11 @@ class Batches:
         return shuffled
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data; the mixture has a state of its own."""
+        """Returns plain data; the mixture has a state of its own."""
         return {"batches": self.drawn, "pending": list(self._pending), "yielded": self._yielded}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the state that ``state_dict`` gave; nothing changes if it is none."""
+        """Loads what ``state_dict`` returned; changes nothing if it is no state."""
         drawn, yielded = operator.index(state["batches"]), operator.index(state["yielded"])
         self._pending = list(state["pending"])
         self.drawn, self._yielded, self._resumed = drawn, yielded, True

@@ -206,7 +206,7 @@ class Mixture:
                 self.rule.load_state_dict(saved_rule["sources"] if same else {})
             for source, item in zip(self.sources, saved, strict=True):
                 source.load_state_dict(item)
-        except (KeyError, TypeError, ValueError):
+        except Exception:
             self.load_state_dict(before)
             raise
         self._ledger.credits, self.drawn = credits, drawn

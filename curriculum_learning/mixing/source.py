@@ -134,7 +134,11 @@ class Source:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads a state, also one of a time when the source had a curriculum."""
-        position = Position(state["epoch"], state["offset"], state["rows"])
+        # Rows that were added join an epoch of which none has been served.
+        rows = state["rows"] if state["offset"] else self.size
+        position = Position(state["epoch"], state["offset"], rows)
+        if not position.offset < rows <= self.size:
+            raise ValueError(f"there is no place {position} in {self.size} rows")
         if state.get("sparse"):  # its places were not places of this order
             position = Position(position.epoch + 1, 0, self.size)
         self._order_name = state["order_name"]

@@ -147,14 +147,14 @@ class WeightedOrder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave.
 
-        Rows added since are closed until the next ``set_weights``, and wait for the next epoch.
+        Rows added since are closed until the next ``set_weights``, and wait for the next epoch if
+        this one has begun.
 
         Raises:
             ValueError: The state has more rows than there are now.
         """
-        cursor = Cursor(
-            state["epoch"], state["offset"], state["rows"], bool(state.get("sparse", False))
-        )
+        rows = state["rows"] if state["offset"] else self.size
+        cursor = Cursor(state["epoch"], state["offset"], rows, bool(state.get("sparse", False)))
         name = state["order_name"]
         self._credits.load_state_dict(state)
         self._name = name

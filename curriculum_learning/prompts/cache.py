@@ -1,6 +1,7 @@
 """A folder of results that take long to work out of prompt files, so that a restart need not.
 
-Anyone may delete entries at any time: a missing or damaged entry is made again.
+Anyone may delete entries at any time: a missing or damaged entry is made again. An entry is read
+only if it is the user's own and no other user can write to it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +25,21 @@ from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _SAMPLES = 64
 _SAMPLE_SIZE = 4096
+
+_WHOLE = 1 << 26
+"""Bytes; of larger files samples are compared with the recorded hash, of others everything."""
+_MAPPED = 1 << 24
+"""Bytes; smaller arrays are read, as each mapped one keeps a file open."""
+_MOST_BYTES = 100 << 30
+"""Of all entries; the one read longest ago is removed first."""
+_LITTER_AGE = 3600
+"""Seconds without a change, after which an unfinished entry is a killed process's."""
+_OURS = re.compile(r"^(?:v(\d+)-)?[0-9a-f]{32}$")
+_UNFINISHED = re.compile(r"^\.(?:v\d+-)?[0-9a-f]{32}\.")
+_HASHES = "hashes.json"
 
 Key = dict[str, object]
 """Everything that an entry depends on. Nothing is kept for a key that is not plain data."""
@@ -51,7 +67,9 @@ class Cache:
         """Returns the array kept under ``key``, mapped from its file; None if there is none."""
         with self.reading(key) as folder:
             if folder is not None:
-                array = np.load(folder / "array.npy", mmap_mode="r")
+                path = folder / "array.npy"
+                is_large = path.stat().st_size > _MAPPED
+                array = np.load(path, mmap_mode="r" if is_large else None)
                 facts = orjson.loads((folder / "facts.json").read_bytes())
                 return Kept(np.asarray(array), facts)  # indexing a memmap is slow
         return None
@@ -71,14 +89,20 @@ class Cache:
         If the block raises, the entry is damaged: it is removed, and the error goes to the log.
         """
         path = self._path(key)
-        if path is None or not path.is_dir():
+        if path is None or not _is_own(path):
             yield None
             return
         try:
+            _verify(path)
+        except Exception as error:
+            _remove_damaged(path, error)
+            yield None
+            return
+        try:
+            os.utime(path)  # read last
             yield path
         except Exception as error:
-            logger.warning("the cache entry %s is damaged and made again: %s", path, error)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_damaged(path, error)
 
     @contextmanager
     def writing(self, key: Key) -> Iterator[Path | None]:
@@ -94,11 +118,14 @@ class Cache:
             return
         try:
             yield unfinished
+            hashes = {file.name: _hash_of(file) for file in unfinished.iterdir()}
+            (unfinished / _HASHES).write_bytes(orjson.dumps(hashes))
             for file in unfinished.iterdir():
+                file.chmod(0o400)  # nobody gets to read here what he could not read there
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())
-            unfinished.chmod(0o755)  # users can share a cache
             os.rename(unfinished, path)
+            _tidy(path)
         except OSError as error:
             if not path.is_dir():  # else another process has just made the same entry
                 self._tell(error)
@@ -112,11 +139,12 @@ class Cache:
             content = orjson.dumps([_FORMAT, key])
         except TypeError:
             return None
-        return self._folder / hashlib.blake2b(content, digest_size=16).hexdigest()
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        return self._folder / f"v{_FORMAT}-{digest}"
 
     def _new_folder(self, path: Path) -> Path | None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         except OSError as error:
             self._tell(error)
@@ -132,18 +160,88 @@ class Cache:
             )  # fmt: skip
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a folder is the user's, is no link, and can be written by nobody else."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+        return True
+    logger.warning(
+        "the cache entry %s is not used: it belongs to another user, or others can write to it",
+        path,
+    )
+    return False
+
+
+def _verify(path: Path) -> None:
+    hashes = orjson.loads((path / _HASHES).read_bytes())
+    for name, digest in hashes.items():
+        if _hash_of(path / Path(name).name) != digest:
+            raise ValueError(f"{name} has changed since it was written")
+
+
+def _remove_damaged(path: Path, error: Exception) -> None:
+    logger.warning("the cache entry %s is damaged and made again: %s", path, error)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _hash_of(path: Path) -> str:
+    size = path.stat().st_size
+    if size > _WHOLE:
+        return f"{size} {_sampled(str(path), size)}"
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _tidy(kept: Path) -> None:
+    """Removes what killed processes and old versions left, and the oldest entries over the limit.
+
+    Other processes may do the same at the same time.
+    """
+    entries: list[tuple[float, int, Path]] = []
+    for path in kept.parent.iterdir():
+        match = _OURS.match(path.name)
+        if not (match or _UNFINISHED.match(path.name)) or path.is_symlink():
+            continue
+        try:
+            statuses = [file.stat() for file in (path, *path.iterdir())]
+        except OSError:
+            continue
+        changed = max(status.st_mtime for status in statuses)
+        if match is None:
+            is_litter = changed < time.time() - _LITTER_AGE
+        else:
+            is_litter = int(match[1] or 0) < _FORMAT
+        if is_litter:
+            shutil.rmtree(path, ignore_errors=True)
+        elif match is not None:
+            entries.append((statuses[0].st_mtime, sum(s.st_size for s in statuses[1:]), path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total > _MOST_BYTES and path != kept:
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size
+
+
 def file_key(path: str) -> Key:
     """Returns what tells the content of a file from another: path, size, time, sampled hash."""
     status = os.stat(path)
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb", buffering=0) as file:
-        last = max(status.st_size - _SAMPLE_SIZE, 0)
-        for number in range(_SAMPLES):
-            offset = last * number // (_SAMPLES - 1)
-            digest.update(os.pread(file.fileno(), _SAMPLE_SIZE, offset))
     return {
         "path": os.fsencode(os.path.realpath(path)).decode("utf-8", "backslashreplace"),
         "bytes": status.st_size,
         "time": status.st_mtime_ns,
-        "sample": digest.hexdigest(),
+        "sample": _sampled(path, status.st_size),
     }
+
+
+def _sampled(path: str, size: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        last = max(size - _SAMPLE_SIZE, 0)
+        for number in range(_SAMPLES):
+            offset = last * number // (_SAMPLES - 1)
+            digest.update(os.pread(file.fileno(), _SAMPLE_SIZE, offset))
+    return digest.hexdigest()

@@ -12,6 +12,7 @@ import msgspec
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.line_index import BOM, line_index
+from curriculum_learning.prompts.open_files import PooledFile
 from curriculum_learning.prompts.rows import Record, chunks, content_hash, fingerprint
 from curriculum_learning.samples.codec import CannotStoreError, encode
 
@@ -35,40 +36,35 @@ class JsonlRows:
         start, stop, _ = span.indices(len(starts) - 1)
         self._starts = starts[start : max(stop, start) + 1]
         self.fingerprint = fingerprint(len(self), span, int(starts[-1]), digest)
-        self._open()
-
-    def _open(self) -> None:
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - stays open until close
+        self._file = PooledFile(path)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_file"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
         offset = self._starts.item  # faster than an index array for a few rows
         starts = [offset(index) for index in indices]
         stops = [offset(index + 1) for index in indices]
-        file = self._file.fileno()
-        if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
-            # All before the first read: the disk then reads them side by side.
-            for start, stop in zip(starts, stops, strict=True):
-                os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
+        with self._file.reading() as file:
+            if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
+                # All before the first read: the disk then reads them side by side.
+                for start, stop in zip(starts, stops, strict=True):
+                    os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
+            lines = [
+                os.pread(file, stop - start, start)
+                for start, stop in zip(starts, stops, strict=True)
+            ]
         return [
-            self._record(index, os.pread(file, stop - start, start), start, stop)
-            for index, start, stop in zip(indices, starts, stops, strict=True)
+            self._record(index, line, start, stop)
+            for index, line, start, stop in zip(indices, lines, starts, stops, strict=True)
         ]
 
     def block(self, first: int, count: int) -> bytes:
         """Returns the lines of ``count`` rows from ``first`` on, as they are in the file."""
         start, stop = int(self._starts[first]), int(self._starts[first + count])
-        content = os.pread(self._file.fileno(), stop - start, start)
+        with self._file.reading() as file:
+            content = os.pread(file, stop - start, start)
         return content.removeprefix(BOM) if start == 0 else content
 
     def _record(self, index: int, line: bytes, start: int, stop: int) -> Record:
@@ -107,7 +103,8 @@ class JsonlRows:
             return "there are fewer rows"
         if content_hash(self.path, size) != fingerprint["hash"]:
             return "the part of the file that was there has changed"
-        end = os.pread(self._file.fileno(), 2, size - 1)
+        with self._file.reading() as file:
+            end = os.pread(file, 2, size - 1)
         if end[:1] != b"\n" and end[1:] not in b"\r\n":
             return "the last line that was there has become longer"
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,22 @@ def _open(path: str, cache: Cache) -> tuple[list[Any], str]:
             if folder is not None:
                 _convert(path, folder, content_hash(path, size))
                 return _mapped(folder)
-    table = pyarrow.parquet.read_table(path)
-    return table.combine_chunks().to_batches(), content_hash(path, size)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        schema = _storable(file.schema_arrow)
+        tables = [schema.empty_table(), *_pieces(file, schema)]
+    return pyarrow.concat_tables(tables).combine_chunks().to_batches(), content_hash(path, size)
+
+
+def _pieces(file: Any, schema: Any) -> Iterator[Any]:
+    """Yields tables of some of the rows, one row group after the other.
+
+    Each may have dictionaries of its own, which cannot be read together.
+    """
+    import pyarrow
+
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(_BATCH, row_groups=[group]):
+            yield pyarrow.Table.from_batches([batch]).cast(schema)
 
 
 def _convert(path: str, folder: Path, digest: str) -> None:
@@ -104,17 +118,52 @@ def _convert(path: str, folder: Path, digest: str) -> None:
     import pyarrow.parquet
 
     copy = str(folder / "rows.arrow")
-    with (
-        pyarrow.parquet.ParquetFile(path) as file,
-        pyarrow.ipc.new_file(copy, file.schema_arrow) as writer,
-    ):
-        for batch in file.iter_batches(_BATCH):
-            writer.write_batch(batch)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        schema = _storable(file.schema_arrow)
+        with pyarrow.ipc.new_file(copy, schema) as writer:
+            for table in _pieces(file, schema):
+                writer.write_table(table)
     (folder / "hash").write_text(digest)
 
 
 def _mapped(folder: Path) -> tuple[list[Any], str]:
     import pyarrow
 
-    file = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / "rows.arrow")))
-    return file.read_all().to_batches(), (folder / "hash").read_text()
+    # The batches hold the mapped memory; the file need not stay open.
+    with pyarrow.memory_map(str(folder / "rows.arrow")) as mapped:
+        batches = pyarrow.ipc.open_file(mapped).read_all().to_batches()
+    return batches, (folder / "hash").read_text()
+
+
+def _storable(schema: Any) -> Any:
+    """Returns a schema of the same values whose rows can be copied and taken one by one.
+
+    An Arrow file has one dictionary for a column, a parquet file may have one for each row group;
+    and not all that can be done with texts can be done with views of them.
+    """
+    import pyarrow
+
+    return pyarrow.schema(
+        [field.with_type(_plain_type(field.type)) for field in schema], metadata=schema.metadata
+    )
+
+
+def _plain_type(kind: Any) -> Any:
+    import pyarrow
+
+    def inside(field: Any) -> Any:
+        return field.with_type(_plain_type(field.type))
+
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    for name, plain in (("string_view", "large_string"), ("binary_view", "large_binary")):
+        if getattr(types, f"is_{name}", lambda kind: False)(kind):  # since pyarrow 16
+            return getattr(pyarrow, plain)()
+    if types.is_struct(kind):
+        return pyarrow.struct([inside(kind.field(place)) for place in range(kind.num_fields)])
+    if types.is_list(kind):
+        return pyarrow.list_(inside(kind.value_field))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(inside(kind.value_field))
+    return kind

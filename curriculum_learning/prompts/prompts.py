@@ -56,7 +56,8 @@ class Prompts:
             **self._rows.fingerprint,
             "served_rows": len(self),
             "max_prompt_len": config.max_prompt_len,
-            "served_hash": None if self._kept is None else _hash(self._kept),
+            "served_hash": None if self._kept is None else _hash(self._kept.tobytes()),
+            **self._reader.fingerprint,
         }
 
     def __len__(self) -> int:
@@ -120,13 +121,15 @@ class Prompts:
         """Returns why these prompts do not begin with those of ``fingerprint``; None if they do."""
         if fingerprint["max_prompt_len"] != self.config.max_prompt_len:
             return "prompts are left out by another length"
+        if any(fingerprint.get(key) != now for key, now in self._reader.fingerprint.items()):
+            return "its rows are read by other columns or another template"
         problem = self._rows.grown_from(fingerprint)
         if problem is not None:
             return problem
         old = np.arange(fingerprint["rows"]) if self._kept is None else self._kept
         old = old[old < fingerprint["rows"]]
         all_kept = len(old) == fingerprint["rows"]
-        if fingerprint["served_hash"] != (None if all_kept else _hash(old)):
+        if fingerprint["served_hash"] != (None if all_kept else _hash(old.tobytes())):
             return "other prompts than then are too long"
         return None
 
@@ -135,13 +138,18 @@ class Prompts:
         self._rows.close()
 
 
-def _hash(kept: NDArray[np.int64]) -> str:
-    return hashlib.blake2b(kept.tobytes(), digest_size=16).hexdigest()
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def open_prompts(config: DataSourcePlan) -> dict[str, Prompts]:
-    """Opens the prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``."""
-    tokenizer, cache = tokenizer_of(config), Cache(config.cache)
+def open_prompts(config: DataSourcePlan, trusts_code: bool = False) -> dict[str, Prompts]:
+    """Opens the prompts of all sources, by name; raises as ``Prompts`` and ``load_tokenizer``.
+
+    Args:
+        config: Names the files.
+        trusts_code: Whether code of the tokenizer may run, if ``trust_remote_code`` is not set.
+    """
+    tokenizer, cache = tokenizer_of(config, trusts_code), Cache(config.cache)
     opened: dict[str, Prompts] = {}
     try:
         for source in config.sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class PromptReader:
         self.config = config
         self.tokenizer = tokenizer
         self._is_json = isinstance(rows, JsonlRows)
+        self.fingerprint = _fingerprint(config, tokenizer)
+        """What decides which prompt a row becomes, as plain data."""
 
     def read(self, indices: Sequence[int]) -> list[Prompt]:
         """Reads the prompts of the rows at ``indices``; nothing in them is shared.
@@ -98,14 +101,16 @@ class PromptReader:
     def _render(self, prompt: Any, tools: Any, row: int) -> str:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         try:
-            text: str = self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 messages,
                 tools=tools,
                 tokenize=False,
                 add_generation_prompt=True,
                 **self.config.apply_chat_template_kwargs,
             )
-        except Exception as error:
+            if not isinstance(text, str):
+                raise TypeError(f"it gives a {type(text).__name__}, not a text")
+        except (Exception, SystemExit) as error:
             problem = f"the chat template of hf_checkpoint refuses the prompt: {error}"
             raise self.error(row, problem, "apply_chat_template", prompt) from error
         return text
@@ -117,3 +122,20 @@ def _is_chat(prompt: object) -> bool:
         and bool(prompt)
         and all(isinstance(message, dict) and "role" in message for message in prompt)
     )
+
+
+def _fingerprint(config: SourcePlan, tokenizer: Any) -> dict[str, Any]:
+    keys = ("input_key", "label_key", "metadata_key", "tool_key", "apply_chat_template")
+    fingerprint: dict[str, Any] = {key: getattr(config, key) for key in keys}
+    if config.apply_chat_template:
+        # Sorted text, because arguments from Python may be of types that a state cannot hold.
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+        kwargs = orjson.dumps(dict(config.apply_chat_template_kwargs), _type_name, options)
+        template = str(getattr(tokenizer, "chat_template", None)).encode()
+        fingerprint["apply_chat_template_kwargs"] = kwargs.decode()
+        fingerprint["chat_template"] = hashlib.blake2b(template, digest_size=16).hexdigest()
+    return fingerprint
+
+
+def _type_name(value: object) -> str:
+    return type(value).__qualname__

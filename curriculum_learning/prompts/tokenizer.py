@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +12,42 @@ from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.errors import ConfigurationError
 
 
-def tokenizer_of(config: DataSourcePlan) -> Any:
+def tokenizer_of(config: DataSourcePlan, trusts_code: bool) -> Any:
     """Loads the tokenizer if a source needs it, and copies it to ``dump_details``; else None.
+
+    Args:
+        config: Names the tokenizer.
+        trusts_code: Whether code that comes with it may run, if ``trust_remote_code`` is not set.
 
     Raises:
         ConfigurationError: As ``load_tokenizer``.
     """
+    if config.trust_remote_code is not None:
+        trusts_code = config.trust_remote_code
     if any(source.apply_chat_template for source in config.sources):
-        tokenizer = load_tokenizer(str(config.hf_checkpoint), "apply_chat_template")
+        key = "apply_chat_template"
     elif any(source.max_prompt_len is not None for source in config.sources):
-        tokenizer = load_tokenizer(str(config.hf_checkpoint), "rollout_max_prompt_len")
+        key = "rollout_max_prompt_len"
     else:
         return None
+    tokenizer = load_tokenizer(str(config.hf_checkpoint), key, trusts_code)
     if config.dump_details is not None:
-        tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
+        with _asking("save_pretrained"):
+            tokenizer.save_pretrained(Path(config.dump_details) / "tokenizer")
     return tokenizer
 
 
-def load_tokenizer(hf_checkpoint: str, key: str) -> Any:
-    """Loads the Hugging Face tokenizer of ``hf_checkpoint``; ``key`` is the setting that needs it.
+def load_tokenizer(hf_checkpoint: str, key: str, trusts_code: bool) -> Any:
+    """Loads a Hugging Face tokenizer.
+
+    Args:
+        hf_checkpoint: Its folder or name.
+        key: The setting that needs it, for messages.
+        trusts_code: Whether code that comes with it may run.
 
     Raises:
-        ConfigurationError: There is no such checkpoint, or transformers is not installed.
+        ConfigurationError: There is no such checkpoint, it cannot be loaded, or transformers is
+            not installed.
     """
     try:
         from transformers import AutoTokenizer
@@ -42,10 +58,14 @@ def load_tokenizer(hf_checkpoint: str, key: str) -> Any:
             value=hf_checkpoint,
         ) from None
     try:
-        return AutoTokenizer.from_pretrained(hf_checkpoint, trust_remote_code=True)
-    except (OSError, ValueError) as error:
+        return AutoTokenizer.from_pretrained(hf_checkpoint, trust_remote_code=trusts_code)
+    except (Exception, SystemExit) as error:  # a tokenizer can be anybody's code
+        remedy = ""
+        if not trusts_code and "trust_remote_code" in str(error):
+            remedy = "; if you trust its code, set trust_remote_code: true"
         raise ConfigurationError(
-            f"hf_checkpoint {hf_checkpoint!r} has no tokenizer, which {key} needs: {error}",
+            f"hf_checkpoint {hf_checkpoint!r} has no tokenizer that can be loaded, which {key} "
+            f"needs: {error or type(error).__name__}{remedy}",
             key="hf_checkpoint",
             value=hf_checkpoint,
         ) from error
@@ -56,15 +76,36 @@ def tokenizer_key(tokenizer: Any) -> object:
 
     Returns the tokenizer if its vocabulary is hidden: no cache keeps anything for such a key.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return tokenizer
-    text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
+    with _asking("its vocabulary"):
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return tokenizer
+        text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def token_counts(tokenizer: Any, texts: list[str]) -> list[int]:
-    """Returns the number of tokens of each text, special tokens left out."""
+    """Returns the number of tokens of each text, special tokens left out.
+
+    Raises:
+        ConfigurationError: The tokenizer raises, or does not give the tokens of each text.
+    """
     if not texts:
         return []
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    with _asking("the tokens of prompts"):
+        counts = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        if len(counts) != len(texts):
+            raise ValueError(f"it gives {len(counts)} lists of tokens for {len(texts)} prompts")
+    return counts
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Turns anything that the tokenizer raises into a ConfigurationError: it is anybody's code."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"the tokenizer of hf_checkpoint fails when asked for {what}: {error!r}",
+            key="hf_checkpoint",
+        ) from error

@@ -53,7 +53,11 @@ def group_rewards(samples: Iterable[Any], reward_key: str | None) -> list[float]
 
 def number(value: Any) -> float | None:
     """Converts a value to a float; returns None if it is not a number."""
+    if type(value) is float or value is None:
+        return value
     try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):
+        # Arrays and tensors of one element, also those that require grad, say it in ``item``.
+        item = getattr(value, "item", None)
+        return float(value if item is None else item())
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch raises the last one
         return None

@@ -1,4 +1,4 @@
-"""What decides which groups a service serves, as text: whether two clients mean the same."""
+"""Describes a configuration as text, to tell whether two clients of a service mean the same."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ _OWN = frozenset(("cache", "dump_details", "metrics_callback", "service"))
 """Fields that change no group: each client may have its own."""
 
 _LISTED = {"name": "sources", "weight": WEIGHTS_KEY, "reward_cap": CAPS_KEY}
-"""Fields of sources that are told of all sources together."""
+"""Fields of sources that are described for all sources together, and their names there."""
 
 
 def description(config: DataSourcePlan) -> dict[str, str]:
-    """What decides which groups are served, as text by key; functions by their dotted path.
+    """Returns what decides which groups are served, as text by key; functions by their path.
 
     It is the same in every process that has the same configuration and the same code.
     """
     texts = {
-        field.name: _text(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if field.name not in _OWN and field.name != "sources"
+        key: _text([getattr(source, name) for source in config.sources])
+        for name, key in _LISTED.items()
     }
+    for field in dataclasses.fields(config):
+        if field.name not in _OWN and field.name != "sources":
+            texts[field.name] = _text(getattr(config, field.name))
     for source in config.sources:
         for field in dataclasses.fields(source):
             if field.name not in _LISTED:
                 texts[f"{source.name}.{field.name}"] = _text(getattr(source, field.name))
-    for name, key in _LISTED.items():
-        texts[key] = _text([getattr(source, name) for source in config.sources])
     return texts
 
 
 def refuse_other(mine: Mapping[str, str], theirs: Mapping[str, str], name: str) -> None:
-    """Refuse a client whose description differs from that of the service.
+    """Refuses a client whose description differs from that of the service.
 
     Raises:
         ConfigurationError: Names all keys that differ, with both values.
@@ -85,7 +85,7 @@ def _text(value: Any) -> str:
 
 
 def _inside(function: Any, path: str) -> str:
-    """Of a function without a path of its own: its code, and what it has closed over."""
+    """Returns the code of a function without a path of its own, and the values it uses."""
     if "<" not in path:
         return ""
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.groups.served import listed, packed
+from curriculum_learning.groups.served import NO_SOURCE, listed, packed
 from curriculum_learning.state.compare import SIZE_KEY, Fit
 
 
@@ -22,6 +22,8 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         now: The identity of the configuration.
     """
     names = {old: new for new, old in fit.kept.items()}
+    if not now["sources"] and not state["identity"]["sources"]:
+        names[NO_SOURCE] = NO_SOURCE
     everywhere = {**names, **{old: new for new, old in fit.restarted.items()}}
     groups = dict(state["groups"])
     before = listed(groups["in_flight"])
@@ -59,7 +61,7 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         **state,
         "identity": now,
         "mixture": {
-            "rule": _by_source(state["mixture"]["rule"], "sources", everywhere),
+            "rule": _by_source(state["mixture"].get("rule"), "sources", everywhere),
             "sources": _positions(state, fit, now),
         },
         "replacements": _by_source(state["replacements"], "sources", everywhere),
@@ -97,7 +99,7 @@ def _feedback(
 
 
 def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[str, Any]:
-    saved = state["mixture"]["sources"]
+    saved = state["mixture"].get("sources", {})
     positions: dict[str, dict[str, Any]] = {}
     for name, fingerprint in now["sources"].items():
         start = {"offset": 0, "rows": fingerprint["served_rows"], "order_name": name}
@@ -115,6 +117,8 @@ def _positions(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> di
             }
         else:
             positions[name] = {"credit": 0, "drawn": 0, "epoch": 0, **start}
+    if not positions:
+        return positions
     # The credits sum to 0; what removed sources were owed, or owed, is shared by those there are.
     missing = -sum(position["credit"] for position in positions.values())
     share, rest = divmod(missing, len(positions))

@@ -13,7 +13,7 @@ KEY = "data_source_weights"
 
 
 def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]:
-    """The weight of each source at ``step``.
+    """Returns the weight of each source at ``step``.
 
     Raises:
         ScheduleError: A schedule fails at this step, or all weights are 0.
@@ -24,7 +24,7 @@ def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]
 
 
 def refuse_all_zero(weights: Mapping[str, float], step: int) -> None:
-    """Refuse weights of which none is above 0.
+    """Refuses weights of which none is above 0.
 
     Raises:
         ScheduleError: They are those of ``step``.
@@ -39,7 +39,7 @@ def refuse_all_zero(weights: Mapping[str, float], step: int) -> None:
 
 
 def normalise(weights: Mapping[str, float]) -> dict[str, float]:
-    """Shares: the weights, at least one of them > 0, divided by their sum."""
+    """Returns shares: the weights, at least one of them > 0, divided by their sum."""
     largest = max(weights.values())  # dividing by it first keeps the sum finite
     total = math.fsum(weight / largest for weight in weights.values())
     return {name: weight / largest / total for name, weight in weights.items()}

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curriculum_learning import ConfigurationError, ScheduleError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.__main__ import main
+from curriculum_learning.config.data_source import KEYS, check_config
+from curriculum_learning.config.plan import DataSourcePlan
+from curriculum_learning.config.samplers import check_sampler_config, keys_of_sampler
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.samplers import RewardCurriculumSampler
 from tests.harness import arguments
 
@@ -54,7 +60,8 @@ def lines(error: ConfigurationError) -> list[str]:
             {"data_source_curricula": [None, {"type": "reward", "num_intervals": 0}]},
             [
                 "data_source_curricula.reward_threshold of source 'b' is required",
-                "data_source_curricula.num_intervals of source 'b' (0) must be a whole number >= 1",
+                "data_source_curricula.num_intervals of source 'b' (0) must be a whole number "
+                "from 1 to 100000",
             ],
         ),
         (
@@ -106,6 +113,20 @@ def test_a_run_is_told_all_errors_at_once(
         assert line.startswith(beginning)
     assert beginnings[0].startswith(str(error.key))
     assert "{" not in str(error)
+
+
+@pytest.mark.parametrize("paths", [None, [], ["a.jsonl", 5], ["a.jsonl", "b.jsonl"], {"a": 1}])
+@pytest.mark.parametrize("names", [None, "a", ["a"], ["a", "a"], ["a", ""], [1, 2, 3], {"a": "b"}])
+@pytest.mark.parametrize("weights", [None, [-1], [-1, 1, 1], {"a": -1}, -1])
+def test_sources_that_are_not_known_hide_no_error(paths: Any, names: Any, weights: Any) -> None:
+    """Whatever is wrong with paths and names, other keys are read, also those by source."""
+    values = {"prompt_data": paths, "prompt_data_source_names": names, "autosave": 1}
+    with pytest.raises(ConfigurationError) as raised:
+        DataSource({**values, "data_source_weights": weights, "input_key": ["x", 5]})
+    found = lines(raised.value)
+    assert any(line.startswith("autosave (1)") for line in found)
+    assert weights is None or any(line.startswith("data_source_weights") for line in found)
+    assert any(line.startswith("input_key") for line in found)
 
 
 def test_the_first_error_gives_its_attributes(tmp_path: Path) -> None:
@@ -218,6 +239,36 @@ def test_the_line_of_a_piece_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["preview", str(path), "--rows", "a=5,b=5", "--json"])
     places = [error["place"] for error in json.loads(capsys.readouterr().out)["errors"]]
     assert places == [f"{path}:{line}" for line in (7, 11, 14)]
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-500, 500) | st.floats() | st.text(max_size=5)
+NAMES = st.sampled_from(
+    ["a", "b", "type", "schedule", "time", "reward", "linear", "steps", "alpha"]
+)
+VALUES = st.recursive(
+    LEAVES | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | LEAVES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
+def test_no_configuration_raises_anything_else(changes: dict[str, Any]) -> None:
+    """Whatever the values are, they are read or refused."""
+    values = {"prompt_data": ["a.jsonl", "b.jsonl"], "data_source_weights": [1, 1]}
+    plan, findings = check_config({**values, "num_rollout": 3, **changes})
+    assert isinstance(plan, DataSourcePlan)
+    assert all(isinstance(error, ConfigurationError) for error in findings.errors)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from(sorted(keys_of_sampler(RewardCurriculum))), VALUES))
+def test_no_sampler_node_raises_anything_else(node: dict[str, Any]) -> None:
+    """Whatever the values are, they are read or refused."""
+    data = {"train_batch_size": 4, "sampler": node}
+    plan, findings = check_sampler_config(data, RewardCurriculum)
+    assert (plan is None) == bool(findings.errors)
 
 
 def test_no_private_name_is_suggested(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Reports(Books):
         """The state files, in the order of writing."""
         self.unwritten = 0
         """The most states that may still be being written in the background."""
+        self.resumed_after: int | None = None
+        """The next state written sets aside the states of later rollouts."""
 
     @initialize(sizes=SIZES, weights=WEIGHTS, autosave=st.booleans())
     def start(self, sizes: dict[str, int], weights: dict[str, int], autosave: bool) -> None:
@@ -178,18 +180,15 @@ class Reports(Books):
             order = data.draw(st.permutations(NAMES))
             weights = data.draw(st.one_of(st.just(self.weights), WEIGHTS))
             self.reopen({name: weights[name] for name in order})
-            self.unwritten = 0
+            self.unwritten, self.resumed_after = 0, None
         if state is None:
             self.source.load(None if how == "last" else rollout_id)
             self.unwritten = 0
         else:
             self.source.load_state_dict(state)
         self.go_on_from(rollout_id, last_saved=how == "last")
-        if rollout_id is not None:
-            there = self.rollouts()
-            self.forget_later(rollout_id)
-            for forgotten in {*there}.difference(self.rollouts()):
-                self.has_no_state(forgotten)
+        if state is None:
+            self.resumed_after = rollout_id
         self.ended, self.logged, self.changed = {}, None, False
         self.request(count, 1)
 
@@ -253,21 +252,18 @@ class Reports(Books):
         if self.autosave:
             self.unwritten += 1
             self.write("auto", self.logged, self.account)
-            self.forget_later(self.logged)
-            autosaved = sorted(number for kind, number in self.files if kind == "auto")
+            autosaved = [number for kind, number in self.files if kind == "auto"]
             for number in autosaved[:-3]:
                 del self.files["auto", number]
 
     def write(self, kind: str, rollout_id: int, account: Account) -> None:
-        """Records a state file."""
+        """A file is written; the first one of a resumed run sets aside what it supersedes."""
+        if self.resumed_after is not None:
+            for other in [key for key in self.files if key[1] > self.resumed_after]:
+                del self.files[other]
+            self.resumed_after = None
         self.files.pop((kind, rollout_id), None)
         self.files[kind, rollout_id] = account.copy()
-
-    def forget_later(self, rollout_id: int) -> None:
-        """Forgets the automatic states of later rollouts: their run was given up."""
-        for kind, number in list(self.files):
-            if kind == "auto" and number > rollout_id:
-                del self.files[kind, number]
 
 
 TestReports = Reports.TestCase

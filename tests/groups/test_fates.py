@@ -8,7 +8,7 @@ import pytest
 
 from curriculum_learning import ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning.custom_log import process_all_samples
+from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.groups.served import listed
 from curriculum_learning.samples.sample import Sample
 from tests.engine import SynchronousEngine
@@ -103,11 +103,56 @@ def test_a_row_that_cannot_be_read_loses_no_group(
         patch.setattr("curriculum_learning.prompts.prompts.Prompts.read", unreadable)
         with pytest.raises(DataError):
             source.observe(groups[:2], rollout_id=0, fate="trained")
-    assert in_flight(source) == [2, 3]
+    assert in_flight(source) == [0, 1, 2, 3]
     source.observe(groups[:2], rollout_id=0, fate="trained")
     assert in_flight(source) == []
     assert [group[0].group_index for group in source.get_samples(3)] == [2, 3, 4]
     assert source.rollout_step == 1
+
+
+def fragile_filter(args: Any, samples: Group) -> bool:
+    """A dynamic filter that cannot judge a group without metadata."""
+    return bool(samples[0].metadata["judge"])
+
+
+@pytest.mark.parametrize("raises", ["filter", "metadata"])
+def test_a_log_that_raises_changes_nothing(tmp_path: Path, raises: str) -> None:
+    """What the user's filter or metadata raise comes out, and the log can be repeated."""
+    args = arguments(
+        tmp_path, SIZES, **{**HOOKS, "dynamic_sampling_filter_path": f"{__name__}.fragile_filter"},
+        data_source_adaptive={"alpha": 0.5, "update_frequency": 1},
+    )  # fmt: skip
+    source = DataSource(args)
+    groups = source.get_samples(4)
+    for sample in (sample for group in groups for sample in group):
+        sample.reward = 1.0
+    trained = groups[:2]
+    process_all_samples(args, groups, source.get_samples)
+    before = source.state_dict()
+    if raises == "metadata":
+        trained = [*trained, [Fragile()]]
+    for _ in range(2):
+        with pytest.raises((KeyError, RuntimeError), match=r"judge|no metadata"):
+            custom_rollout_log_function(0, args, trained, None, 1.0)
+        assert source.state_dict() == before
+    for group in groups:
+        for sample in group:
+            sample.metadata["judge"] = False
+    custom_rollout_log_function(0, args, groups[:2], None, 1.0)
+    counts = totals(source.state_dict()["groups"])
+    assert (counts["trained"], counts["dropped"]) == (2, 2)
+    assert source.rollout_step == 1
+
+
+class Fragile:
+    """A sample of the engine's own, not to be looked at."""
+
+    group_index = 2
+
+    @property
+    def metadata(self) -> Any:
+        """Nothing."""
+        raise RuntimeError("no metadata")
 
 
 def test_what_cannot_be_stored_is_generated_again(

@@ -54,6 +54,7 @@ def open_source(folder: Path, **changes: Any) -> DataSource:
         "data_source_adaptive": {"update_frequency": 2, "temperature": 0.2, "alpha": 0.5},
         "data_source_curricula": {"math": REWARD, "code": None},
         "num_rollout": 10,
+        "autosave": False,  # several runs share the folder
         **changes,
     }
     args = arguments(folder, SIZES, **values)

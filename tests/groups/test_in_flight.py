@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from curriculum_learning import ConfigurationError, GroupError
 from curriculum_learning.groups.served import listed
@@ -78,3 +81,61 @@ def test_groups_given_up_are_remembered_up_to_a_limit(
         source.add_samples([groups[0]])
     counts = totals(source.state_dict()["groups"])
     assert (counts["presumed"], counts["trained"], counts["returned"]) == (4, 1, 1)
+
+
+def test_a_group_of_a_later_step_does_not_keep_others_young(tmp_path: Path) -> None:
+    """Groups age by their own steps, though one that went out before them was of a later step."""
+    source = data_source(tmp_path, THREE, max_in_flight_rollouts=2)
+    source.observe([], fate="trained")
+    source.set_rollout_step(50)
+    source.get_samples(1)
+    source.set_rollout_step(0)
+    source.get_samples(5)
+    source.set_rollout_step(3)
+    source.get_samples(1)
+    state = source.state_dict()["groups"]
+    assert [entry[0] for entry in listed(state["in_flight"])] == [0, 6]
+    assert totals(state)["presumed"] == 5
+
+
+def test_any_iterable_of_samples_is_taken(tmp_path: Path) -> None:
+    """Generators, views and arrays count like lists, in rewards and in fates alike."""
+    source = data_source(
+        tmp_path, THREE, data_source_adaptive={"alpha": 1.0, "update_frequency": 1}
+    )
+    out = source.get_samples(8)
+    for group in out:
+        for sample in group:
+            sample.reward = 1.0
+    source.rollout_finished(iter([iter(group) for group in out]))
+    source.observe((sample for group in out[:2] for sample in group), fate="trained")
+    source.observe((group for group in out[2:4]), fate="trained")
+    source.observe((dict(enumerate(group)).values() for group in out[4:6]), fate="dropped")
+    array = np.empty(2, dtype=object)
+    array[:] = out[6]
+    source.observe([array], rollout_id=0, fate="trained")
+    counts = totals(source.state_dict()["groups"])
+    assert (counts["trained"], counts["dropped"], counts["surplus"]) == (5, 2, 1)
+    assert any("reward_ema" in status for status in source.source_status().values())
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor], ids=["numpy", "torch"])
+def test_ids_may_be_numpy_or_torch_integers(tmp_path: Path, kind: Any) -> None:
+    """An engine that keeps ids in arrays may hand them back as they come out of those."""
+    source = data_source(tmp_path, THREE, rollout_batch_size=1)
+    out = source.get_samples(6)
+    for group in out:
+        for sample in group:
+            sample.group_index, sample.index = kind(sample.group_index), kind(sample.index)
+            for key in ("data_source_row", "data_source_epoch", "data_source_rollout_step"):
+                sample.metadata[key] = kind(sample.metadata[key])
+    source.add_samples(out[:2])
+    source.rollout_finished(out[2:5])
+    source.observe(out[2:4], rollout_id=0, fate="trained")
+    counts = totals(source.state_dict()["groups"])
+    assert (counts["trained"], counts["returned"]) == (2, 4)
+    assert counts["surplus"] == 1
+    again = source.get_samples(4)
+    assert [int(group[0].group_index) for group in again] == [0, 1, 4, 5]
+    resumed = data_source(tmp_path, THREE, rollout_batch_size=1)
+    resumed.load_state_dict(source.state_dict())

@@ -18,6 +18,7 @@ from tests.harness import (
 
 THREE = {"math": 40, "code": 70, "chat": 25}
 SHARES = {"math": 0.3, "code": 0.5, "chat": 0.2}
+LOG = {"custom_rollout_log_function_path": "curriculum_learning.custom_log.custom_rollout_log_function"}  # fmt: skip  # noqa: E501 - one value
 
 
 def test_returned_groups_come_first_oldest_first(tmp_path: Path) -> None:
@@ -131,3 +132,56 @@ def test_a_group_that_is_trained_while_it_waits_is_not_served_again(tmp_path: Pa
     assert totals(source.state_dict()["groups"])["trained"] == 1
     with pytest.raises(GroupError, match="trained, dropped or given back"):
         source.add_samples([out[0]])
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_group_of_another_run_is_refused(tmp_path: Path, accounting: bool) -> None:
+    """Ids are the same in every run; the row and the epoch tell that a group is another one."""
+    source = data_source(tmp_path, {"math": 40})
+    other = data_source(tmp_path, {"math": 40}, rollout_seed=7)
+    if accounting:
+        source.observe([], fate="trained")
+    out, foreign = source.get_samples(4), other.get_samples(4)
+    mixed = [out[1][0], Sample.from_dict(out[1][1].to_dict())]
+    mixed[1].metadata = {**mixed[1].metadata, "data_source_epoch": 1}
+    for group, key in ((foreign[0], "data_source_row"), (mixed, "data_source_epoch")):
+        with pytest.raises(GroupError, match=rf"'{key}'.*another run") as raised:
+            source.add_samples([out[2], group])
+        assert raised.value.key == key
+        assert source.get_buffer_length() == 0
+    source.add_samples(out)
+    assert source.get_samples(4) == out
+
+
+def test_a_group_that_loses_its_metadata_while_it_waits_is_tagged_anew(tmp_path: Path) -> None:
+    """An engine may clear the metadata of samples that it has given back; nothing is lost."""
+    source = data_source(tmp_path, THREE)
+    out = source.get_samples(6)
+    expected = [dict(group[0].metadata) for group in out]
+    source.add_samples([interrupt(group) for group in out])
+    for number, group in enumerate(out):
+        for sample in group:
+            sample.metadata = (None, {}, {"id": 5})[number % 3]
+    served = source.get_samples(6)
+    assert [indices(group)[0] for group in served] == [0, 1, 2, 3, 4, 5]
+    for group, before in zip(served, expected, strict=True):
+        tags = {key: value for key, value in before.items() if key != "id"}
+        assert all(sample.metadata.items() >= tags.items() for sample in group)
+        source.add_samples([group])
+
+
+def test_surplus_without_metadata_is_served_again(tmp_path: Path) -> None:
+    """A finished group whose metadata the engine has cleared is kept, and tagged anew."""
+    source = data_source(tmp_path, THREE, surplus="keep", **LOG)
+    out = source.get_samples(2)
+    for sample in out[1]:
+        sample.metadata, sample.response, sample.response_length = None, "done", 4
+    source.rollout_finished(out)
+    source.observe(out[0], rollout_id=0, fate="trained")
+    resumed = data_source(tmp_path, THREE, surplus="keep", **LOG)
+    resumed.load_state_dict(source.state_dict())
+    for one in (source, resumed):
+        (again,) = one.get_samples(1)
+        assert indices(again)[0] == 1
+        assert again[0].response == "done"
+        assert {sample.metadata["data_source"] for sample in again} <= set(THREE)

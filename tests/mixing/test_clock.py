@@ -55,6 +55,21 @@ def test_the_step_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert source.rollout_step == rollout_id + 1
 
 
+def test_what_slime_said_of_an_earlier_run_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run in the process begins at step 0, though slime's module names a late rollout."""
+    module = types.ModuleType("slime.rollout.sample_hooks")
+    module._current_rollout_id = 70  # type: ignore[attr-defined]  # slime's own name
+    monkeypatch.setitem(sys.modules, "slime.rollout.sample_hooks", module)
+    source = varying(tmp_path)
+    assert source.get_samples(1)[0][0].metadata["data_source_rollout_step"] == 0
+    module._current_rollout_id = 1  # type: ignore[attr-defined]  # slime's own name
+    assert source.rollout_step == 1
+    module._current_rollout_id = 70  # type: ignore[attr-defined]  # the new run has come this far
+    assert source.rollout_step == 70
+
+
 def test_without_an_engine_drawn_groups_stand_in(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -82,6 +97,7 @@ def test_without_a_batch_size_either_a_warning_says_so(
     source = varying(tmp_path, rollout_batch_size=None)
     source.get_samples(40)
     assert caplog.text.count("rollout_batch_size is not set") == 1
+    source.close()
     caplog.clear()
     data_source(tmp_path, THREE, rollout_batch_size=None).get_samples(40)
     assert not caplog.records

@@ -291,3 +291,131 @@ def test_the_quick_look_misses_nothing(
             else:
                 outcomes.append(repr(read_all(prompts)))
     assert outcomes[0] == outcomes[1]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def test_entries_are_for_their_owner_only(tmp_path: Path) -> None:
+    """Folders have mode 0700, and files no more permissions than a file that its owner reads."""
+    Prompts(source_config(large_file(tmp_path)), cache=Cache(tmp_path / "new" / "cache"))
+    assert (tmp_path / "new" / "cache").stat().st_mode & 0o777 == 0o700
+    for entry in _entries(tmp_path / "new" / "cache"):
+        assert entry.stat().st_mode & 0o777 == 0o700
+        assert {file.stat().st_mode & 0o777 for file in entry.iterdir()} == {0o400}
+
+
+def test_an_entry_that_others_can_write_is_not_trusted(
+    tmp_path: Path,
+    looks: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor one of another user, nor a link to a folder."""
+    path, folder = large_file(tmp_path), tmp_path / "cache"
+    cache = Cache(folder)
+    Prompts(source_config(path), cache=cache)
+    for entry in _entries(folder):
+        entry.chmod(0o777)
+    Prompts(source_config(path), cache=cache)
+    assert looks == ["_index", "_look_through"] * 2
+    for entry in _entries(folder):
+        entry.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 12345)
+        Prompts(source_config(path), cache=cache)
+    assert looks == ["_index", "_look_through"] * 3
+    assert "is not used: it belongs to another user" in caplog.text
+    Prompts(source_config(path), cache=cache)
+    assert len(looks) == 6
+
+
+def test_a_forged_entry_is_found(tmp_path: Path, looks: list[str]) -> None:
+    """An array that loads but is not the one that was written is made again."""
+    path, folder = large_file(tmp_path), tmp_path / "cache"
+    cache = Cache(folder)
+    expected = read_all(Prompts(source_config(path), cache=cache))
+    for file in folder.glob("*/array.npy"):
+        content = bytearray(file.read_bytes())
+        content[-9] ^= 1
+        file.chmod(0o600)
+        file.write_bytes(content)
+    assert read_all(Prompts(source_config(path), cache=cache)) == expected
+    assert looks.count("_index") == 2
+
+
+def test_litter_and_old_entries_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What killed starts and old versions left goes, other files stay; the oldest make room."""
+    folder = tmp_path / "cache"
+    digest = "0" * 32
+    for name in (
+        f".{digest}.x",
+        f".v3-{digest}.new",
+        digest,
+        f"v2-{digest}",
+        f"v3-{digest}",
+        "mine",
+    ):
+        (folder / name).mkdir(parents=True)
+    (folder / f"v3-{digest}" / "array.npy").write_bytes(b"x" * 10**6)
+    for name in (f".{digest}.x", f"v3-{digest}"):
+        os.utime(folder / name, (0, 0))
+    (folder / f"v3-{digest}" / "array.npy").touch()
+    Prompts(source_config(large_file(tmp_path)), cache=Cache(folder))
+    names = {path.name for path in folder.iterdir()}
+    assert {f".v3-{digest}.new", f"v3-{digest}", "mine"} < names
+    assert not {f".{digest}.x", digest, f"v2-{digest}"} & names
+    monkeypatch.setattr("curriculum_learning.prompts.cache._MOST_BYTES", 10**6)
+    Prompts(source_config(large_file(tmp_path), label_key="input"), cache=Cache(folder))
+    assert not (folder / f"v3-{digest}").exists()
+    assert (folder / "mine").exists()
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_parquet_of_any_text_columns(tmp_path: Path, small: bool) -> None:
+    """Dictionaries that differ between row groups, and views of texts, also inside others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 20 if small else 3000
+    texts = [f"{i} {random.Random(i).randbytes(400).hex()}" for i in range(rows)]
+    label = pa.array([f"label {i // 5}" for i in range(rows)]).dictionary_encode()
+    numbers, ends = pa.array(range(rows)), pa.array(range(rows + 1), pa.int32())
+    columns = {"input": pa.array(texts).cast(pa.string_view()), "label": label,
+               "metadata": pa.StructArray.from_arrays([label, numbers], ["kind", "n"]),
+               "tags": pa.ListArray.from_arrays(ends, label)}  # fmt: skip
+    path = tmp_path / "views.parquet"
+    table = pa.table(columns)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for start in range(0, rows, rows // 4):
+            writer.write_table(table.slice(start, rows // 4).unify_dictionaries())
+    assert (path.stat().st_size < 1 << 20) == small
+    found = open_rows(str(path), "s", Cache(tmp_path / "cache"))
+    for row in (0, rows // 2, rows - 1):
+        (record,) = found.records([row])
+        kind = f"label {row // 5}"
+        expected = {"input": texts[row], "label": kind, "metadata": {"kind": kind, "n": row},
+                    "tags": [kind]}  # fmt: skip
+        assert record == expected
+
+
+def test_more_sources_than_files_that_may_be_open(tmp_path: Path) -> None:
+    """2,000 sources are read where a process may have 1,024 files open."""
+    resource = pytest.importorskip("resource")
+    paths = [write_rows(tmp_path / f"{i}.jsonl", [{"input": f"row of {i}"}]) for i in range(2000)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
+    try:
+        opened = [open_rows(path, "s") for path in paths]
+        for _ in range(2):
+            assert [rows.records([0])[0]["input"] for rows in opened] == [
+                f"row of {i}" for i in range(2000)
+            ]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.replace(paths[1], paths[0])
+    with pytest.raises(OSError, match="replaced by another file"):
+        opened[0].records([0])

@@ -200,7 +200,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, key: str) -> None:
     value = {"apply_chat_template": True, "rollout_max_prompt_len": 5}[key]
     with pytest.raises(ConfigurationError, match=f"{key} needs a tokenizer, and hf_checkpoint"):
         DataSource({"prompt_data": path, key: value})
-    with pytest.raises(ConfigurationError, match="has no tokenizer"):
+    with pytest.raises(ConfigurationError, match="has no tokenizer that can be loaded"):
         DataSource({"prompt_data": path, key: value, "hf_checkpoint": str(tmp_path)})
 
 
@@ -241,3 +241,55 @@ def test_the_rows_that_are_kept_are_part_of_the_state(tmp_path: Path, checkpoint
     other = {**args, "rollout_max_prompt_len": 1, "prompt_data": f"{path}@[:]"}
     with pytest.raises(CheckpointError, match="max_prompt_len 2 -> 1"):
         DataSource(other).load(0)
+
+
+class _Failing:
+    """A tokenizer that raises wherever ``where`` says."""
+
+    chat_template, special_tokens_map = "", "{}"
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self._where, self._error = where, error
+
+    def _at(self, where: str) -> None:
+        if self._where == where:
+            raise self._error
+
+    @property
+    def backend_tokenizer(self) -> None:
+        self._at("key")
+
+    def save_pretrained(self, folder: Path) -> None:
+        self._at("save")
+
+    def apply_chat_template(self, *_: object, **__: object) -> object:
+        self._at("template")
+        return 5 if self._where == "no text" else "text"
+
+    def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+        self._at("tokens")
+        return {"input_ids": [] if self._where == "no tokens" else [[1]] * len(texts)}
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), SystemExit(0), OSError(5, "x")])
+@pytest.mark.parametrize(
+    "where", ["load", "key", "save", "template", "tokens", "no text", "no tokens"]
+)
+def test_a_tokenizer_may_raise_anything(
+    tmp_path: Path, where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its code raises or returns is an error of the configuration or of the row."""
+    import transformers
+
+    def load(*_: object, **__: object) -> _Failing:
+        if where == "load":
+            raise error
+        return _Failing(where, error)
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", load)
+    path = write_rows(tmp_path / "math.jsonl", [{"input": "a"}])
+    with pytest.raises((ConfigurationError, DataError), match=r"hf_checkpoint"):
+        DataSource(
+            {"prompt_data": path, "hf_checkpoint": "x", "apply_chat_template": True,
+             "rollout_max_prompt_len": 5, "dump_details": str(tmp_path)}
+        )  # fmt: skip

@@ -10,7 +10,17 @@ import pytest
 
 from curriculum_learning import CheckpointError, ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from tests.harness import arguments, data_source, interrupt, name_of, prompt_files, row_of, totals
+from curriculum_learning.prompts import tokenizer
+from tests.harness import (
+    arguments,
+    data_source,
+    interrupt,
+    name_of,
+    prompt_files,
+    row_of,
+    totals,
+    write_rows,
+)
 
 SIZES = {"math": 11, "code": 7, "chat": 5}
 LOG = {"custom_rollout_log_function_path": "curriculum_learning.custom_log.custom_rollout_log_function"}  # fmt: skip  # noqa: E501 - one value
@@ -110,14 +120,38 @@ def test_a_renamed_source_goes_on_under_its_new_name(tmp_path: Path) -> None:
         assert [row_of(group) for group in groups] == expected
         assert all(s.metadata["source_name"] == name_of(g) for g in groups for s in g)
         assert any(group[0].tokens for group in groups[:8] if name_of(group) == "mathematics")
-    with pytest.raises(ConfigurationError, match="no source has now"):
-        data_source(tmp_path, SIZES, renamed_from={"math": "code"})
+    with pytest.raises(ConfigurationError, match="another name than the present"):
+        data_source(tmp_path, SIZES, renamed_from={"math": "math"})
     with pytest.raises(ConfigurationError, match="'maths', which is no source"):
         data_source(tmp_path, SIZES, renamed_from={"maths": "old"})
     with pytest.raises(ConfigurationError, match="the same former name"):
         data_source(tmp_path, SIZES, renamed_from={"math": "old", "code": "old"})
     with pytest.raises(ConfigurationError, match="must be a mapping"):
         data_source(tmp_path, SIZES, renamed_from=["math"])
+
+
+def test_a_new_source_may_have_the_former_name_of_another(tmp_path: Path) -> None:
+    """The old rows go on as mathematics, and another math begins: also with groups that wait."""
+    args = saved(tmp_path)
+    same = DataSource(args)
+    same.load(0)
+    new = write_rows(tmp_path / "new.jsonl", ({"input": f"new {i}"} for i in range(7)))
+    changed = {
+        "prompt_data": [*args.prompt_data, new],
+        "prompt_data_source_names": ["mathematics", "code", "chat", "math"],
+        "data_source_weights": [1, 1, 1, 1],
+        "renamed_from": {"mathematics": "math"},
+    }
+    source = resumed(args, **changed, on_source_change="adopt")
+    source.save(1)
+    groups = source.get_samples(80)
+    assert {g[0].prompt.split()[0] for g in groups if name_of(g) == "math"} == {"new"}
+    expected = [row_of(g)[1:] for g in same.get_samples(80) if name_of(g) == "math"]
+    found = [row_of(g)[1:] for g in groups if name_of(g) == "mathematics"]
+    assert found == expected[: len(found)]
+    again = DataSource(argparse.Namespace(**{**vars(args), **changed}))
+    again.load(1)
+    assert [row_of(g) for g in again.get_samples(80)] == [row_of(g) for g in groups]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -139,6 +173,74 @@ def test_a_grown_file_joins_at_the_next_epoch(tmp_path: Path, shuffle: bool) -> 
     grown_twice = DataSource(args)
     grown_twice.load(1)
     assert sorted(rows_of_an_epoch(grown_twice, "math", 2)) == list(range(14))
+
+
+@pytest.mark.parametrize(
+    "curriculum", [None, {"type": "time", "initial_complexity_percentile": 100}]
+)
+def test_a_file_that_grew_at_the_end_of_an_epoch_joins_the_next_one(
+    tmp_path: Path, curriculum: Any
+) -> None:
+    """Saved exactly between two epochs, the epoch to come has the new rows already."""
+    row = '{"input": "x", "metadata": {"complexity_score": 1}}\n'
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row * 11)
+    args = arguments(
+        tmp_path, {"math": 1}, **LOG,
+        prompt_data=[str(path)], prompt_data_source_names=["math"],
+        data_source_curricula=[curriculum],
+    )  # fmt: skip
+    source = DataSource(args)
+    source.observe(source.get_samples(11), rollout_id=0, fate="trained")
+    source.save(0)
+    source.close()
+    append(str(path), row, row)
+    grown = resumed(args)
+    assert sorted(rows_of_an_epoch(grown, "math", 1)) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"input_key": "text"}, "input_key"),
+        ({"label_key": "label"}, "label_key"),
+        ({"metadata_key": "extra"}, "metadata_key"),
+        ({"tool_key": "functions"}, "tool_key"),
+        ({"apply_chat_template": True}, "apply_chat_template"),
+        ({"apply_chat_template": True, "apply_chat_template_kwargs": {"a": (1, 2)}}, "_kwargs"),
+        ({"apply_chat_template": True, "hf_checkpoint": "other"}, "chat_template"),
+    ],
+)
+def test_other_columns_or_another_template_are_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], key: str
+) -> None:
+    """The same rows read otherwise are other prompts: refused, or the source restarts."""
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda name, *_: Template(name))
+    row = {"input": "a", "text": "b", "label": "c", "metadata": {}, "extra": {}}
+    path = write_rows(tmp_path / "rows.jsonl", [row] * 11)
+    args = saved(
+        tmp_path, prompt_data=[path], prompt_data_source_names=["math"], data_source_weights=[1],
+        hf_checkpoint="one", apply_chat_template=len(changes) > 1,
+    )  # fmt: skip
+    append(path, '{"input": "a", "text": "b", "label": "c"}\n')
+    with pytest.raises(CheckpointError, match=rf"'math'.*{key}.*restart") as raised:
+        resumed(args, **changes, on_source_change="adopt")
+    assert raised.value.source == "math"
+    source = resumed(args, **changes, on_source_change="restart")
+    assert {row_of(group)[1] for group in source.get_samples(5)} == {2}
+    again = DataSource(args)
+    again.load(0)  # unchanged but for the row that was added
+
+
+class Template:
+    """A tokenizer that has a chat template and nothing else."""
+
+    def __init__(self, name: str) -> None:
+        self.chat_template = f"the template of {name}"
+
+    def apply_chat_template(self, messages: Any, **_: Any) -> str:
+        """A prompt."""
+        return f"{self.chat_template}: {messages}"
 
 
 def test_a_file_that_was_changed_is_no_grown_one(tmp_path: Path) -> None:
@@ -164,7 +266,9 @@ def test_a_file_that_was_changed_is_no_grown_one(tmp_path: Path) -> None:
     resumed(without_end)
     for bounds in ("@[-9:]", "@[0:-1]"):
         path.write_text(whole)
-        sliced = saved(tmp_path / "y", prompt_data=[str(path) + bounds, *args.prompt_data[1:]])
+        sliced = saved(
+            tmp_path / f"y{bounds}", prompt_data=[str(path) + bounds, *args.prompt_data[1:]]
+        )
         append(str(path), '{"input": "new"}\n')
         with pytest.raises(CheckpointError, match="negative bound"):
             resumed(sliced)

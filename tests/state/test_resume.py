@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from curriculum_learning import CheckpointError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import Source
@@ -42,7 +43,7 @@ def test_a_mixture_goes_on_from_any_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize("accounting", [True, False])
 def test_a_data_source_goes_on_from_any_position(tmp_path: Path, accounting: bool) -> None:
     """Cut after any rollout, with groups waiting, the same groups, ids and contents follow."""
-    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS)
+    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS, autosave=False)
 
     def advance(source: DataSource, i: int) -> Any:
         randomness = random.Random(i)
@@ -134,3 +135,37 @@ def test_resuming_says_where_it_goes_on(tmp_path: Path, caplog: pytest.LogCaptur
         DataSource(args).load(7)
     assert re.search(r"resuming from .*curriculum_learning_7\.state", caplog.text)
     assert "resumes at rollout step 8" in caplog.text
+
+
+def test_prompts_of_the_engine_s_own_are_gone_on_with(tmp_path: Path) -> None:
+    """Without prompt files ids, step, waiting groups and those in flight are saved all the same."""
+    args = argparse.Namespace(
+        rollout_global_dataset=False, n_samples_per_prompt=2, save=str(tmp_path)
+    )
+    source = DataSource(args)
+    out = source.get_samples(5)
+    for number, group in enumerate(out):
+        for sample in group:
+            sample.prompt = f"prompt {number}"  # the engine's own
+    source.add_samples([interrupt(out[3])])
+    expected = as_data([out[3]])
+    source.observe(out[:3], rollout_id=6, fate="trained")
+    source.save(6)
+    source.close()
+    for resume in ({}, {"n_samples_per_prompt": 3, "on_source_change": "adopt"}):
+        resumed = DataSource(argparse.Namespace(**{**vars(args), **resume}))
+        resumed.load()
+        assert resumed.rollout_step == 7
+        assert resumed.get_buffer_length() == 2
+        served = resumed.get_samples(3)
+        assert [group[0].group_index for group in served] == [4, 3, 5]
+        if not resume:
+            assert as_data(served[1:2]) == expected
+            assert [sample.index for sample in served[2]] == [10, 11]
+        else:
+            assert [len(group) for group in served] == [3, 3, 3]
+            assert served[2][0].index >= 10
+        resumed.close()
+    other = arguments(tmp_path, THREE, load=str(tmp_path), save=None)
+    with pytest.raises(CheckpointError, match="not among the sources of the state"):
+        DataSource(other).load(6)

@@ -142,7 +142,7 @@ def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
 
 
 def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> None:
-    """The log hook and save raise an error again that a worker thread swallowed."""
+    """The log hook or save raises once what a worker thread swallowed, and save saves."""
     args = arguments(tmp_path, THREE)
     source = DataSource(args)
     out = source.get_samples(2)
@@ -151,17 +151,26 @@ def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> Non
         with pytest.raises(GroupError):
             source.add_samples([out[0][:1]])
 
-    thread = threading.Thread(target=worker)
-    thread.start()
-    thread.join()
-    for act in (lambda: custom_rollout_log_function(0, args, [], {}, 1.0), lambda: source.save(0)):
-        with pytest.raises(CurriculumLearningError, match=r"worker thread.*has 1 samples"):
-            act()
-    assert not (Path(args.save) / "rollout").exists()
-    with pytest.raises(GroupError):
-        source.add_samples([out[0][:1]])
-    with pytest.raises(CurriculumLearningError, match="has 1 samples"):
-        source.save(0)
+    def swallow() -> None:
+        thread = threading.Thread(target=worker)
+        thread.start()
+        thread.join()
+
+    swallow()
+    with pytest.raises(CurriculumLearningError, match=r"worker thread.*has 1 samples"):
+        custom_rollout_log_function(0, args, [], {}, 1.0)
+    assert source.rollout_step == 0
+    custom_rollout_log_function(0, args, [], {}, 1.0)  # it was raised, and that is that
+    source.save(0)
+    swallow()
+    with pytest.raises(CurriculumLearningError, match=r"worker thread.*has 1 samples"):
+        source.save(1)
+    source.save(2)
+    source.close()
+    for rollout_id in (0, 1, 2):  # also what was saved by the call that raised
+        resumed = DataSource(args)
+        resumed.load(rollout_id)
+        assert [group[0].group_index for group in resumed.get_samples(3)] == [0, 1, 2]
     fresh = DataSource(args)
     for odd in ("3", 1.5, -2):
         with pytest.raises(ConfigurationError, match="rollout_id"):

@@ -19,9 +19,11 @@ WEIGHTS = [0.3, "lambda step: 0.2 + min(step / 10, 1)", {"schedule": "levels", "
 
 def test_cut_anywhere_with_groups_in_flight(tmp_path: Path) -> None:
     """After any rollout, resumed once or twice: groups in flight first, then waiting, then new."""
-    args = arguments(tmp_path, THREE, data_source_weights=WEIGHTS, max_in_flight_rollouts=99)
-    cuts = 18
-    for cut in range(1, cuts):
+    for cut in range(1, 18):
+        args = arguments(
+            tmp_path, THREE, data_source_weights=WEIGHTS, max_in_flight_rollouts=99,
+            save=str(tmp_path / f"cut at {cut}"),
+        )  # fmt: skip
         randomness = random.Random(0)
         source = DataSource(args)
         in_flight: set[int] = set()

@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from annotated_types import Ge, Gt, Le
 
 from curriculum_learning.curricula.base import RowCurriculum, SourceRows, Weights
@@ -90,4 +91,4 @@ class DifficultyTarget(RowCurriculum):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``RowCurriculum``."""
-        self._move(state["target"])
+        self._move(msgspec.convert(state["target"], float))

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class RewardCurriculum(ComplexityCurriculum):
         reward_threshold: float,
         initial_complexity_percentile: Percentile = 30,
         final_complexity_percentile: Percentile = 100,
-        num_intervals: Annotated[int, Ge(1)] = 10,
+        num_intervals: Annotated[int, Ge(1), Le(100_000)] = 10,
         reward_alpha: Alpha = 0.1,
         min_batches_per_level: Annotated[int, Ge(0)] = 10,
         check_frequency: Annotated[int, Ge(1)] = 3,
@@ -137,7 +138,10 @@ class RewardCurriculum(ComplexityCurriculum):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``RowCurriculum``."""
-        if state["level"] not in range(len(self.counts)):
-            raise ValueError(f"there is no level {state['level']}")
-        self.level, self._batches_at_level = state["level"], state["batches_at_level"]
-        self.ema.value = state["ema"]
+        level, batches = msgspec.convert(
+            (state["level"], state["batches_at_level"]), tuple[int, int]
+        )
+        if level not in range(len(self.counts)):
+            raise ValueError(f"there is no level {level}")
+        self.ema.value = msgspec.convert(state["ema"], float | None)
+        self.level, self._batches_at_level = level, batches

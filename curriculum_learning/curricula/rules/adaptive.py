@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from annotated_types import Ge, Gt
 
 from curriculum_learning.curricula.base import SourceRule
@@ -137,7 +138,10 @@ class AdaptiveWeights(SourceRule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``SourceRule``."""
-        saved = {name: state.get(name, (None, None)) for name in self._emas}
+        saved = {
+            name: msgspec.convert(state.get(name, (None, None)), tuple[float | None, float | None])
+            for name in self._emas
+        }
         for name, ema in self._emas.items():
             ema.value = saved[name][0]
         in_force = {name: ema for name, (_, ema) in saved.items() if ema is not None}

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from annotated_types import Ge
 
 from curriculum_learning.curricula.base import SourceRule
@@ -92,7 +93,11 @@ class Dump(SourceRule):
         """See ``SourceRule``."""
         new = {"groups": 0, "advantages": ()}
         saved = {name: state.get(name, new) for name in self.rows}
-        self._groups: dict[str, int] = {name: value["groups"] for name, value in saved.items()}
-        self._advantages: dict[str, deque[float]] = {
-            name: deque(value["advantages"], self._window) for name, value in saved.items()
+        self._groups = {
+            name: msgspec.convert(value["groups"], Annotated[int, msgspec.Meta(ge=0)])
+            for name, value in saved.items()
+        }
+        self._advantages = {
+            name: deque(msgspec.convert(value["advantages"], list[float]), self._window)
+            for name, value in saved.items()
         }

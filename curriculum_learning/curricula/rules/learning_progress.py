@@ -24,6 +24,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from annotated_types import Ge, Gt, Le
 
 from curriculum_learning.curricula.base import SourceRule
@@ -88,4 +89,7 @@ class LearningProgress(SourceRule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``SourceRule``."""
-        self._averages = {name: tuple(state[name]) for name in self.rows if name in state}
+        self._averages = msgspec.convert(
+            {name: state[name] for name in self.rows if name in state},
+            dict[str, tuple[float, float]],
+        )

@@ -25,6 +25,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from annotated_types import Ge, Gt, Le
 
 from curriculum_learning.curricula.base import SourceRule
@@ -79,4 +80,6 @@ class Sec(SourceRule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See ``SourceRule``."""
-        self._values = {name: state.get(name, 0.0) for name in self.rows}
+        self._values = msgspec.convert(
+            {name: state.get(name, 0.0) for name in self.rows}, dict[str, float]
+        )
