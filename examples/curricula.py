@@ -74,15 +74,16 @@ def prompts(folder: Path) -> dict[str, Any]:
     }
 
 
-def run(values: Mapping[str, Any], learner: str, seed: int, *, to_the_end: bool = False) -> Result:
-    """Runs a configuration until all is mastered, or to the end."""
+def run(values: Mapping[str, Any], learner: str, seed: int, rollouts: int | None = None) -> Result:
+    """Runs a configuration for so many rollouts; None is until all is mastered, at most 300."""
     engine = EngineSettings(
         batch=BATCH, request=None, latency=dict.fromkeys(SIZES, 1.0), spread=0.5,
         drop=dict.fromkeys(SIZES, 0.0), reward=dict.fromkeys(SIZES, 0.0), seed=seed,
     )  # fmt: skip
     settings = preset(learner, list(SIZES))
     changed = {**values, "rollout_seed": seed}
-    return simulate(changed, engine, ROLLOUTS, settings, until_mastered=not to_the_end)
+    until_mastered = rollouts is None
+    return simulate(changed, engine, rollouts or ROLLOUTS, settings, until_mastered=until_mastered)
 
 
 def cell(results: Sequence[Result]) -> str:

@@ -1,6 +1,6 @@
-"""The pictures of the documentation: schedules, targets, and the metrics of a demo run.
+"""The pictures of the documentation: schedules, targets, curricula, and the metrics of a demo run.
 
-python -m examples.pictures demo_output/curriculum docs/pictures
+python -m examples.pictures docs/pictures [demo_output/curriculum]
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from statistics import fmean
 
 import matplotlib
 
-from curriculum_learning.commands.picture import draw_curves
+from curriculum_learning.commands.picture import draw_curves, smooth
 from curriculum_learning.commands.simulated_engine import EngineSettings
-from curriculum_learning.commands.simulation import simulate
+from curriculum_learning.commands.simulation import Result, simulate
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.weights.schedules import NAMED
+from examples.curricula import RULES, RUNS, prompts, run
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader
 from examples.spelling.report import COLOURS
@@ -104,18 +105,59 @@ def draw_targets(path: Path, rollouts: int = 200) -> None:
     pyplot.close(figure)
 
 
-def main(run: Path, folder: Path) -> None:
+def draw_curriculum(name: str, result: Result, path: Path) -> None:
+    """A picture of what a curriculum or a rule does for a learner; a curve for each source."""
+    learned = {s.name: s.learned for s in result.sources if s.learned is not None}
+    if name in RULES:
+        first = {"share": {s.name: s.share_by_rollout for s in result.sources}}
+    elif name in ("time", "reward"):
+        first = {"open rows": {s.name: s.open_by_rollout for s in result.sources}}
+    else:
+        first = {"reward": {of: smooth(found.rewards) for of, found in learned.items()}}
+    panels = {
+        **first,
+        "groups without signal": {of: smooth(found.no_signal) for of, found in learned.items()},
+        "pass rate": {of: found.pass_rates for of, found in learned.items()},
+    }
+    figure, axes = pyplot.subplots(1, 3, figsize=(7.5, 1.9), sharey=True)
+    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
+        for source, values in curves.items():
+            axis.plot(range(len(values)), values, color=COLOURS[source], label=source, lw=1.2)
+        axis.set_title(title, fontsize="small")
+        axis.tick_params(labelsize="x-small")
+        axis.grid(alpha=0.3)
+        axis.set_ylim(0, 1.03)
+    axes[0].legend(fontsize="x-small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=72)
+    pyplot.close(figure)
+
+
+def draw_curricula(folder: Path) -> None:
+    """A picture of each; rows with the learner that has mastered most, rules with a ladder."""
+    with tempfile.TemporaryDirectory() as prompt_folder:
+        values = {**prompts(Path(prompt_folder)), "num_rollout": 150}
+        for name, changes in RUNS.items():
+            learner = "impossible" if name in RULES else "mastered"
+            result = run({**values, **changes}, learner, seed=0, rollouts=150)
+            draw_curriculum(name, result, folder / f"curricula_{name}.png")
+
+
+def main(folder: Path, demo: Path | None = None) -> None:
     """Draw all of them.
 
     Args:
-        run: The folder of a demo run.
         folder: Where the pictures go.
+        demo: The folder of a demo run; without one its metrics are not drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     curves = {name: [schedule(step) for step in range(251)] for name, schedule in NAMED.items()}
     draw_curves({"weight": curves}, folder / "schedules.png", "rollout step")
     draw_targets(folder / "mixture_target.png")
-    metrics = MetricsReader(run).new()
+    draw_curricula(folder)
+    if demo is None:
+        return
+    metrics = MetricsReader(demo).new()
     for name, family in FAMILIES.items():
         draw_family(metrics, family, folder / f"monitoring_{name}.png")
 

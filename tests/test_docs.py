@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import shutil
@@ -14,14 +15,16 @@ import yaml
 
 import verl_extensions.multi_source_sampler
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
-from curriculum_learning import trackers
+from curriculum_learning import curricula, trackers
 from curriculum_learning.__main__ import main
 from curriculum_learning.config.data_source import check_config, read_config
 from curriculum_learning.config.dotted_path import load_callable
+from curriculum_learning.config.keys import keys_of
 from curriculum_learning.config.samplers import keys_of_sampler
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.state.files import saved_rollouts
+from tests.curricula.faces import CURRICULUM_CASES, RULE_CASES, data_source, rollout
 from tests.harness import Group, interrupt, write_rows
 
 ROOT = Path(__file__).parent.parent
@@ -225,6 +228,36 @@ def test_every_key_of_the_samplers_is_documented() -> None:
     }:
         value = yaml.safe_load(documented[name].strip("`"))
         assert value == keys[name].default, name
+
+
+@pytest.mark.parametrize("kinds", [curricula.CURRICULA, curricula.RULES], ids=["rows", "rules"])
+def test_every_setting_of_the_curricula_is_documented(kinds: dict[str, type]) -> None:
+    """The tables of docs/curricula.md have each type and setting, with its default."""
+    page = (ROOT / "docs" / "curricula.md").read_text(encoding="utf-8")
+    for name, kind in kinds.items():
+        (line,) = re.findall(rf"^\| `{name}` \| [^\d].*\|$", page, flags=re.MULTILINE)
+        if "verl.md#keys" in line:  # its keys are in that table
+            continue
+        settings = dict(re.findall(r"`(\w+)`(?: ([\w.]+))?", line.rpartition(" | ")[2]))
+        expected = {key: p.default for key, p in keys_of(kind).items()}
+        assert settings.keys() == expected.keys(), name
+        for key, default in expected.items():
+            given = yaml.safe_load(settings[key]) if settings[key] else inspect.Parameter.empty
+            assert given == default, (name, key)
+
+
+def test_every_figure_of_the_curricula_is_documented(tmp_path: Path) -> None:
+    """docs/slime.md lists each metric of each curriculum and rule."""
+    text = (ROOT / "docs" / "slime.md").read_text(encoding="utf-8")
+    text = text.replace("pool/{hard,normal,easy,unseen}", "pool/hard`, `pool/normal`, `pool/easy`, `pool/unseen")  # fmt: skip  # noqa: E501 - one thought
+    cases = [{"data_source_curricula": case} for case in CURRICULUM_CASES.values()]
+    cases += [{"data_source_rule": case} for case in RULE_CASES.values()]
+    for number, case in enumerate(cases):
+        (tmp_path / str(number)).mkdir()
+        source = data_source(tmp_path / str(number), **case)
+        rollout(source, 0)
+        for name in source.source_status()["math"]:
+            assert f"`{name}`" in text or name.startswith("buffer_age/"), name
 
 
 def test_the_design_names_what_exists() -> None:

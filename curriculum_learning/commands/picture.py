@@ -39,12 +39,12 @@ def draw_simulations(results: Mapping[str, Result], path: Path) -> None:
         learned = {s.name: s.learned for s in sources if s.learned is not None}
         if learned:
             rates = {of: found.pass_rates for of, found in learned.items()}
-            dull = {of: _smooth(found.no_signal) for of, found in learned.items()}
+            dull = {of: smooth(found.no_signal) for of, found in learned.items()}
             columns[name] |= {"pass rate": rates, "no signal": dull}
     _draw(columns, path, "rollout", top=1.03)
 
 
-def _smooth(values: Sequence[float | None]) -> list[float]:
+def smooth(values: Sequence[float | None]) -> list[float]:
     """Returns means over a tenth of the run; a rollout without a value repeats the last one."""
     known: list[float] = []
     for value in values:

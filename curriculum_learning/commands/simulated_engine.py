@@ -12,6 +12,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from curriculum_learning.commands.learner import Learner
@@ -93,8 +94,8 @@ class SimulatedEngine:
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Rollouts since the first token of each trained group."""
         self._source, self._args, self._settings = source, args, settings
-        self.finished: dict[str, Counter[str]] = {name: Counter() for name in settings.latency}
-        """Finished groups of each source in the latest rollout: all, and those without signal."""
+        self.finished: dict[str, list[tuple[float, bool]]] = {name: [] for name in settings.latency}
+        """The finished groups of the latest rollout: mean reward, and whether it has signal."""
         self._refused, self._learner = refused, learner
         self._running: list[tuple[float, int, Group]] = []
         """Groups in generation: when they finish, id, group."""
@@ -110,8 +111,8 @@ class SimulatedEngine:
             source.set_rollout_step(rollout_id)  # slime's own rollout id would do that
         trained: list[Group] = []
         finished: list[Group] = []
-        for counts in self.finished.values():
-            counts.clear()
+        for groups in self.finished.values():
+            groups.clear()
         request = settings.request or settings.batch
         while len(trained) < settings.batch:
             if settings.fully_async:
@@ -167,8 +168,8 @@ class SimulatedEngine:
         for sample in flatten(group):
             sample.reward = float(dice.random() < rate)
             sample.status = type(sample).Status.COMPLETED
-        self.finished[name]["all"] += 1
-        self.finished[name]["no signal"] += len({sample.reward for sample in flatten(group)}) == 1
+        rewards = [sample.reward for sample in flatten(group)]
+        self.finished[name].append((fmean(rewards), len(set(rewards)) > 1))
         return kept
 
     def _stop(self) -> None:

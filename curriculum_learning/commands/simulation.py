@@ -31,6 +31,8 @@ class Learned:
 
     pass_rates: list[float] = dataclasses.field(default_factory=list)
     """Mean over the rows that were not mastered at the start, after each rollout."""
+    rewards: list[float | None] = dataclasses.field(default_factory=list)
+    """Mean reward of a rollout's finished groups; None without groups."""
     no_signal: list[float | None] = dataclasses.field(default_factory=list)
     """Share of a rollout's finished groups whose rewards are all equal; None without groups."""
     no_signal_share: float = 0.0
@@ -190,9 +192,10 @@ class _History:
             return
         rates = self._learner.accuracies()
         for name, rate in rates.items():
-            learned, counts = self._learned[name], self._runner.finished[name]
+            learned, groups = self._learned[name], self._runner.finished[name]
             learned.pass_rates.append(rate)
-            every, dull = counts["all"], counts["no signal"]
+            every, dull = len(groups), sum(not has_signal for _, has_signal in groups)
+            learned.rewards.append(fmean(mean for mean, _ in groups) if groups else None)
             learned.no_signal.append(dull / every if every else None)
             self._finished[name][0] += every
             self._finished[name][1] += dull
