@@ -26,6 +26,7 @@ _BENCHMARKS = (
     "drawing",
     "ordering",
     "weighted",
+    "curricula",
     "returning",
     "metrics",
     "samplers",
