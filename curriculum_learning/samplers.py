@@ -98,6 +98,8 @@ class MultiSourceSampler(SamplerBase):
         self._updates = 0
         self._told: set[str] = set()
         """Warnings, each told once."""
+        self._step: int | None = None
+        """The engine's training step; None where the number of updates stands in."""
         _log(self._start_lines())
 
     @property
@@ -117,8 +119,20 @@ class MultiSourceSampler(SamplerBase):
         Nothing happens before the first row is asked for: loaders make iterators that they drop.
         """
         self._batches.begin_pass()
-        while (row := self._batches.next_row(self._updates)) is not None:
+        while (row := self._batches.next_row(self._now)) is not None:
             yield row
+
+    def draw(self, step: int) -> list[int]:
+        """Returns the rows of the next batch, for an engine that says its training step.
+
+        Schedules and curricula follow ``step`` from now on. Do not iterate as well.
+        """
+        self._step = step
+        return self._batches.draw(step)
+
+    @property
+    def _now(self) -> int:
+        return self._updates if self._step is None else self._step
 
     # Feedback
 
@@ -150,7 +164,7 @@ class MultiSourceSampler(SamplerBase):
             groups: What tells the samples of one prompt from others, such as verl's ``uid``.
         """
         report = Report(sources, rewards, rows, groups)
-        results = results_of(report, self._rows, self._updates + 1, self._name)
+        results = results_of(report, self._rows, self._now, self._name)
         self._warn_of_prefetching()
         self._warn_of_unknown(report, results)
         if self._journal is not None:
@@ -180,7 +194,7 @@ class MultiSourceSampler(SamplerBase):
 
     def _apply(self, results: Sequence[Result]) -> None:
         self._updates += 1
-        changes = self._mixture.observe(results, self._updates, self._updates)
+        changes = self._mixture.observe(results, self._updates, self._now)
         _log(self._change_lines(changes))
 
     # State
@@ -245,10 +259,10 @@ class MultiSourceSampler(SamplerBase):
 
     def get_stats(self) -> dict[str, float]:
         """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
-        stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._updates).items()}
+        stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._now).items()}
         of_rule = {} if self._mixture.rule is None else self._mixture.rule.metrics()
         for source in self._mixture.sources:
-            metrics = {**of_rule.get(source.name, {}), **source.metrics(self._updates)}
+            metrics = {**of_rule.get(source.name, {}), **source.metrics(self._now)}
             stats[f"epoch/{source.name}"] = source.epoch
             stats |= {f"{key}/{source.name}": value for key, value in metrics.items()}
         return {**stats, "updates": self._updates, "batches": self._batches.drawn}
@@ -267,7 +281,7 @@ class MultiSourceSampler(SamplerBase):
         adaptive = self._mixture.rule
         if not isinstance(adaptive, AdaptiveWeights) or not changes.adapted:
             return []
-        shares = self._mixture.shares(self._updates)
+        shares = self._mixture.shares(self._now)
         return lines.adaptation(self._name, self._updates, adaptive.emas, shares)
 
 
@@ -279,7 +293,7 @@ class TimeCurriculumSampler(MultiSourceSampler):
 
     def get_stats(self) -> dict[str, float]:
         """See ``MultiSourceSampler``; adds the open percentile."""
-        percentile = self._curriculum.percentile(self._updates)
+        percentile = self._curriculum.percentile(self._now)
         return {**super().get_stats(), "complexity_percentile": percentile}
 
     def _start_lines(self) -> Lines:
@@ -288,7 +302,7 @@ class TimeCurriculumSampler(MultiSourceSampler):
         )
 
     def _change_lines(self, changes: Changes) -> Lines:
-        progress = lines.time_progress(self._name, self._curriculum, self._updates)
+        progress = lines.time_progress(self._name, self._curriculum, self._now)
         return super()._change_lines(changes) + progress
 
 

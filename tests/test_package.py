@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.config.curricula import CURRICULA_GROUP, RULES_GROUP
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import name_of, write_rows
 
@@ -74,7 +75,7 @@ def paths_in_documents() -> set[str]:
         paths |= set(
             re.findall(r"\b(?:curriculum_learning|examples|verl_extensions)(?:\.\w+)+", text)
         )
-    return paths - set(SCHEDULE_MODULES)
+    return paths - {*SCHEDULE_MODULES, CURRICULA_GROUP, RULES_GROUP}
 
 
 @pytest.mark.parametrize("path", sorted({*PATHS, *paths_in_documents()}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 
 from curriculum_learning.commands.terminal import Parser
 from curriculum_learning.errors import ConfigurationError
 
 WELL, WARNED, WRONG = 0, 1, 2
+_MOST_ROWS = 100_000_000
 FACES = ("slime", "verl")
 """Whose keys ``schema`` can print."""
 INTERRUPTED, UNREAD = 130, 141  # what a shell reports for SIGINT and SIGPIPE
@@ -62,11 +64,15 @@ def read_sizes(text: str) -> dict[str, int]:
     Raises:
         ConfigurationError: It says something else.
     """
-    sizes = {name: int(size) for name, size in _named_numbers(text, "--rows").items()}
+    sizes = _named_numbers(text, "--rows")
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigurationError(f"--rows: '{name}' has {size} rows; give at least 1")
-    return sizes
+        if not (size.is_integer() and 1 <= size <= _MOST_ROWS):
+            raise ConfigurationError(
+                f"--rows: '{name}' has {size:g} rows; give a whole number from 1 to {_MOST_ROWS}",
+                key="--rows",
+                value=size,
+            )
+    return {name: int(size) for name, size in sizes.items()}
 
 
 def per_source(text: str, names: Sequence[str], key: str, default: float) -> dict[str, float]:
@@ -88,8 +94,11 @@ def per_source(text: str, names: Sequence[str], key: str, default: float) -> dic
 
 def _named_numbers(text: str, key: str) -> dict[str, float]:
     values: dict[str, float] = {}
-    for pair in filter(None, text.split(",")):
-        name, _, number = pair.rpartition("=")
+    # A comma without a "=" before the next one belongs to a name.
+    for pair in re.findall(r"[^=]*=[^,]*|[^=]+$", text.rstrip(",")):
+        name, _, number = pair.removeprefix(",").rpartition("=")
+        if name in values:
+            raise ConfigurationError(f"{key} names {name!r} twice", key=key, value=pair)
         try:
             values[name] = float(number)
         except ValueError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.commands.arguments import WELL, WRONG
+from curriculum_learning.commands.inspected_rows import show_rows, statistics_of
 from curriculum_learning.commands.terminal import show, show_json, show_table
 from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
@@ -108,10 +109,10 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``rollout_id``, ``step`` (the next one), ``groups`` (counts by fate), ``settings``,
         ``metadata`` (its keys), ``rule`` (the source rule), and ``sources``: for each its rows,
-        ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), ``level``
-        and ``ema`` of its curriculum, ``waiting``, ``in_flight``, ``presumed``, and ``fates`` if
-        the state counts them by source. For a Ray service also ``clients``: for each, groups
-        ``leased`` and ``lease_age/max`` in seconds.
+        ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), the kind of
+        its ``curriculum``, ``level`` and ``ema``, ``statistics`` of its rows, ``waiting``,
+        ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For a Ray
+        service also ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -134,7 +135,8 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
     sources = {}
     for name, place in mixture.get("sources", {}).items():
         fingerprint = identity["sources"].get(name, {})
-        curriculum = (place.get("curriculum") or {}).get("state", {})
+        curriculum = place.get("curriculum") or {"kind": None, "state": {}}
+        learned = curriculum["state"]
         sources[name] = {
             "rows": fingerprint.get("rows"),
             "served_rows": fingerprint.get("served_rows"),
@@ -144,8 +146,10 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
             "epoch_rows": place.get("rows"),
             "drawn": place["drawn"],
             "credit": place["credit"] / WHOLE,
-            "level": curriculum.get("level"),
-            "ema": curriculum.get("ema"),
+            "curriculum": curriculum["kind"],
+            "level": learned.get("level"),
+            "ema": learned.get("ema"),
+            "statistics": statistics_of(place.get("statistics")),
             "waiting": sum(entry[1] == name for entry in state["waiting"]),
             "in_flight": sum(entry[1] == name for entry in in_flight),
             "presumed": sum(entry[1] == name for entry in presumed),
@@ -206,10 +210,12 @@ def _show(found: Mapping[str, Any]) -> None:
         show("nothing told which groups were trained: those in flight are not served again")
     if found["metadata"]:
         show(f"metadata: {', '.join(found['metadata'])}")
-    if found["rule"] is not None and found["rule"]["kind"] == "AdaptiveWeights":
-        emas = found["rule"]["sources"].items()
-        averages = ((name, ema[0]) for name, ema in emas if isinstance(ema, list) and ema)
-        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, ema in averages))
+    rule = found["rule"]
+    if rule is not None and rule["kind"] == "AdaptiveWeights":
+        emas = rule["sources"].items()
+        show("reward averages: " + ", ".join(f"{name} {_short(ema)}" for name, (ema, _) in emas))
+    elif rule is not None:
+        show(f"source rule: {rule['kind']}")
     columns = ["epoch", "drawn", "credit", "level", "ema", "waiting", "in_flight", "presumed"]
     rows = [
         [
@@ -220,6 +226,7 @@ def _show(found: Mapping[str, Any]) -> None:
         for name, source in found["sources"].items()
     ]
     show_table(["source", "offset", *(column.replace("_", " ") for column in columns)], rows)
+    show_rows(found["sources"])
     if found["clients"]:
         clients = [
             [name, _short(client["leased"]), _short(client["lease_age/max"])]

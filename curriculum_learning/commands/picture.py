@@ -13,14 +13,15 @@ Curves = Mapping[str, Sequence[float]]
 
 
 def draw_outlook(outlook: Outlook, path: Path) -> None:
-    """Writes a picture of weights, shares, and the open part of the rows."""
+    """Writes a picture of weights, shares and, with a curriculum, the open part of the rows."""
     panels: dict[str, Curves] = {
         "weight": {source.name: source.weights for source in outlook.sources},
         "share": {source.name: source.shares for source in outlook.sources},
-        "open percentile": {
-            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
-        },
     }
+    if any(source.has_curriculum for source in outlook.sources):
+        panels["open percentile"] = {
+            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
+        }
     draw_curves(panels, path, "step")
 
 

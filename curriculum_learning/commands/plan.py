@@ -14,7 +14,7 @@ import orjson
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
 from curriculum_learning.config.data_source import check_config
-from curriculum_learning.config.files import RunConfig
+from curriculum_learning.config.files import RunConfig, unset_variables
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.config.problems import suggestion
 from curriculum_learning.config.samplers import check_sampler_config
@@ -62,6 +62,10 @@ class PlacedError(CurriculumLearningError):
 
     def __init__(self, error: CurriculumLearningError, place: str | None) -> None:
         message = str(error) if place is None else f"{place}: {error}"
+        unset = unset_variables(error.value) if isinstance(error.value, str) else []
+        if unset:
+            named = ", ".join(f"${name}" for name in unset)
+            message += f"; neither the script nor the environment sets {named}"
         super().__init__(message, source=error.source, key=error.key, value=error.value)
         self.place = place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,8 +98,30 @@ def show_warnings(warnings: Sequence[str]) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table; the first column is flush left, the others are flush right."""
-    lines = [list(columns), *map(list, rows)]
+    """Writes a table; the first column is flush left, the others are flush right.
+
+    Leaves out columns at the right end that do not fit on a terminal, and names them.
+    """
+    lines = [[visible(cell) for cell in line] for line in (columns, *rows)]
+    left_out: list[str] = []
+    while sys.stdout.isatty() and len(lines[0]) > 2 and _width(lines) > _room():
+        left_out.insert(0, lines[0][-1])
+        lines = [line[:-1] for line in lines]
+    _write_table(lines)
+    if left_out:
+        show(f"left out, as the terminal is narrow (--json has them): {', '.join(left_out)}")
+
+
+def _room() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    """Returns the width of a table with the frame and the padding of rich."""
+    return 2 + sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True))
+
+
+def _write_table(lines: Sequence[Sequence[str]]) -> None:
     if _is_fancy():
         _draw_table(lines)
         return
@@ -131,9 +154,15 @@ def _draw_table(lines: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE)
     for number, column in enumerate(lines[0]):
-        table.add_column(column, justify="right" if number else "left")
+        width = max(len(line[number]) for line in lines)
+        table.add_column(
+            escape(column),
+            justify="right" if number else "left",
+            min_width=width if number else None,
+            overflow="fold",
+        )
     for line in lines[1:]:
-        table.add_row(*(escape(visible(cell)) for cell in line))
+        table.add_row(*(escape(cell) for cell in line))
     with writing():
         Console().print(table)
 

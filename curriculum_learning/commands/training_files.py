@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from curriculum_learning.errors import ConfigurationError, DataError
@@ -41,7 +41,7 @@ def training_rows(files: Any, keys: Collection[str]) -> list[dict[str, Any]]:
         )
     rows: list[dict[str, Any]] = []
     for path in paths:
-        rows += _rows_of(str(Path(str(path)).expanduser()), keys)
+        rows += _rows_of(os.path.expanduser(str(path)), keys)
     return rows
 
 

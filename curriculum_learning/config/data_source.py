@@ -169,12 +169,15 @@ def _rule(values: Mapping[str, Any], findings: Findings) -> Recipe | None:
 
 
 def _cache(values: Mapping[str, Any], findings: Findings) -> Path | None:
-    """Returns the folder of the cache; None keeps nothing."""
+    """Returns the folder of the cache; None keeps nothing, as where the user has no home."""
     folder = _one(values, CACHE_KEY, CACHE, None, findings)
     if folder is None:
         named = os.environ.get("CURRICULUM_LEARNING_CACHE")
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(named) if named else Path(home).expanduser() / "curriculum_learning"
+        try:
+            folder = Path(named) if named else Path(home).expanduser() / "curriculum_learning"
+        except RuntimeError:  # no HOME, and a user that the system does not know
+            return None
     return folder.absolute() if folder else None
 
 
@@ -184,8 +187,8 @@ def _check_former_names(renamed: Mapping[str, str], names: list[str], findings: 
         if name not in names:
             near = suggestion(name, names, "the sources are")
             findings.say(key, f" names {name!r}, which is no source; {near}", name)
-        elif former in names:
-            text = f" {shown(former)} must be a name that no source has now"
+        elif former == name:
+            text = f" {shown(former)} must be another name than the present one"
             findings.add(key, [Problem((name,), former, text)])
     for former, times in Counter(renamed.values()).items():
         if times > 1:

@@ -23,6 +23,14 @@ _OVERRIDE = re.compile(r"^([+~]{0,2})([A-Za-z_][\w.@/]*)=(.*)$", re.DOTALL)
 _TIGHT = re.compile(r"""(?<=[\w"']):(?=[^\s/])""")
 """A colon in Hydra's ``{a:1}``, which YAML wants a space after."""
 
+_VARIABLE = re.compile(
+    r"\$(?:(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})"
+)
+"""A variable of a shell; Hydra's ``${a.b}`` and ``${oc.env:A}`` are none."""
+_QUOTED = re.compile(r"'[^']*'")
+_KEPT = "\ue000"
+"""Stands for a dollar sign in single quotes, which a shell leaves alone."""
+
 
 @dataclasses.dataclass
 class RunConfig:
@@ -126,19 +134,38 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
 
 def _read_overrides(config: RunConfig, name: str, text: str) -> None:
     found = False
+    known = dict(os.environ)
     for number, line in enumerate(text.splitlines(), start=1):
         place = f"{name}:{number}"
         try:
+            line = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), line)
             words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
         except ValueError as error:
             problem = f"cannot be split into words as a shell does: {error}"
             raise _unreadable(place, problem) from error
         for word in filter(_OVERRIDE.match, words):
+            word = _VARIABLE.sub(lambda named: _value_of(named, known), word).replace(_KEPT, "$")
+            variable, _, value = word.partition("=")
+            if variable.isidentifier():
+                known[variable] = value
             _override(config, word, place)
             found = True
     if not found:
         example = "data.sampler.class_name=MultiSourceSampler"
         raise _unreadable(name, f"has no override such as {example}; if it is YAML, call it .yaml")
+
+
+def _value_of(named: re.Match[str], known: Mapping[str, str]) -> str:
+    """Returns the value of a variable, its default, or the variable as it is written."""
+    value = known.get(named["plain"] or named["braced"])
+    if named["default"] is not None:
+        return value or named["default"]
+    return named[0] if value is None else value
+
+
+def unset_variables(text: str) -> list[str]:
+    """Returns the shell variables that are left in a value: nothing sets them."""
+    return sorted({named["plain"] or named["braced"] for named in _VARIABLE.finditer(text)})
 
 
 def _override(config: RunConfig, word: str, place: str) -> None:

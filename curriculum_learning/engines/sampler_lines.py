@@ -90,6 +90,7 @@ def adaptation(
     """New adaptive weights, and the rewards that they come from."""
     positive = [share for share in shares.values() if share > 0]
     return [
+        "",
         f"[{name}] Batch {update} - Weight adjustment:",
         *(
             f"  {source}: reward_ema={np.nan if emas[source] is None else emas[source]:6.2f}, "

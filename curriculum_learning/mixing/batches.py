@@ -71,12 +71,13 @@ class Batches:
         if self._yielded >= self.length:
             return None
         if not self._pending:
-            self._pending = self._draw(step)
+            self._pending = self.draw(step)
         # Counted before it is given: a state taken after it must not give it again.
         self._yielded += 1
         return self._pending.pop()
 
-    def _draw(self, step: int) -> list[int]:
+    def draw(self, step: int) -> list[int]:
+        """Returns the rows of a new batch, drawn at ``step``."""
         batch = [self._mixture.draw(step) for _ in range(self._size)]
         places: dict[str, list[int]] = {}
         for place, drawn in enumerate(batch):

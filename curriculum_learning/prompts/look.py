@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ _SETTINGS = (
     "apply_chat_template_kwargs", "max_prompt_len",
 )  # fmt: skip
 """The settings that the outcome depends on."""
+_ESCAPED = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 _STARTS = [f'"{key}'.encode() for key in (SOURCE_KEY, SOURCE_NAME_KEY)]
 """All our metadata keys begin so."""
 
@@ -107,8 +109,8 @@ class Glance:
     """A quick check of lines, which parses them without making anything but the prompt's text.
 
     Leaves all that is unusual to ``PromptReader``: chat messages, tools, metadata under our own
-    keys, numbers that only Python reads. Checks nothing if prompts are rendered or measured, or if
-    two settings name the same column.
+    keys, numbers that only Python reads. Checks nothing if prompts are rendered or measured, if
+    two settings name the same column, or if a column's name has characters that JSON escapes.
     """
 
     def __init__(self, rows: Rows, config: SourcePlan) -> None:
@@ -122,7 +124,11 @@ class Glance:
         }
         columns = {name: column for name, (column, _) in fields.items() if column is not None}
         is_plain = not config.apply_chat_template and config.max_prompt_len is None
-        if is_plain and len(set(columns.values())) == len(columns):
+        if (
+            is_plain
+            and len(set(columns.values())) == len(columns)
+            and not any(map(_ESCAPED.search, columns.values()))
+        ):
             types: list[Any] = [(name, *fields[name][1]) for name in columns]
             self._lines = msgspec.json.Decoder(msgspec.defstruct("Line", types, rename=columns))
 

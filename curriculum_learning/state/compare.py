@@ -119,9 +119,15 @@ def compare(
         else:
             reordered.append(f"{key} {old} -> {new}")
             other.append(Change(what, key, None, "restart"))
+    renamed = {
+        name: renamed_from[name]
+        for name in now["sources"]
+        if name not in before and renamed_from.get(name) in before
+    }
+    taken = set(renamed.values())  # a new source may have the former name of another one
     for name, fingerprint in now["sources"].items():
-        old_name = name if name in before else renamed_from.get(name, name)
-        if old_name not in before:
+        old_name = renamed.get(name, name)
+        if old_name not in before or (name in taken and name not in renamed):
             fit.notes[name] = "added"
             what = f"source '{name}' is not among the sources of the state, {sorted(before)}"
             fit.changes.append(Change(what, _NAMES_KEY, name, "adopt"))

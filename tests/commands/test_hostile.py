@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from curriculum_learning.__main__ import WRONG, main
+from curriculum_learning.commands import picture, terminal
+from curriculum_learning.commands.arguments import read_sizes
+from curriculum_learning.config.files import read_run_config
 from tests.commands.test_preview import ENVIRONMENT, write_config
 
 CLEAR = "\x1b[2J\x07\u202e"
@@ -140,3 +145,107 @@ def test_absurd_steps(
     """A run of 2**63 steps is not looked at."""
     assert main([command, write_config(tmp_path), "--steps", str(steps)]) == WRONG
     assert "--steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "a\x01b", "a\nb", "a'b", "\u2028"])
+def test_columns_may_have_any_name(
+    tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Quotes, backslashes and control characters in the names of columns and sources."""
+    row = json.dumps({key: "prompt", "metadata": {}}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(row * 50, encoding="utf-8")
+    changes = {"prompt_data": [str(tmp_path / "rows.jsonl")], "data_source_weights": [1]}
+    for names in ({"input_key": key}, {"input_key": key, "label_key": key}):
+        path = write_config(tmp_path, **changes, **names)
+        assert main(["preview", path, "--no-picture"]) == 0
+    assert _is_clean(capsys.readouterr().out)
+    path = write_config(tmp_path, **changes, metadata_key=key)
+    assert main(["preview", path, "--no-picture"]) == WRONG
+    assert "input_key 'input' is missing" in capsys.readouterr().err
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HOME, for a user that the system does not know, nothing is kept."""
+
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "CURRICULUM_LEARNING_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert main(["preview", write_config(tmp_path), "--no-picture"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "piece"),
+    [("a=2.5,b=4", "whole number"), ("a=4,b=4,a=5", "'a' twice"), ("a=1e30,b=4", "whole number")],
+)
+def test_sizes_that_are_refused(
+    tmp_path: Path, rows: str, piece: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--rows takes whole numbers, one for each source."""
+    assert main(["preview", write_config(tmp_path), "--rows", rows]) == WRONG
+    assert piece in capsys.readouterr().err
+
+
+def test_sizes_of_names_with_commas() -> None:
+    """A comma belongs to a name if no size follows it."""
+    assert read_sizes("a,b=5,c=6,") == {"a,b": 5, "c": 6}
+    assert read_sizes("a,b=5") == {"a,b": 5}
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_columns_go_where_a_terminal_is_narrow_and_never_digits(
+    with_rich: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 80 columns each cell that is shown is whole, and the columns left out are named."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(terminal, "find_spec", lambda name: True if with_rich else None)
+    columns = ["source", *(f"column {i:02}" for i in range(12))]
+    cells = [f"0.{i}23456789" for i in range(12)]
+    terminal.show_table(columns, [["a source with quite a name", *cells]])
+    out = capsys.readouterr().out
+    table, _, left_out = re.sub(r"\x1b\[[\d;]*m", "", out).partition("left out")
+    assert "column 11" in left_out
+    assert "…" not in out
+    assert all(len(line) <= 80 for line in table.splitlines())
+    for number, cell in enumerate(cells):
+        assert (cell in table) != (f"column {number:02}" in left_out)
+    assert cells[0] in table
+
+
+@pytest.mark.parametrize("curriculum", [None, {"type": "time"}])
+def test_open_percentiles_are_drawn_for_curricula_only(
+    curriculum: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a curriculum the picture has no such panel."""
+    seen: list[str] = []
+    monkeypatch.setattr(picture, "draw_curves", lambda panels, *_: seen.extend(panels))
+    path = write_config(tmp_path, data_source_curricula=curriculum)
+    assert main(["preview", path, "--rows", "a=40,b=60", "--picture", "x.png"]) == 0
+    assert seen == ["weight", "share", *(["open percentile"] if curriculum else [])]
+
+
+def test_variables_of_a_launch_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They have the value of the script, of the environment or of the default; else are named."""
+    monkeypatch.setenv("FROM_OUTSIDE", "7")
+    script = tmp_path / "launch.sh"
+    script.write_text(
+        "BATCH=16\nexport HALF=${BATCH}8\npython -m verl data.train_batch_size=$BATCH \\\n"
+        "  data.seed=${FROM_OUTSIDE} data.a=\"$HALF\" data.b='$BATCH' data.c=${NONE:-3} \\\n"
+        "  data.d=${data.seed} data.sampler.class_name=MultiSourceSampler \\\n"
+        "  data.train_files=$DATA/x.parquet\n",
+        encoding="utf-8",
+    )  # fmt: skip
+    data = read_run_config([str(script)]).values["data"]
+    assert data["train_batch_size"] == 16
+    assert data["seed"] == 7
+    assert data["a"] == 168
+    assert data["b"] == "$BATCH"
+    assert data["c"] == 3
+    assert data["d"] == "${data.seed}"
+    assert main(["preview", str(script), "--steps", "3"]) == WRONG
+    assert "neither the script nor the environment sets $DATA" in capsys.readouterr().err

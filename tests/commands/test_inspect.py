@@ -9,7 +9,7 @@ import pytest
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.__main__ import WELL, WRONG, main
 from curriculum_learning.state.checkpoint import write_state
-from tests.harness import arguments, interrupt, name_of
+from tests.harness import arguments, interrupt, name_of, row_of
 
 LOG = "curriculum_learning.custom_log.custom_rollout_log_function"
 
@@ -71,6 +71,38 @@ def test_as_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert text.count("intact, format") == 2
     assert "rollout 4, goes on at step 5" in text
     assert "10 of 30" in text
+
+
+def test_the_statistics_of_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Histogram, the hardest and easiest rows, and the kinds of curriculum and rule."""
+    args = arguments(
+        tmp_path, {"a": 30, "b": 30}, custom_rollout_log_function_path=LOG,
+        data_source_curricula={"a": {"type": "pools"}}, data_source_rule={"type": "sec"},
+    )  # fmt: skip
+    source = DataSource(args)
+    groups = source.get_samples(20)
+    rates = {}
+    for number, group in enumerate(group for group in groups if name_of(group) == "a"):
+        group[0].reward, group[1].reward = float(number > 2), float(number > 6)
+        rates[row_of(group)[2]] = (group[0].reward + group[1].reward) / 2
+    source.observe(groups, rollout_id=0, fate="trained")
+    source.save(0)
+    found = inspect(capsys, tmp_path / "save")["latest"]
+    statistics = found["sources"]["a"]["statistics"]
+    assert statistics["histogram"] == [3, 0, 0, 0, 0, 4, 0, 0, 0, 3]
+    assert statistics["rows/unseen"] == 20
+    ordered = sorted(rates, key=lambda row: (rates[row], row))
+    assert [row["row"] for row in statistics["hardest"]] == ordered[:5]
+    assert [row["row"] for row in statistics["easiest"]] == ordered[::-1][:5]
+    hardest = {"row": ordered[0], "pass_rate": 0, "results": 1, "last_step": 0}
+    assert statistics["hardest"][0] == hardest
+    assert found["sources"]["a"]["curriculum"] == "Pools"
+    assert found["sources"]["b"]["statistics"] is None
+    assert found["rule"]["kind"] == "Sec"
+    assert main(["inspect", str(tmp_path / "save")]) == WELL
+    text = capsys.readouterr().out
+    assert "source rule: Sec" in text
+    assert f"hardest rows of a, with pass rate and results: {ordered[0]} (0.00 in 1), " in text
 
 
 def test_an_intact_file_of_something_else(

@@ -60,7 +60,8 @@ def lines(error: ConfigurationError) -> list[str]:
             {"data_source_curricula": [None, {"type": "reward", "num_intervals": 0}]},
             [
                 "data_source_curricula.reward_threshold of source 'b' is required",
-                "data_source_curricula.num_intervals of source 'b' (0) must be a whole number >= 1",
+                "data_source_curricula.num_intervals of source 'b' (0) must be a whole number "
+                "from 1 to 100000",
             ],
         ),
         (

@@ -68,7 +68,7 @@ def test_names_come_from_files_or_from_the_configuration(tmp_path: Path) -> None
         ({"n_samples_per_prompt": 0}, "n_samples_per_prompt", ">= 1"),
         ({"n_samples_per_prompt": 1.5}, "n_samples_per_prompt", "whole number"),
         ({"rollout_batch_size": -1}, "rollout_batch_size", ">= 1"),
-        ({"num_rollout": -1}, "num_rollout", ">= 0"),
+        ({"num_rollout": -1}, "num_rollout", "from 0 to"),
         ({"rollout_max_prompt_len": 0}, "rollout_max_prompt_len", ">= 1"),
         ({"input_key": ["a"]}, "input_key", "one entry per source"),
         ({"input_key": ["a", None]}, "input_key", "source 'b'"),

@@ -46,6 +46,7 @@ def test_rewards_move_adaptive_weights(caplog: pytest.LogCaptureFixture) -> None
         "[MultiSourceSampler] Weight bounds: [25.0%, 75.0%]",
         "  iftrain: 200 samples (weight: 0.500)",
         "  logicif: 200 samples (weight: 0.500)",
+        "",
         "[MultiSourceSampler] Batch 2 - Weight adjustment:",
         "  iftrain: reward_ema= 10.25, weight=0.450 (45.0%)",
         "  logicif: reward_ema= 10.19, weight=0.550 (55.0%)",

@@ -64,7 +64,7 @@ from tests.engines.sampler_data import (
         (RewardCurriculumSampler, {"reward_threshold": "high"},
          "sampler.reward_threshold", "finite number"),
         (RewardCurriculumSampler, {"reward_threshold": 1, "num_intervals": 0},
-         "sampler.num_intervals", ">= 1"),
+         "sampler.num_intervals", "from 1 to"),
         (RewardCurriculumSampler, {"reward_threshold": 1, "interval_decay": 2},
          "sampler.interval_decay", "0 to 1"),
         (RewardCurriculumSampler, {"reward_threshold": 1, "check_frequency": 0},

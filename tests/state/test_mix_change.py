@@ -136,14 +136,38 @@ def test_a_renamed_source_goes_on_under_its_new_name(tmp_path: Path) -> None:
         assert [row_of(group) for group in groups] == expected
         assert all(s.metadata["source_name"] == name_of(g) for g in groups for s in g)
         assert any(group[0].tokens for group in groups[:8] if name_of(group) == "mathematics")
-    with pytest.raises(ConfigurationError, match="no source has now"):
-        data_source(tmp_path, SIZES, renamed_from={"math": "code"})
+    with pytest.raises(ConfigurationError, match="another name than the present"):
+        data_source(tmp_path, SIZES, renamed_from={"math": "math"})
     with pytest.raises(ConfigurationError, match="'maths', which is no source"):
         data_source(tmp_path, SIZES, renamed_from={"maths": "old"})
     with pytest.raises(ConfigurationError, match="the same former name"):
         data_source(tmp_path, SIZES, renamed_from={"math": "old", "code": "old"})
     with pytest.raises(ConfigurationError, match="must be a mapping"):
         data_source(tmp_path, SIZES, renamed_from=["math"])
+
+
+def test_a_new_source_may_have_the_former_name_of_another(tmp_path: Path) -> None:
+    """The old rows go on as mathematics, and another math begins: also with groups that wait."""
+    args = saved(tmp_path)
+    same = DataSource(args)
+    same.load(0)
+    new = write_rows(tmp_path / "new.jsonl", ({"input": f"new {i}"} for i in range(7)))
+    changed = {
+        "prompt_data": [*args.prompt_data, new],
+        "prompt_data_source_names": ["mathematics", "code", "chat", "math"],
+        "data_source_weights": [1, 1, 1, 1],
+        "renamed_from": {"mathematics": "math"},
+    }
+    source = resumed(args, **changed, on_source_change="adopt")
+    source.save(1)
+    groups = source.get_samples(80)
+    assert {g[0].prompt.split()[0] for g in groups if name_of(g) == "math"} == {"new"}
+    expected = [row_of(g)[1:] for g in same.get_samples(80) if name_of(g) == "math"]
+    found = [row_of(g)[1:] for g in groups if name_of(g) == "mathematics"]
+    assert found == expected[: len(found)]
+    again = DataSource(argparse.Namespace(**{**vars(args), **changed}))
+    again.load(1)
+    assert [row_of(g) for g in again.get_samples(80)] == [row_of(g) for g in groups]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -1,0 +1,1 @@
+"""GRPO on a real language model, with a curriculum over arithmetic."""
