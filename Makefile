@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench simulate-curricula demo fuzz llm-demo ray-demo test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ test: $(READY)  ## all tests
 
 test-crash: $(READY)  ## kill training runs with SIGKILL, 1,000 times in each mode; 2 to 4 minutes
 	$(BIN)/python -m tests.crash
+
+soak: $(READY)  ## a random engine with everything on, a million groups, killed and changed; half an hour
+	$(BIN)/python -m tests.soak
 
 fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time: make fuzz SECONDS=60
 	$(BIN)/python -m tests.fuzz $(SECONDS)

@@ -46,9 +46,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         DataError: A prompt file cannot be read, or one of its rows lacks a configured column.
     """
 
-    rank = 0
-    world_size = 1
-    """Ranks that share the sequence; ``ShardedDataSource`` has several."""
+    rank, world_size = 0, 1
+    """Ranks share the sequence of groups; ``ShardedDataSource`` has several."""
 
     def __init__(self, args: Any) -> None:
         self.args = args
@@ -67,8 +66,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._states = States(config, self._run, self._prompts)
         self._lock = ForkLock("data source")
         self._swallowed = SwallowedErrors()
-        self._slime = SlimeRollout()
-        self._closed = False
+        self._slime, self._closed = SlimeRollout(), False
         registry.register(args, self)
         for name, prompts in self._prompts.items():
             logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
@@ -79,9 +77,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         return read_config(args)
 
     def _find_state(self, rollout_id: int | None) -> Found | None:
-        config = self.config
-        expected = config.load != config.save  # a folder that nobody else would have filled
-        return find_state(config.load, rollout_id, config.on_missing_state, expected=expected)
+        load, on_missing = self.config.load, self.config.on_missing_state
+        return find_state(load, rollout_id, on_missing, expected=load != self.config.save)
 
     # Serving
 
@@ -175,19 +172,11 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             self._states.report(report)
 
     def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
-        """Says why the reward cap of ``source`` drops a group.
-
-        Args:
-            samples: The samples of the group.
-            source: Its source.
-
-        Returns:
-            ``all_zero``, ``reward_cap``, or None if it keeps the group.
-        """
+        """Says why the reward cap drops a group: ``all_zero``, ``reward_cap``, or None."""
         rewards = group_rewards(samples, self.config.reward_key)
-        group_index = group_id(samples[0])
         with self._lock:
-            return self._run.caps.verdict(group_index, source, rewards, self.rollout_step)
+            step = self.rollout_step
+            return self._run.caps.verdict(group_id(samples[0]), source, rewards, step)
 
     @property
     def rollout_step(self) -> int:
@@ -279,10 +268,9 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         """
         self._refuse_closed()
         if rollout_id not in (None, -1):
-            kind = "a whole number >= -1, or None"
-            rollout_id = whole_number(rollout_id, "load", "rollout_id", kind)
-        resumes = rollout_id is not None and rollout_id >= 0
-        if self.config.load is None and not (resumes and self.config.sources):
+            allowed = "a whole number >= -1, or None"
+            rollout_id = whole_number(rollout_id, "load", "rollout_id", allowed)
+        if self.config.load is None and (rollout_id in (None, -1) or not self.config.sources):
             return
         self._states.finish_writing()  # so that load finds what autosave writes
         found = self._find_state(rollout_id)
@@ -306,16 +294,15 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a data source cannot be pickled or copied: two copies would serve the same groups. "
-            "Send args, and make the data source where it is used; curriculum_learning.ray_service "
-            "shares one among processes, and state_dict() gives its state"
+            "a data source cannot be pickled or copied: both would serve the same groups. Send "
+            "args and make it where it is used, share one with ray_service, or take state_dict()"
         )
 
     # The rest of slime's protocol
 
     def __len__(self) -> int:
         """Rows of all sources, without those over the length limit."""
-        return len(self._run.mixture) if self._run.mixture is not None else 0
+        return 0 if self._run.mixture is None else len(self._run.mixture)
 
     @property
     def dataset(self) -> Mixture | None:

@@ -31,13 +31,12 @@ def apply(state: Mapping[str, Any], fit: Fit, now: Mapping[str, Any]) -> dict[st
         [[entry[0], names[entry[1]], *entry[2:]] for entry in entries if entry[1] in names]
         for entries in (state["waiting"], before, listed(groups["presumed"]))
     )
-    # Counts of a removed source must not go to another source of that name.
-    others = {old: old for old in state["identity"]["sources"] if old not in now["sources"]}
+    # Counts of removed sources stay, but must not go to another source of that name.
     groups["counts"] = {
         what: {
-            {**others, **everywhere}[old]: count
+            everywhere.get(old, old): count
             for old, count in counts.items()
-            if old in others or old in everywhere
+            if old in everywhere or old not in now["sources"]
         }
         for what, counts in groups["counts"].items()
     }

@@ -104,6 +104,22 @@ def test_groups_of_a_removed_source_are_dropped_and_counted(
     assert {name_of(group) for group in source.get_samples(30)} == {"code", "chat"}
 
 
+def test_counts_of_removed_sources_last(tmp_path: Path) -> None:
+    """What a source had done before it was removed is counted after later changes, too."""
+    args = saved(tmp_path)
+    fewer = {"prompt_data": args.prompt_data[1:], "data_source_weights": [1, 1]}
+    source = resumed(args, **fewer, on_source_change="adopt")
+    before = totals(source.state_dict()["groups"])
+    source.save(1)
+    source.close()
+    fewest = {"prompt_data": args.prompt_data[2:], "data_source_weights": [1]}
+    later = DataSource(argparse.Namespace(**{**vars(args), **fewest, "on_source_change": "adopt"}))
+    later.load(1)
+    after = totals(later.state_dict()["groups"])
+    assert (after["trained"], after["served"]) == (before["trained"], before["served"])
+    assert after["dropped"] >= before["dropped"] > 0
+
+
 def test_a_renamed_source_goes_on_under_its_new_name(tmp_path: Path) -> None:
     """With renamed_from: its order, position and groups are kept, also in later resumes."""
     args = saved(tmp_path)

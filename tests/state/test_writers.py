@@ -272,6 +272,6 @@ def test_the_lock_goes_with_the_process_that_took_it(tmp_path: Path) -> None:
 def test_a_data_source_is_not_copied(tmp_path: Path, copies: Callable[[Any], Any]) -> None:
     """Two copies would serve the same groups; the error says what to do instead."""
     source = data_source(tmp_path, SIZES)
-    with pytest.raises(TypeError, match=r"Send args.*ray_service.*state_dict"):
+    with pytest.raises(TypeError, match=r"Send args .*ray_service.*state_dict"):
         copies(source)
     assert source.get_samples(1)
