@@ -48,6 +48,14 @@ class Before(NamedTuple):
     units: Units
 
 
+class _Found(NamedTuple):
+    """Rows to take, with their epochs and places; each as long as the others."""
+
+    rows: list[int]
+    epochs: list[int]
+    places: list[int]
+
+
 class WeightedOrder:
     """The endless walk over the rows of one source; takes each row as often as its weight says.
 
@@ -108,13 +116,15 @@ class WeightedOrder:
     def take(self) -> tuple[int, int, Before]:
         """Take the next row; returns the row, its epoch, and what ``put_back`` needs."""
         before = Before(self._cursor, self._credits.units)
-        while self._next == len(self._found):
+        while self._next == len(self._found.rows):
             self._look_ahead()
-        row, epoch, place = self._found[self._next].tolist()
+        at, found = self._next, self._found
+        row, epoch, place = found.rows[at], found.epochs[at], found.places[at]
         self._next += 1
-        self._cursor = self._found_from._replace(epoch=epoch, offset=place + 1)
-        if self._cursor.offset == self._end_of(self._cursor):
+        if place + 1 == self._end:
             self._cursor = self._start_of(epoch + 1)
+        else:
+            self._cursor = Cursor(epoch, place + 1, self._found_from.rows, self._found_from.sparse)
         return row, epoch, before
 
     def put_back(self, before: Before) -> None:
@@ -163,11 +173,11 @@ class WeightedOrder:
 
     def _forget(self) -> None:
         """Forget the rows found ahead."""
-        self._found = np.empty((0, 3), dtype=np.int64)
-        """Rows to take, with their epochs and places."""
+        self._found = _Found([], [], [])
         self._next = 0
         self._found_from = self._found_to = self._cursor
         """The part of the walk that was searched for them."""
+        self._end = self._end_of(self._cursor)
 
     def _look_ahead(self) -> None:
         """Search the next part of the walk for rows to take; there may be none in it."""
@@ -176,7 +186,7 @@ class WeightedOrder:
         few = self._credits.per_epoch * _FEW < self._cursor.rows
         if self._cursor.offset == 0:
             self._cursor = self._cursor._replace(sparse=few and self._credits.gaining > 0)
-        self._found_from = self._cursor
+        self._found_from, self._end = self._cursor, self._end_of(self._cursor)
         self._next = 0
         if few or self._cursor.sparse:
             self._look_up()
@@ -189,7 +199,8 @@ class WeightedOrder:
         stop = min(start + _WANTED * self.size // self._credits.per_epoch, size)
         rows = self._permutation(epoch, size).rows(start, stop)
         taken = np.flatnonzero(self._credits.complete(rows))
-        self._found = np.stack([rows[taken], np.full_like(taken, epoch), taken + start], axis=1)
+        places: list[int] = (taken + start).tolist()
+        self._found = _Found(rows[taken].tolist(), [epoch] * len(taken), places)
         self._found_to = self._cursor._replace(offset=stop)
         if stop == size:
             self._found_to = self._start_of(epoch + 1)
@@ -205,7 +216,9 @@ class WeightedOrder:
         places = self._places(cursor, rows, later)
         found = np.flatnonzero((places >= cursor.offset) & (places < stop))
         found = found[np.lexsort((places[found], later[found]))]
-        self._found = np.stack([rows[found], later[found] + cursor.epoch, places[found]], axis=1)
+        self._found = _Found(
+            rows[found].tolist(), (later[found] + cursor.epoch).tolist(), places[found].tolist()
+        )
         self._found_to = cursor._replace(offset=stop)
         if stop == end:
             self._found_to = self._start_of(cursor.epoch + epochs)
