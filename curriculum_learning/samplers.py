@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.config.samplers import read_sampler_config
-from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.engines import sampler_lines as lines
 from curriculum_learning.engines.sampler_lines import Lines
-from curriculum_learning.engines.sampler_rewards import Report, report_of_batch, results_of
+from curriculum_learning.engines.sampler_rewards import (
+    Report,
+    missing_in,
+    report_of_batch,
+    results_of,
+)
 from curriculum_learning.engines.sampler_sources import (
     RowIndex,
     digest_of,
     fingerprints,
-    make_sources,
+    make_mixture,
 )
 from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
 from curriculum_learning.errors import CheckpointError
@@ -79,18 +83,11 @@ class MultiSourceSampler(SamplerBase):
         rows = read_sources(data_source)
         weights = config.weights({name: len(at) for name, at in rows.items()})
         self._rows = {name: rows[name] for name in weights}
-        sources = make_sources(data_source, self._rows, config)
-        curricula = {source.name: source.curriculum for source in sources}
+        self._mixture = make_mixture(data_source, self._rows, weights, config)
+        curricula = {source.name: source.curriculum for source in self._mixture.sources}
         self._curriculum: Any = config.curriculum and curricula[config.complexity_source]
         """The curriculum of ``complexity_source``, in the samplers that have one."""
         self._index = RowIndex(data_source, self._rows, curricula)
-        sizes = {name: len(at) for name, at in self._rows.items()}
-        rule: SourceRule | None = None if config.rule is None else config.rule.make(sizes)
-        self._mixture = Mixture(sources, weights, rule)
-        if rule is not None:
-            proportional = config.sampling_strategy == "proportional"
-            key = "sampling_strategy: proportional" if proportional else "source_weights"
-            rule.check(self._mixture.weights(0), key)
         self._batches = Batches(self._mixture, self._rows, size=config.batch_size, seed=config.seed)
         self._journal = None if config.journal is None else Journal(Path(config.journal))
         self._run = secrets.token_hex(8)
@@ -165,32 +162,22 @@ class MultiSourceSampler(SamplerBase):
         """
         report = Report(sources, rewards, rows, groups)
         results = results_of(report, self._rows, self._now, self._name)
-        self._warn_of_prefetching()
-        self._warn_of_unknown(report, results)
+        self._warn(report, results)
         if self._journal is not None:
             self._journal.append(Entry(self._run, self._updates + 1, results))
         self._apply(results)
 
-    def _warn_of_prefetching(self) -> None:
-        # verl takes several batches for a step where it fills one up; that is no accident.
-        if not self._mixture.learns and self._curriculum is None:
-            return
+    def _warn(self, report: Report, results: Sequence[Result]) -> None:
+        """Warns of what is missing in a report, and of batches drawn ahead of it; each once."""
+        found = missing_in(report, results, self._index.wanted, self._mixture.rule, self._name)
         ahead = self._batches.drawn - self._updates
-        if ahead > 1 and self.reports_after_save is None:
-            self._warn_once("ahead", lines.drawn_ahead(self._name, ahead))
-
-    def _warn_of_unknown(self, report: Report, results: Sequence[Result]) -> None:
-        unknown = {result.source for result in results if result.row is None}
-        if missing := sorted(unknown & set(self._index.wanted)):
-            self._warn_once("rows", lines.unknown_rows(self._name, missing))
-        rule = self._mixture.rule
-        if rule is not None and rule.needs_groups and report.groups is report.rows is None:
-            self._warn_once("groups", lines.unknown_groups(self._name, type(rule).__name__))
-
-    def _warn_once(self, what: str, warning: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            logger.warning("%s", warning)
+        uses_updates = self._mixture.learns or self._curriculum is not None
+        # verl takes several batches for a step where it fills one up; that is no accident.
+        if ahead > 1 and self.reports_after_save is None and uses_updates:
+            found["ahead"] = lines.drawn_ahead(self._name, ahead)
+        for what in found.keys() - self._told:
+            logger.warning("%s", found[what])
+        self._told |= found.keys()
 
     def _apply(self, results: Sequence[Result]) -> None:
         self._updates += 1

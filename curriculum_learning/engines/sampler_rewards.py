@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result
+from curriculum_learning.engines import sampler_lines as lines
 from curriculum_learning.engines.sampler_sources import RowIndex, RowsBySource
 from curriculum_learning.errors import DataError
 
@@ -119,6 +121,31 @@ def results_of(report: Report, known: RowsBySource, step: int, sampler: str) -> 
             results[key] = Result(names[place], row, step, [])
         results[key].rewards.append(float(values[place]))
     return list(results.values())
+
+
+def missing_in(
+    report: Report,
+    results: Sequence[Result],
+    by_row: Sequence[str],
+    rule: SourceRule | None,
+    sampler: str,
+) -> dict[str, str]:
+    """Returns warnings of what curricula would need and a report does not tell, by what it is.
+
+    Args:
+        report: What the trainer reports.
+        results: The results in it.
+        by_row: The sources whose curricula learn from single rows.
+        rule: The source rule.
+        sampler: The name of the sampler.
+    """
+    unknown = {result.source for result in results if result.row is None}
+    warnings = {}
+    if missing := sorted(unknown & set(by_row)):
+        warnings["rows"] = lines.unknown_rows(sampler, missing)
+    if rule is not None and rule.needs_groups and report.groups is report.rows is None:
+        warnings["groups"] = lines.unknown_groups(sampler, type(rule).__name__)
+    return warnings
 
 
 def _rows_in_sources(

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import CurriculumRecipe, SamplerPlan
-from curriculum_learning.curricula.base import RowCurriculum, SourceRows
+from curriculum_learning.curricula.base import RowCurriculum, SourceRows, SourceRule
 from curriculum_learning.curricula.statistics import RowStatistics
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.mixing.focused import curated_source
+from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.columns import read_entries, read_numbers, read_scores
 from curriculum_learning.state.compare import identity_of_curriculum
+from curriculum_learning.weights.schedules import Schedule
 
 INDEX_ENTRY = "extra_info.index"
 """What tells a row of verl's data from the others of its source."""
@@ -25,11 +27,14 @@ RowsBySource = Mapping[str, NDArray[np.int64]]
 """The rows of each source in the data set, ascending."""
 
 
-def make_sources(dataset: Any, rows: RowsBySource, config: SamplerPlan) -> list[RowSource]:
-    """Makes each source, with its curriculum if it has one.
+def make_mixture(
+    dataset: Any, rows: RowsBySource, weights: Mapping[str, Schedule], config: SamplerPlan
+) -> Mixture:
+    """Makes the mixture: each source with its curriculum, if it has one, and the source rule.
 
     Raises:
-        ConfigurationError: A curriculum is configured for a source that the data does not have.
+        ConfigurationError: A curriculum is configured for a source that the data does not have, or
+            the weights do not fit the rule.
         DataError: A row has no complexity score, and its curriculum needs one.
     """
     recipes: dict[str, CurriculumRecipe | None] = {**config.source_curricula}
@@ -47,7 +52,17 @@ def make_sources(dataset: Any, rows: RowsBySource, config: SamplerPlan) -> list[
                 key=key,
                 value=name,
             )
-    return [_source(dataset, name, at, recipes.get(name), config.seed) for name, at in rows.items()]
+    sources = [
+        _source(dataset, name, at, recipes.get(name), config.seed) for name, at in rows.items()
+    ]
+    sizes = {name: len(at) for name, at in rows.items()}
+    rule: SourceRule | None = None if config.rule is None else config.rule.make(sizes)
+    mixture = Mixture(sources, weights, rule)
+    if rule is not None:
+        proportional = config.sampling_strategy == "proportional"
+        key = "sampling_strategy: proportional" if proportional else "source_weights"
+        rule.check(mixture.weights(0), key)
+    return mixture
 
 
 def _source(
