@@ -49,6 +49,7 @@ def _in_force(sampler: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     config = sampler.config
     curriculum = {} if config.curriculum is None else config.curriculum.arguments
     values = {**vars(config), **config.adaptive.arguments, **curriculum}
+    values["source_weights"] = {name: weight(0) for name, weight in config.source_weights.items()}
     return {name: values[name] for name in names}
 
 

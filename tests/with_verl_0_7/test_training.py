@@ -205,6 +205,37 @@ def test_a_resumed_run_is_the_uninterrupted_run(
         assert part.stats == {step: whole.stats[step] for step in part.stats}
 
 
+def test_results_of_rows_reach_a_curriculum(
+    data_file: Path, tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each prompt of a batch is a result of its row; a killed run goes on as if it had not been."""
+    keys = {
+        "source_curricula": f"{{{COMPLEX_SOURCE}:{{type:replay,floor:0.2}}}}",
+        "source_rule": "{type:sec,temperature:0.2}",
+    }
+    more = {"save_freq": 5, "total_training_steps": 18, "total_epochs": 2}
+    configs = [
+        settings(
+            tmp_path / name, data_file, "MultiSourceSampler",
+            {**keys, "journal": tmp_path / name / "journal.jsonl"}, **more,
+        )
+        for name in ("whole", "parts")
+    ]  # fmt: skip
+    whole = train(configs[0], tokenizer)
+    sources, seen = _sources(data_file), set[int]()
+    for step in _steps_of(whole):
+        stats = whole.stats[step]
+        assert stats[f"rows/unseen/{COMPLEX_SOURCE}"] == _ROWS - len(seen)
+        seen |= {row for row in whole.rows[step] if sources[row] == COMPLEX_SOURCE}
+    assert whole.stats[18][f"no_signal_share/{COMPLEX_SOURCE}"] == 0
+    parts = [train(configs[1], tokenizer, kill_at=kill_at) for kill_at in (8, 13, None)]
+    assert [_steps_of(part)[0] for part in parts] == [1, 6, 11]
+    for part in parts:
+        assert part.rows == {step: whole.rows[step] for step in part.rows}
+        assert part.stats == {step: whole.stats[step] for step in part.stats}
+    assert "single rows" not in caplog.text
+
+
 def _remove_the_journal(folder: Path) -> None:
     (folder / "journal.jsonl").unlink()
 
