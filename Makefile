@@ -32,7 +32,7 @@ fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
 
-simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 10 minutes
+simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 3 minutes
 	$(BIN)/python -m examples.curricula
 
 lint: $(READY)  ## style and types

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from curriculum_learning.config import data_source, sources
-from curriculum_learning.config.curricula import ROW_KEYS
+from curriculum_learning.config.curricula import CURRICULA_GROUP, ROW_KEYS, RULES_GROUP
 from curriculum_learning.config.keys import REQUIRED, keys_of
 from curriculum_learning.config.plan import (
     DataSourcePlan,
@@ -26,12 +27,6 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
-_OWN: Schema = {
-    "type": "object",
-    "properties": {"type": {"type": "string", "pattern": r"\."}},
-    "required": ["type"],
-}
-"""A class of the user's, by dotted path."""
 _REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in ("weight", "curriculum", "rule")}
 _READ_BY_CODE = (
     "name",
@@ -137,9 +132,17 @@ def _definitions() -> dict[str, Schema]:
     text = {"type": "string", "description": "lambda step: ..., or a dotted path"}
     return {
         "weight": {"anyOf": [_of_type(Number), text, *schedules]},
-        "curriculum": {"anyOf": [*curricula, _OWN]},
-        "rule": {"anyOf": [*(_tagged(RULES[name], "type", name) for name in RULES), _OWN]},
+        "curriculum": {"anyOf": [*curricula, _own(CURRICULA_GROUP)]},
+        "rule": {"anyOf": [*(_tagged(RULES[n], "type", n) for n in RULES), _own(RULES_GROUP)]},
     }
+
+
+def _own(group: str) -> Schema:
+    """A class of the user's: by dotted path, or by the name with which a package ships it."""
+    names = sorted(point.name for point in entry_points(group=group))
+    path = {"type": "string", "pattern": r"\."}
+    kind = {"anyOf": [path, {"enum": names}]} if names else path
+    return {"type": "object", "properties": {"type": kind}, "required": ["type"]}
 
 
 def _tagged(kind: Callable[..., Any], tag: str, name: str) -> Schema:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from curriculum_learning import ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.__main__ import main
+from curriculum_learning.config.curricula import read_curriculum
+from curriculum_learning.config.dotted_path import importing_nothing
 from tests.curricula.faces import again, data_source, rollout, rows_of_data, sampler, update
 from tests.curricula.own import OWN, OWN_RULE, Unusable, UnusableRule
 from tests.engines.sampler_data import Rows
@@ -116,6 +121,27 @@ def test_a_curriculum_that_cannot_be_used(tmp_path: Path, value: Any, piece: str
     assert raised.value.source == "math"
     with pytest.raises(ConfigurationError, match=piece.replace(" of source 'math'", "")):
         sampler(Rows({"math": 9, "code": 9}), source_curricula={"math": value})
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_installed_is_in_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """Editors accept the names that packages ship, and dotted paths, but no others."""
+    assert main(["schema"]) == 0
+    schema = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
+    for kind, valid in (("odd_rows", True), (OWN, True), ("odd_row", False)):
+        assert schema.is_valid({"data_source_curricula": {"math": {"type": kind}}}) == valid
+    for kind, valid in (("last_source", True), (OWN_RULE, True), ("odd_rows", False)):
+        assert schema.is_valid({"data_source_rule": {"type": kind}}) == valid
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kind", [OWN, "odd_rows"])
+def test_nothing_is_imported_for_an_untrusted_configuration(kind: str) -> None:
+    """Neither by dotted path nor from a package; what is shipped with the library may be named."""
+    with importing_nothing():
+        _, (problem,) = read_curriculum({"type": kind})
+        assert "--untrusted imports nothing" in problem.text
+        assert read_curriculum({"type": "learnability"})[1] == []
 
 
 @pytest.mark.usefixtures("installed")
