@@ -24,6 +24,7 @@ from curriculum_learning.config.samplers import keys_of_sampler
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
 from curriculum_learning.state.files import saved_rollouts
+from examples.curricula import RUNS, prompts, run
 from tests.curricula.faces import CURRICULUM_CASES, RULE_CASES, data_source, rollout
 from tests.harness import Group, interrupt, write_rows
 
@@ -244,6 +245,22 @@ def test_every_setting_of_the_curricula_is_documented(kinds: dict[str, type]) ->
         for key, default in expected.items():
             given = yaml.safe_load(settings[key]) if settings[key] else inspect.Parameter.empty
             assert given == default, (name, key)
+
+
+def test_every_curriculum_has_a_picture_and_a_line_in_the_comparison(tmp_path: Path) -> None:
+    """The runs of `make simulate-curricula` are all shipped ones; the pictures stay small."""
+    assert RUNS.keys() == {"nothing", *curricula.CURRICULA, *curricula.RULES}
+    page = (ROOT / "docs" / "curricula.md").read_text(encoding="utf-8")
+    size = 0
+    for name in RUNS:
+        size += (ROOT / "docs" / "pictures" / f"curricula_{name}.png").stat().st_size
+        assert f"(pictures/curricula_{name}.png)" in page
+        assert len(re.findall(rf"^\| `?{name}`? \|(?: >? ?\d+ \(\d+%\) \|){{3}}$", page, re.M)) == 1
+    assert size < 400_000
+    values = prompts(tmp_path)
+    for changes in RUNS.values():
+        result = run({**values, **changes}, "ladder", seed=0, rollouts=2)
+        assert sum(source.trained for source in result.sources) == 64
 
 
 def test_every_figure_of_the_curricula_is_documented(tmp_path: Path) -> None:
