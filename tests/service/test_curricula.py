@@ -39,7 +39,8 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
         "ray_service": {"name": tmp_path.name},
     }  # fmt: skip
     local = data_source(tmp_path, **keys)
-    client = RemoteDataSource(argparse.Namespace(**vars(local.args)))
+    elsewhere = {"save": str(tmp_path / "of the service")}
+    client = RemoteDataSource(argparse.Namespace(**{**vars(local.args), **elsewhere}))
     try:
         for number in range(4):
             assert rollout(client, number)[1] == rollout(local, number)[1]  # type: ignore[arg-type]
