@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean
+.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time
 
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
+
+simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 10 minutes
+	$(BIN)/python -m examples.curricula
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -15,8 +15,8 @@ from statistics import fmean
 import matplotlib
 
 from curriculum_learning.commands.picture import draw_curves
-from curriculum_learning.commands.simulate import simulate
 from curriculum_learning.commands.simulated_engine import EngineSettings
+from curriculum_learning.commands.simulation import simulate
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.weights.schedules import NAMED
 from examples.spelling.prompts import SOURCES

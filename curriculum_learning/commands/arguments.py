@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from curriculum_learning.commands.terminal import Parser
 from curriculum_learning.errors import ConfigurationError
 
 WELL, WARNED, WRONG = 0, 1, 2
+PRESETS = ("ladder", "impossible", "mastered")
+"""What learners ``simulate`` has."""
 _MOST_ROWS = 100_000_000
 FACES = ("slime", "verl")
 """Whose keys ``schema`` can print."""
@@ -30,7 +34,8 @@ _ABOUT = {
     "simulate": (
         "run the data source against a simulated engine",
         "  curriculum-learning simulate configs/demo.yaml --latency easy=5,medium=7,hard=10\n"
-        "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5",
+        "  curriculum-learning simulate sources.yaml --steps 200 --fully-async --drop math=0.5\n"
+        "  curriculum-learning simulate sources.yaml --learner ladder --compare a.yaml b.yaml",
     ),
     "schema": (
         "print the JSON schema of the configuration's keys, for editors",
@@ -75,13 +80,23 @@ def read_sizes(text: str) -> dict[str, int]:
     return {name: int(size) for name, size in sizes.items()}
 
 
-def per_source(text: str, names: Sequence[str], key: str, default: float) -> dict[str, float]:
-    """Parses ``NAME=NUMBER,...`` into a number for each of ``names``; others get ``default``.
+def per_source(
+    text: str, names: Sequence[str], key: str, default: Mapping[str, float] | float
+) -> dict[str, float]:
+    """Parses ``NAME=NUMBER,...`` into a number for each of ``names``.
+
+    Args:
+        text: What to parse.
+        names: The sources.
+        key: The option.
+        default: The number of a source that is not named; by source if numbers may be below 0,
+            or infinite.
 
     Raises:
         ConfigurationError: It says something else, or names an unknown source.
     """
-    values = _named_numbers(text, key)
+    of_each = default if isinstance(default, Mapping) else dict.fromkeys(names, default)
+    values = _named_numbers(text, key, -math.inf if isinstance(default, Mapping) else 0)
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise ConfigurationError(
@@ -89,11 +104,35 @@ def per_source(text: str, names: Sequence[str], key: str, default: float) -> dic
             key=key,
             value=unknown,
         )
-    return {name: values.get(name, default) for name in names}
+    return {name: values.get(name, of_each[name]) for name in names}
 
 
-def _named_numbers(text: str, key: str) -> dict[str, float]:
+def picture_path(options: argparse.Namespace, default: str | None) -> Path | None:
+    """Returns where the picture goes: ``--picture``, else ``default``; None if there is none.
+
+    Raises:
+        ConfigurationError: ``--picture`` is no file.
+    """
+    if options.no_picture:
+        return None
+    if options.picture is not None:
+        path = Path(options.picture)
+        if path.is_dir() or not path.suffix:
+            raise ConfigurationError(
+                f"--picture ({options.picture}) must be a file with a suffix such as .png",
+                key="--picture",
+                value=options.picture,
+            )
+        return path
+    if default is None or options.json or find_spec("matplotlib") is None:
+        return None
+    return Path(default)
+
+
+def _named_numbers(text: str, key: str, least: float = 0.0) -> dict[str, float]:
+    """Parses ``NAME=NUMBER,...``; where numbers may be below 0, they may be infinite, too."""
     values: dict[str, float] = {}
+    wanted = "a number >= 0" if least == 0 else "a number, or inf"
     # A comma without a "=" before the next one belongs to a name.
     for pair in re.findall(r"[^=]*=[^,]*|[^=]+$", text.rstrip(",")):
         name, _, number = pair.removeprefix(",").rpartition("=")
@@ -103,9 +142,10 @@ def _named_numbers(text: str, key: str) -> dict[str, float]:
             values[name] = float(number)
         except ValueError:
             values[name] = math.nan
-        if not name or not 0 <= values[name] < math.inf:
+        most = math.nextafter(math.inf, 0) if least == 0 else math.inf
+        if not name or not least <= values[name] <= most:
             raise ConfigurationError(
-                f"{key}: {pair!r} must be the name of a source and a number >= 0: NAME=NUMBER,...",
+                f"{key}: {pair!r} must be the name of a source and {wanted}: NAME=NUMBER,...",
                 key=key,
                 value=pair,
             )
@@ -150,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 # fmt: off
 def _add_config(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("config", nargs="+", metavar="CONFIG",
+    add("config", nargs="*" if command.prog.endswith(" simulate") else "+", metavar="CONFIG",
         help="a YAML file (slime's --custom-config-path, or verl's), a text file or script with "
         "verl's overrides, or key=value; several add up")
     add("--steps", "--rollouts", type=_count, metavar="N", help="rollouts; default: the run's")
@@ -168,8 +208,12 @@ def _add_preview(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--max-epochs", type=float, default=4.0, metavar="N",
         help="warn of a source that is gone through more often; default: 4")
-    add("--picture", metavar="FILE", help="PNG to write; default: preview.png")
-    add("--no-picture", action="store_true", help="write no picture")
+    _add_picture(command, "preview.png")
+
+
+def _add_picture(command: argparse.ArgumentParser, default: str) -> None:
+    command.add_argument("--picture", metavar="FILE", help=f"PNG to write; default: {default}")
+    command.add_argument("--no-picture", action="store_true", help="write no picture")
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:
@@ -186,4 +230,17 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
     add("--reward", default="", metavar="NAME=PART,...",
         help="part of a source's samples that have reward 1, the others have 0; default: 1")
     add("--fully-async", action="store_true", help="groups are generated across rollouts")
-    add("--seed", type=int, default=0, help="of times and drops; default: 0")
+    add("--seed", type=int, default=0, help="of times, drops and the learner; default: 0")
+    add("--learner", choices=PRESETS,
+        help="rewards come from a learner that is trained: each source is harder than the one "
+        "before (ladder), the last one is impossible, or 80 %% of all rows are mastered")
+    add("--difficulty", default="", metavar="NAME=NUMBER,...",
+        help="of a source's rows for the learner: it solves half of those of difficulty 0 at the "
+        "start; inf is impossible")
+    add("--gain", type=float, default=0.01, metavar="G",
+        help="how much a group can teach the learner; default: 0.01")
+    add("--forgetting", type=float, default=0.0, metavar="F",
+        help="part of a skill that is lost in a rollout without the source; default: 0")
+    add("--compare", nargs="+", default=[], metavar="CONFIG",
+        help="run each of these, added to CONFIG, and show them side by side")
+    _add_picture(command, "compare.png with --compare, else none")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from curriculum_learning.errors import ConfigurationError
 
 MASTERED = 0.9
-"""The mean pass rate from which on a source counts as mastered."""
+"""The pass rate from which on a row, or the mean of a source's rows, counts as mastered."""
+
+_STEP = 1.5
+"""How much more difficult each source of a ladder is than the one before."""
+
+_EASY = -4.0
+"""The difficulty of rows that are mastered at the start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +37,8 @@ class LearnerSettings:
 
     difficulty: Mapping[str, float]
     """The mean difficulty of each source's rows; the skill starts at 0. Infinite: impossible."""
+    known: float = 0.0
+    """The part of each source's rows that is mastered at the start, 0 to below 1: the easiest."""
     spread: float = 1.0
     """The standard deviation of the difficulty within a source, 0 and more."""
     gain: float = 0.01
@@ -45,15 +54,32 @@ class LearnerSettings:
         """Check the ranges."""
         checks = [
             *(("--difficulty", {n: d}, not math.isnan(d)) for n, d in self.difficulty.items()),
+            ("known", self.known, 0 <= self.known < 1),
             ("spread", self.spread, 0 <= self.spread < math.inf),
-            ("gain", self.gain, 0 < self.gain < math.inf),
+            ("--gain", self.gain, 0 < self.gain < math.inf),
             ("transfer", self.transfer, 0 <= self.transfer <= 1),
-            ("forgetting", self.forgetting, 0 <= self.forgetting <= 1),
+            ("--forgetting", self.forgetting, 0 <= self.forgetting <= 1),
             ("slope", self.slope, 0 < self.slope < math.inf),
         ]  # fmt: skip
         for key, value, fine in checks:
             if not fine:
                 raise ConfigurationError(f"{key} ({value!r}) is out of range", key=key, value=value)
+
+
+def preset(name: str, sources: Sequence[str], **changes: Any) -> LearnerSettings:
+    """Returns the settings of a preset.
+
+    Args:
+        name: ``ladder``: each source is harder than the one before. ``impossible``: the last one
+            can never be learned. ``mastered``: 80 % of the rows of each are mastered already.
+        sources: The sources, the easiest first.
+        changes: Other settings.
+    """
+    difficulty = {source: _STEP * level for level, source in enumerate(sources)}
+    if name == "impossible":
+        difficulty[sources[-1]] = math.inf
+    settings = LearnerSettings(difficulty, known=0.8 if name == "mastered" else 0.0)
+    return dataclasses.replace(settings, **changes)
 
 
 class Learner:
@@ -78,10 +104,14 @@ class Learner:
     ) -> None:
         self._settings = settings
         self.skills = dict.fromkeys(scores, 0.0)
-        self._difficulties = {
-            name: settings.difficulty[name] + settings.spread * _quantiles(of_source, seed, name)
-            for name, of_source in scores.items()
-        }
+        self._difficulties: dict[str, NDArray[np.float64]] = {}
+        self._to_learn: dict[str, NDArray[np.float64]] = {}
+        """The difficulties of the rows that are not mastered at the start."""
+        for name, of_source in scores.items():
+            difficulties = _difficulties(settings, name, _places(of_source, seed, name))
+            self._difficulties[name] = difficulties
+            rates = self._pass_rates(name, difficulties)
+            self._to_learn[name] = difficulties[rates < MASTERED]
 
     def pass_rate(self, source: str, row: int) -> float:
         """Returns the probability that a sample of a row is right."""
@@ -107,31 +137,32 @@ class Learner:
             self.skills[source] += gained + settings.transfer * (total - gained)
 
     def accuracies(self) -> dict[str, float]:
-        """Returns the mean pass rate of each source's rows."""
+        """Returns the mean pass rate of each source's rows that were not mastered at the start."""
         return {
-            name: float(self._pass_rates(name, difficulties).mean())
-            for name, difficulties in self._difficulties.items()
+            name: float(self._pass_rates(name, difficulties).mean()) if len(difficulties) else 1.0
+            for name, difficulties in self._to_learn.items()
         }
 
-    def mastered(self) -> bool:
-        """Whether every source that can be learned is mastered."""
-        return all(
-            accuracy >= MASTERED
-            for name, accuracy in self.accuracies().items()
-            if not math.isinf(self._settings.difficulty[name])
-        )
+    @property
+    def learnable(self) -> list[str]:
+        """The sources that can be learned."""
+        return [name for name, level in self._settings.difficulty.items() if level < math.inf]
 
 
-def _quantiles(scores: NDArray[np.float64] | int, seed: int, source: str) -> NDArray[np.float64]:
-    """Returns standard normal quantiles, in the order of the scores or in any order."""
-    size = scores if isinstance(scores, int) else len(scores)
-    normal = NormalDist()
-    quantiles = np.array([normal.inv_cdf((place + 0.5) / size) for place in range(size)])
-    if isinstance(scores, int):
-        key = [seed, *source.encode()]
-        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key))).permutation(size)
-    else:
-        order = np.argsort(scores, kind="stable")
-    placed = np.empty(size)
-    placed[order] = quantiles
-    return placed
+def _difficulties(
+    settings: LearnerSettings, source: str, places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Returns the difficulty of each row, by its place in the order of difficulty."""
+    known = int(settings.known * len(places))
+    normal, rest = NormalDist(), len(places) - known
+    quantiles = np.array([normal.inv_cdf((place + 0.5) / rest) for place in range(rest)])
+    hard = settings.difficulty[source] + settings.spread * quantiles
+    return np.concatenate([np.full(known, _EASY), hard])[places]
+
+
+def _places(scores: NDArray[np.float64] | int, seed: int, source: str) -> NDArray[np.int64]:
+    """Returns the place of each row in the order of its score, or in any order."""
+    if not isinstance(scores, int):
+        return np.argsort(np.argsort(scores, kind="stable"))
+    key = np.random.SeedSequence([seed, *source.encode()])
+    return np.random.Generator(np.random.PCG64(key)).permutation(scores)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from importlib.util import find_spec
 from pathlib import Path
 
 from curriculum_learning.commands.advice import warnings_of
-from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, read_sizes
+from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
 from curriculum_learning.commands.outlook import Outlook, batch_of, look_ahead, steps_of
 from curriculum_learning.commands.picture import draw_outlook
 from curriculum_learning.commands.plan import read_plan
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         return WRONG
     outlook = look_ahead(plan, steps_of(plan, options.steps), batch_of(plan))
     outlook.warnings += [*ignored, *warnings, *warnings_of(plan, outlook, options.max_epochs)]
-    picture = _picture_path(options)
+    picture = picture_path(options, "preview.png")
     if picture is not None:
         try:
             draw_outlook(outlook, picture)
@@ -55,22 +54,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _show(outlook, picture)
     return WARNED if options.strict and outlook.warnings else WELL
-
-
-def _picture_path(options: argparse.Namespace) -> Path | None:
-    """Returns where the picture goes; None if there is none."""
-    if options.no_picture:
-        return None
-    if options.picture is not None:
-        path = Path(options.picture)
-        if path.is_dir() or not path.suffix:
-            raise ConfigurationError(
-                f"--picture ({options.picture}) must be a file with a suffix such as .png",
-                key="--picture",
-                value=options.picture,
-            )
-        return path
-    return None if options.json or find_spec("matplotlib") is None else Path("preview.png")
 
 
 def _show(outlook: Outlook, picture: Path | None) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Mapping
-from statistics import fmean
-from typing import Any
+from pathlib import Path
 
-from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, per_source, read_sizes
+from curriculum_learning.commands.arguments import (
+    WARNED,
+    WELL,
+    WRONG,
+    per_source,
+    picture_path,
+    read_sizes,
+)
+from curriculum_learning.commands.learner import LearnerSettings, preset
 from curriculum_learning.commands.outlook import batch_of, request_of, steps_of
-from curriculum_learning.commands.plan import WRITES_NOTHING, Plan, read_plan
-from curriculum_learning.commands.simulated_engine import EngineSettings, SimulatedEngine
+from curriculum_learning.commands.picture import draw_simulations
+from curriculum_learning.commands.plan import Plan, read_plan
+from curriculum_learning.commands.simulated_engine import EngineSettings
+from curriculum_learning.commands.simulation import Result, SourceResult, simulate
 from curriculum_learning.commands.terminal import (
-    progress,
     show,
     show_errors,
     show_json,
@@ -23,81 +30,48 @@ from curriculum_learning.commands.terminal import (
 )
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
-from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
-
-_NOTEWORTHY = 0.02
-"""Differences of shares below this are not told."""
-
-
-@dataclasses.dataclass
-class SourceResult:
-    """What one source did."""
-
-    name: str
-    share: float
-    """Mean over the rollouts, 0 to 1."""
-    drawn: int
-    """Groups served for the first time."""
-    drawn_share: float
-    trained: int
-    trained_share: float
-    served: int
-    """Groups served, those served again included."""
-    dropped: int
-    returned: int
-    discarded: int
-    mean_age: float
-    """Rollouts from the first token of a trained group to its training."""
-    max_age: int
-    mean_buffer: float
-    """Groups waiting at the end of a rollout."""
-    max_buffer: int
-    epoch: int
-    """Completed epochs."""
-    trained_by_rollout: list[int]
-    """Groups."""
-
-
-@dataclasses.dataclass
-class Result:
-    """What all sources did."""
-
-    rollouts: int
-    time: float
-    """Virtual time, in the unit of the latencies."""
-    groups_per_time: float
-    """Trained groups."""
-    sources: list[SourceResult]
-    notes: list[str]
-    """Where the trained mixture differs from the shares."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code.
 
     Raises:
-        CurriculumLearningError: The command, the configuration or the data is wrong.
+        CurriculumLearningError: The command, a configuration or the data is wrong.
     """
-    sizes, configured = read_sizes(options.rows), read_run_config(options.config)
-    ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
-    if plan is None:
-        show_errors(errors, options.json)
-        return WRONG
-    if plan.config is None:
-        raise ConfigurationError(
-            "simulate runs the data source; a sampler of verl hands out rows and hears of rewards "
-            "only: use preview",
-            key="data.sampler",
-        )
-    result = simulate(plan.values, _engine(options, plan), steps_of(plan, options.steps))
-    result.notes[:0] = [*ignored, *warnings]
-    if options.json:
-        show_json(dataclasses.asdict(result))
-    else:
-        _show(result)
-    return WARNED if options.strict and result.notes else WELL
+    results: dict[str, Result] = {}
+    for name, files in _alternatives(options).items():
+        sizes, configured = read_sizes(options.rows), read_run_config(files)
+        ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
+        plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+        if plan is None:
+            show_errors(errors, options.json)
+            return WRONG
+        if plan.config is None:
+            raise ConfigurationError(
+                "simulate runs the data source; a sampler of verl hands out rows and hears of "
+                "rewards only: use preview",
+                key="data.sampler",
+            )
+        engine, learner = _engine(options, plan), _learner(options, plan)
+        result = simulate(plan.values, engine, steps_of(plan, options.steps), learner)
+        result.notes[:0] = [*ignored, *warnings]
+        results[name] = result
+    _show(results, options)
+    noted = any(result.notes for result in results.values())
+    return WARNED if options.strict and noted else WELL
+
+
+def _alternatives(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Returns what each run is configured with, by its name; a single run has none."""
+    if not options.config and not options.compare:
+        raise ConfigurationError("simulate needs a CONFIG, or --compare CONFIG CONFIG ...")
+    if not options.compare:
+        return {"": options.config}
+    stems = [Path(file).stem for file in options.compare]
+    names = stems if len(set(stems)) == len(stems) else options.compare
+    named = zip(names, options.compare, strict=True)
+    return {name: [*options.config, file] for name, file in named}
 
 
 def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
@@ -115,88 +89,36 @@ def _engine(options: argparse.Namespace, plan: Plan) -> EngineSettings:
     )
 
 
-def simulate(values: Mapping[str, Any], engine: EngineSettings, rollouts: int) -> Result:
-    """Runs the real data source against a simulated engine; writes nothing.
-
-    Args:
-        values: The data source's arguments.
-        engine: How the engine generates.
-        rollouts: Number of rollouts.
-
-    Raises:
-        CurriculumLearningError: As the data source does.
-    """
-    refused: set[int] = set()
-    args = {
-        **values,
-        **WRITES_NOTHING,
-        # Its own filter would judge what only a model can give.
-        "dynamic_sampling_filter_path": lambda args, samples: samples[0].group_index not in refused,
-        "data_source_metrics_callback": lambda metrics, rollout_id: None,
-    }
-    source = MultipleWeightedRolloutDataSourceWithBuffer(args)
-    runner = SimulatedEngine(source, args, engine, refused)
-    shares: dict[str, list[float]] = {name: [] for name in engine.latency}
-    buffers: dict[str, list[int]] = {name: [] for name in engine.latency}
-    try:
-        for rollout_id in progress(range(rollouts), "simulating"):
-            for name, status in source.source_status().items():
-                shares[name].append(status["weight"])
-            runner.rollout(rollout_id)
-            for name, status in source.source_status().items():
-                buffers[name].append(int(status["buffer_length"]))
-        mixture = source.dataset
-        assert mixture is not None
-        drawn = dict(zip(mixture.names, mixture.drawn, strict=True))
-        epochs = {name: int(status["epoch"]) for name, status in source.source_status().items()}
-    finally:
-        source.close()
-    trained = rollouts * engine.batch
-    results = [
-        SourceResult(
-            name=name,
-            share=fmean(shares[name]),
-            drawn=drawn[name],
-            drawn_share=drawn[name] / sum(drawn.values()),
-            trained=counts["trained"],
-            trained_share=counts["trained"] / trained,
-            served=counts["served"],
-            dropped=counts["dropped"],
-            returned=counts["returned"],
-            discarded=counts["discarded"],
-            mean_age=fmean(runner.ages[name] or [0]),
-            max_age=max(runner.ages[name], default=0),
-            mean_buffer=fmean(buffers[name]),
-            max_buffer=max(buffers[name]),
-            epoch=epochs[name],
-            trained_by_rollout=runner.trained[name],
-        )
-        for name, counts in runner.counts.items()
-    ]
-    notes = [note for result in results if (note := _note(result, trained)) is not None]
-    if values.get("dynamic_sampling_filter_path") is not None:
-        notes.append(
-            "dynamic_sampling_filter_path is not asked, as it judges what only a model can give: "
-            "--drop stands in for it"
-        )
-    time = runner.now
-    return Result(rollouts, time, trained / time if time else math.inf, results, notes)
-
-
-def _note(source: SourceResult, trained: int) -> str | None:
-    noise = 3 * math.sqrt(source.share * (1 - source.share) / trained)
-    if abs(source.trained_share - source.share) <= max(noise, _NOTEWORTHY):
+def _learner(options: argparse.Namespace, plan: Plan) -> LearnerSettings | None:
+    if options.learner is None and not options.difficulty:
         return None
-    lost = {"dropped": source.dropped, "discarded": source.discarded}
-    reasons = ", ".join(f"{count} {fate}" for fate, count in lost.items() if count)
-    return (
-        f"source '{source.name}': its share is {source.share:.3f}, {source.drawn_share:.3f} of the "
-        f"groups drawn and {source.trained_share:.3f} of those trained are its own"
-        + (f" ({reasons})" if reasons else "")
+    names = list(plan.rows)
+    settings = preset(
+        options.learner or "ladder", names, gain=options.gain, forgetting=options.forgetting
     )
+    difficulty = per_source(options.difficulty, names, "--difficulty", settings.difficulty)
+    return dataclasses.replace(settings, difficulty=difficulty)
 
 
-def _show(result: Result) -> None:
+def _show(results: Mapping[str, Result], options: argparse.Namespace) -> None:
+    picture = picture_path(options, "compare.png" if options.compare else None)
+    if picture is not None:
+        draw_simulations(results, picture)
+    if options.json:
+        data = {name: dataclasses.asdict(result) for name, result in results.items()}
+        show_json(data if options.compare else data[""])
+        return
+    if options.compare:
+        _show_compared(results)
+    else:
+        _show_engine(results[""])
+    for name, result in results.items():
+        show_warnings([f"{name}: {note}" if name else note for note in result.notes])
+    if picture is not None:
+        show(f"picture: {picture}")
+
+
+def _show_engine(result: Result) -> None:
     show(
         f"{result.rollouts} rollouts in {result.time:.4g} units of time: "
         f"{result.groups_per_time:.3g} trained groups per unit"
@@ -215,4 +137,44 @@ def _show(result: Result) -> None:
         for s in result.sources
     ]  # fmt: skip
     show_table(columns, rows)
-    show_warnings(result.notes)
+    if result.no_signal_share is not None:
+        show_table(["source", *_LEARNED], [[s.name, *_learned(s)] for s in result.sources])
+        show(_mastery(result))
+
+
+_LEARNED = ("share", "open", "pass rate", "mastered after", "no signal")
+
+
+def _learned(source: SourceResult) -> list[str]:
+    learned = source.learned
+    share, is_open = (_course(v) for v in (source.share_by_rollout, source.open_by_rollout))
+    if learned is None:
+        return [share, is_open, "-", "-", "-"]
+    after = "-" if learned.mastered_after is None else f"{learned.mastered_after} rollouts"
+    return [share, is_open, _course(learned.pass_rates), after, f"{learned.no_signal_share:.0%}"]
+
+
+def _course(values: list[float]) -> str:
+    """Returns the first value, the one in the middle, and the last one."""
+    return " > ".join(f"{values[at]:.2f}" for at in (0, len(values) // 2, -1))
+
+
+def _mastery(result: Result) -> str:
+    if result.groups_to_mastery is None:
+        return f"not all sources are mastered after {result.rollouts} rollouts"
+    return (
+        f"all sources that can be learned are mastered after {result.groups_to_mastery} trained "
+        f"groups; {result.no_signal_share:.0%} of the finished groups had no signal"
+    )
+
+
+def _show_compared(results: Mapping[str, Result]) -> None:
+    rows = [
+        [name, source.name, str(source.trained), *_learned(source)]
+        for name, result in results.items()
+        for source in result.sources
+    ]
+    show_table(["run", "source", "groups", *_LEARNED], rows)
+    for name, result in results.items():
+        if result.no_signal_share is not None:
+            show(f"{name}: {_mastery(result)}")

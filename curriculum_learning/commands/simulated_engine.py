@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from curriculum_learning.commands.learner import Learner
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION
 from curriculum_learning.custom_log import custom_rollout_log_function, process_all_samples
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.samples.sample import Group, flatten
-from curriculum_learning.samples.tags import SOURCE_KEY
+from curriculum_learning.samples.tags import ROW_KEY, SOURCE_KEY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class SimulatedEngine:
         args: The object that the source was made from.
         settings: How the engine generates.
         refused: Receives the ids of the groups that the filter refuses.
+        learner: Answers and learns; without one rewards are thrown by dice.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class SimulatedEngine:
         args: Mapping[str, Any],
         settings: EngineSettings,
         refused: set[int],
+        learner: Learner | None = None,
     ) -> None:
         self.now = 0.0
         """Virtual time."""
@@ -90,7 +93,9 @@ class SimulatedEngine:
         self.ages: dict[str, list[int]] = {name: [] for name in settings.latency}
         """Rollouts since the first token of each trained group."""
         self._source, self._args, self._settings = source, args, settings
-        self._refused = refused
+        self.finished: dict[str, Counter[str]] = {name: Counter() for name in settings.latency}
+        """Finished groups of each source in the latest rollout: all, and those without signal."""
+        self._refused, self._learner = refused, learner
         self._running: list[tuple[float, int, Group]] = []
         """Groups in generation: when they finish, id, group."""
         self._left: dict[int, float] = {}
@@ -105,6 +110,8 @@ class SimulatedEngine:
             source.set_rollout_step(rollout_id)  # slime's own rollout id would do that
         trained: list[Group] = []
         finished: list[Group] = []
+        for counts in self.finished.values():
+            counts.clear()
         request = settings.request or settings.batch
         while len(trained) < settings.batch:
             if settings.fully_async:
@@ -122,8 +129,10 @@ class SimulatedEngine:
                 trained.append(group)
                 self.ages[_name(group)].append(rollout_id - first)
         names = Counter(map(_name, trained))
-        for name, counts in self.trained.items():
-            counts.append(names[name])
+        for name, by_rollout in self.trained.items():
+            by_rollout.append(names[name])
+        if self._learner is not None:
+            self._learner.train([(_name(g), [s.reward for s in flatten(g)]) for g in trained])
         if not settings.fully_async:
             self._stop()
             if self._args.get("rollout_all_samples_process_path") == ALL_SAMPLES_FUNCTION:
@@ -148,14 +157,18 @@ class SimulatedEngine:
 
     def _finish(self, group_index: int, group: Group) -> bool:
         """Scores a group; returns whether the filter keeps it."""
-        settings, name = self._settings, _name(group)
+        settings, name, learner = self._settings, _name(group), self._learner
+        row = group[0].metadata[ROW_KEY]
+        rate = settings.reward[name] if learner is None else learner.pass_rate(name, row)
         dice = random.Random(f"{settings.seed} score {group_index}")
         kept = dice.random() >= settings.drop[name]
         if not kept:
             self._refused.add(group_index)
         for sample in flatten(group):
-            sample.reward = float(dice.random() < settings.reward[name])
+            sample.reward = float(dice.random() < rate)
             sample.status = type(sample).Status.COMPLETED
+        self.finished[name]["all"] += 1
+        self.finished[name]["no signal"] += len({sample.reward for sample in flatten(group)}) == 1
         return kept
 
     def _stop(self) -> None:

@@ -82,10 +82,10 @@ def _read(
         kinds.update(installed)
         try:
             if name in installed:
-                kinds[name] = installed[name].load()
+                kinds[name] = load_callable(installed[name].value.replace(":", "."))
             elif "." in name:
                 kinds[name] = load_callable(name)
-        except Exception as error:  # a user's module may raise anything
+        except ValueError as error:
             text = f" {shown(name)} cannot be used: {error}"
             return None, [Problem(("type",), name, text)]
         kind = kinds.get(name)

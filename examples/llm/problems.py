@@ -26,7 +26,7 @@ class Rung(NamedTuple):
 
 
 RUNGS = (Rung("one", 2, 1), Rung("three", 3, 1), Rung("two", 2, 2), Rung("six", 3, 2))
-"""From easy to hard for the model as it comes: it solves about .6, .1, .03 and 0 of them."""
+"""From easy to hard for the model as it comes: samples solve about .6, .1, .02 and 0 of them."""
 
 Problem = tuple[str, str]
 """An expression, and its value."""

@@ -55,7 +55,7 @@ RULE_CASES = {name: configured(name) for name in RULES}
 def data_source(folder: Path, **changes: Any) -> DataSource:
     """A data source of two sources whose rows have scores, and pass rates from before the run."""
     values: dict[str, Any] = {"num_rollout": 10, "rollout_batch_size": 4, "n_samples_per_prompt": 4}
-    values = {**values, **HOOKS, **changes}
+    values = {**values, **HOOKS, "save": None, **changes}
     args = arguments(folder, SIZES, **values)
     for name, size in SIZES.items():
         rows = (

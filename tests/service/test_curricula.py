@@ -36,11 +36,11 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
     """One by dotted path, one from an entry point: figures, states and what is served follow."""
     keys = {
         "drop": 0.0, "data_source_curricula": CURRICULA, "data_source_rule": {"type": OWN_RULE},
-        "ray_service": {"name": tmp_path.name},
+        "ray_service": {"name": tmp_path.name}, "save": str(tmp_path / "save"),
     }  # fmt: skip
     local = data_source(tmp_path, **keys)
-    elsewhere = {"save": str(tmp_path / "of the service")}
-    client = RemoteDataSource(argparse.Namespace(**{**vars(local.args), **elsewhere}))
+    elsewhere = {**vars(local.args), "save": str(tmp_path / "shared")}
+    client = RemoteDataSource(argparse.Namespace(**elsewhere))
     try:
         for number in range(4):
             assert rollout(client, number)[1] == rollout(local, number)[1]  # type: ignore[arg-type]

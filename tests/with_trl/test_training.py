@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -294,3 +295,19 @@ def test_a_second_call_of_train_goes_on(model: Path) -> None:
     assert rewards.blocks == expected_blocks(3)
     trainer.train()
     assert rewards.blocks == expected_blocks(6)
+
+
+def test_the_program_of_the_documentation_runs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/trl.md shows trains, with a model that is here and a few steps."""
+    page = Path(__file__).parents[2] / "docs" / "trl.md"
+    (program,) = re.findall(r"```py\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    program = program.replace("your/model", str(model))
+    program = program.replace("max_steps=100", "max_steps=2, use_cpu=True, bf16=False")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(program, "docs/trl.md", "exec"), names)
+    history = names["trainer"].state.log_history
+    assert history[-1]["step"] == 2
+    assert names["trainer"].curriculum.get_stats()["updates"] == 2
