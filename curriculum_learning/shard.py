@@ -82,9 +82,15 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
         if found:
             state = own(merged([one.state for one in found]), self.rank, self.world_size)
             return Found(state, max(one.counter for one in found))
-        save = self.config.save
-        expected = self.config.load != (save and save.parent)
-        return find_state(None, rollout_id, self.config.on_missing_state, expected=expected)
+        load, save, on_missing = self.config.load, self.config.save, self.config.on_missing_state
+        if rollout_id is None and on_missing == "error" and load != (save and save.parent):
+            raise CheckpointError(
+                f"there is no saved state of all ranks in {load}; name the folder that the ranks "
+                f"had as save, or call load(-1) for a fresh start",
+                key="load",
+                value=str(load),
+            )
+        return find_state(None, rollout_id, on_missing)
 
 
 def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -120,6 +120,15 @@ def test_a_rank_that_is_none_is_refused(tmp_path: Path, rank: int, world_size: i
         shard(arguments(tmp_path, SIZES), rank, world_size)
 
 
+def test_a_load_folder_without_states_is_an_error(tmp_path: Path) -> None:
+    """A folder that was named to be resumed from has the states of all ranks, or it is said."""
+    source = ranks(tmp_path, 2, load=str(tmp_path / "nowhere"))[0]
+    with pytest.raises(CheckpointError, match=r"no saved state of all ranks in .*nowhere"):
+        source.load()
+    source.load(-1)
+    ranks(tmp_path, 2, load=str(tmp_path / "save"))[0].load()
+
+
 def test_mixtures_that_follow_what_was_trained_are_refused(tmp_path: Path) -> None:
     """A rank alone does not know what the others trained on."""
     with pytest.raises(ConfigurationError, match="ranks do not communicate"):

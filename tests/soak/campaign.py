@@ -69,7 +69,8 @@ class Campaign:
                 self._change()
             self._live(self._random.randrange(5, 60) * BATCH, kill=self._random.random() < 0.8)
         if not self._account.problems:
-            memory["at the end"] = self._live(self._groups - self._done(), kill=False)
+            rest = self._groups - self._done() + 20 * BATCH  # a resume takes some back
+            memory["at the end"] = self._live(rest, kill=False)
         self._events["groups"] = self._done()
         if self._account.problems:
             return Outcome(self._account.problems, self._events, memory)

@@ -138,9 +138,13 @@ def test_writers_of_one_file_do_not_damage_it(tmp_path: Path) -> None:
     children = []
     for number in range(4):
         if (child := os.fork()) == 0:
-            for _ in range(40):
-                write_state(path, {"writer": number, "data": bytes([number]) * 50_000})
-            os._exit(0)
+            code = 1
+            try:
+                for _ in range(40):
+                    write_state(path, {"writer": number, "data": bytes([number]) * 50_000})
+                code = 0
+            finally:
+                os._exit(code)
         children.append(child)
     while children:
         if path.exists():
