@@ -46,8 +46,10 @@ def _is_named(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Fail a test whose rollout never ends: slime waits for groups for as long as none come."""
+    if Path(__file__).parent not in item.path.parents:  # pytest asks for tests of all folders
+        return (yield)
 
     def fail(*_: object) -> None:
         raise TimeoutError(f"not done after {_SECONDS_PER_TEST} s")
