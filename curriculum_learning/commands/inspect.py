@@ -16,6 +16,7 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
+from curriculum_learning.service.restored import is_database, read_database
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 from curriculum_learning.state.shape import check_types
 
@@ -58,7 +59,8 @@ def look_at(path: Path) -> dict[str, Any]:
         problem: str | None = None
         try:
             size = file.stat().st_size
-            latest = {"file": str(file), **describe(read_state(file))}
+            state = read_database(file) if is_database(file) else read_state(file)
+            latest = {"file": str(file), **describe(state)}
         except FileNotFoundError:  # the run has just removed it
             continue
         except CheckpointError as error:
@@ -111,8 +113,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         ``metadata`` (its keys), ``rule`` (the source rule), and ``sources``: for each its rows,
         ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), the kind of
         its ``curriculum``, ``level`` and ``ema``, ``statistics`` of its rows, ``waiting``,
-        ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For a Ray
-        service also ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
+        ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For the
+        database of a Ray service also ``clients``: for each, groups ``leased``.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -176,20 +178,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": sorted(map(str, decode(state["metadata"]))),
         "rule": mixture.get("rule"),
         "sources": sources,
-        "clients": _clients(state.get("service")),
-    }
-
-
-def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] | None:
-    """Returns the leases of each client of a Ray service, and their age in seconds."""
-    if service is None:
-        return None
-    return {
-        f"{client['label']}/{client['name']}": {
-            "leased": len(client["groups"]),
-            "lease_age/max": max((age for _, _, age in client["groups"]), default=0.0),
-        }
-        for client in decode(service["leases"])["clients"]
+        "clients": state.get("clients"),
     }
 
 
@@ -228,11 +217,8 @@ def _show(found: Mapping[str, Any]) -> None:
     show_table(["source", "offset", *(column.replace("_", " ") for column in columns)], rows)
     show_rows(found["sources"])
     if found["clients"]:
-        clients = [
-            [name, _short(client["leased"]), _short(client["lease_age/max"])]
-            for name, client in found["clients"].items()
-        ]
-        show_table(["client", "leased", "oldest lease (s)"], clients)
+        clients = [[name, str(client["leased"])] for name, client in found["clients"].items()]
+        show_table(["client", "leased"], clients)
 
 
 def _short(value: Any) -> str:
