@@ -86,6 +86,7 @@ def test_a_request_that_is_sent_again_is_answered_again(tmp_path: Path) -> None:
     assert ids(Client(service, "b").draw(2)) == [3, 4]
 
 
+REWARD = {"reward_threshold": 0.4, "min_batches_per_level": 1, "check_frequency": 1}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "stale": {"max_staleness": 1, "on_stale": "drop"},
@@ -94,6 +95,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "presumed": {"max_in_flight_rollouts": 1},
     "trained": {"mixture_target": "trained"},
     "adaptive": {"data_source_adaptive": {"update_frequency": 2, "temperature": 0.2, "alpha": 0.5}},
+    "curricula": {
+        "data_source_curricula": {
+            "math": {"type": "reward", "complexity_key": "id", "num_intervals": 3, **REWARD},
+            "code": {"type": "learnability"},
+        }
+    },
+    "focused": {
+        "data_source_curricula": {
+            "math": {
+                "type": "reward",
+                "complexity_key": "id",
+                "focus_new_intervals": True,
+                **REWARD,
+            },
+            "code": {"type": "time", "complexity_key": "id", "complexity_warmup_steps": 6},
+        }
+    },
     "engine's own": {"rollout_global_dataset": False},
 }
 
