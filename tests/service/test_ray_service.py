@@ -447,7 +447,7 @@ def test_prompts_of_the_engine(connect: Callable[..., RemoteDataSource]) -> None
 SHUT_DOWN_FIRST = """
 import sys, json, ray
 from curriculum_learning.ray_service import RemoteDataSource
-ray.init(num_cpus=1, logging_level="ERROR", log_to_driver=False)
+ray.init(address="local", num_cpus=1, logging_level="ERROR", log_to_driver=False)
 source = RemoteDataSource(json.loads(sys.argv[1]))
 source.get_samples(2)
 ray.shutdown()
