@@ -20,21 +20,10 @@ from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.service import messages
 from curriculum_learning.service.channel import Channel
 from curriculum_learning.service.description import description
 from curriculum_learning.service.draws import Draws, Leased
-from curriculum_learning.service.messages import (
-    Fate,
-    GiveUp,
-    Load,
-    Metadata,
-    Request,
-    Return,
-    Settle,
-    Step,
-    Told,
-    told,
-)
 
 _ALIKE = (
     "detached",
@@ -133,23 +122,23 @@ class RemoteDataSource:
                 has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            self._ask(Return(_encoded(samples)))
+            self._ask(messages.Return(_encoded(samples)))
             self._let_go(samples)
 
     async def add_samples_async(self, samples: Sequence[Group]) -> None:
         """As ``add_samples``."""
-        await self._ask_async(Return(_encoded(samples)))
+        await self._ask_async(messages.Return(_encoded(samples)))
         self._let_go(samples)
 
     def give_up(self, groups: Sequence[Group]) -> None:
         """Lets go of groups: they are served again first, as they were before they were drawn."""
         claims = [(index, lease) for index, lease, _ in self._told(groups)]
-        self._ask(GiveUp(claims))
+        self._ask(messages.GiveUp(claims))
         self._let_go(groups)
 
     # Feedback
 
-    def observe(self, samples: Any, *, rollout_id: int | None = None, fate: Fate) -> None:
+    def observe(self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate) -> None:
         """Reports the fate of samples, before anything is made of them.
 
         Any client may report it, as long as the samples have the metadata they were served with.
@@ -175,7 +164,7 @@ class RemoteDataSource:
                 self._caps.forget()
 
     async def observe_async(
-        self, samples: Any, *, rollout_id: int | None = None, fate: Fate
+        self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate
     ) -> None:
         """As ``observe``, for loops that do not call ``rollout_finished``."""
         samples = in_lists(samples)
@@ -190,7 +179,7 @@ class RemoteDataSource:
         and train behind one client, and log their rollouts.
         """
         groups = in_lists(groups)
-        self._ask(Settle("finished", None, self._told(groups)))
+        self._ask(messages.Settle("finished", None, self._told(groups)))
         with self._lock:
             self._settlement.finished(groups, self._held)
 
@@ -204,11 +193,11 @@ class RemoteDataSource:
         elif self.config.surplus == "again":
             again, kept = [*again, *outcome.surplus], []
         if dropped:
-            self._ask(Settle("dropped", None, [(index, None, []) for index in dropped]))
+            self._ask(messages.Settle("dropped", None, [(index, None, []) for index in dropped]))
         if kept:
-            self._ask(Return(_encoded(kept)))
+            self._ask(messages.Return(_encoded(kept)))
         if again:
-            self._ask(GiveUp([(index, None) for index in again]))
+            self._ask(messages.GiveUp([(index, None) for index in again]))
         with self._lock:
             self._settlement.forget()
             self._held.difference_update(dropped, again, outcome.surplus)
@@ -221,7 +210,7 @@ class RemoteDataSource:
 
     def set_rollout_step(self, step: int) -> None:
         """As for the data source; it holds for all clients."""
-        self._ask(Step(whole_number(step, "set_rollout_step", "step")))
+        self._ask(messages.Step(whole_number(step, "set_rollout_step", "step")))
 
     @property
     def rollout_step(self) -> int:
@@ -274,8 +263,8 @@ class RemoteDataSource:
             GroupError: Other clients hold groups.
             CheckpointError: As for the data source.
         """
-        self._ask(GiveUp(self._draws.clear()))
-        if decode(self._ask(Load(rollout_id))) is False:
+        self._ask(messages.GiveUp(self._draws.clear()))
+        if decode(self._ask(messages.Load(rollout_id))) is False:
             return
         with self._lock:
             self._held.clear()
@@ -310,7 +299,7 @@ class RemoteDataSource:
             raise ConfigurationError(
                 f"update_metadata: {error}", key="metadata", value=metadata
             ) from None
-        self._ask(Metadata(values))
+        self._ask(messages.Metadata(values))
 
     def close(self) -> None:
         """Ends this client: what it holds is served again first. The service goes on."""
@@ -322,10 +311,10 @@ class RemoteDataSource:
 
     # Requests
 
-    async def _ask_async(self, request: Request) -> bytes:
+    async def _ask_async(self, request: messages.Request) -> bytes:
         return await self._channel.answer_async(self._channel.send(request))
 
-    def _ask(self, request: Request) -> bytes:
+    def _ask(self, request: messages.Request) -> bytes:
         return self._channel.answer(self._channel.send(request))
 
     def _figure(self, what: str) -> Any:
@@ -341,10 +330,10 @@ class RemoteDataSource:
         with self._lock:
             self._held.difference_update(map(group_id, flatten(samples or ())))
 
-    def _told(self, samples: Any) -> list[Told]:
-        return told(flatten(samples), self.config.reward_key, rewards=self._learns)
+    def _told(self, samples: Any) -> list[messages.Told]:
+        return messages.told(flatten(samples), self.config.reward_key, rewards=self._learns)
 
-    def _report(self, samples: Any, rollout_id: int | None, fate: Fate) -> Settle:
+    def _report(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> messages.Settle:
         if fate not in ("trained", "finished", "dropped"):
             raise ConfigurationError(
                 f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
@@ -353,7 +342,7 @@ class RemoteDataSource:
             )
         if rollout_id is not None:
             rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        return Settle(fate, rollout_id, self._told(samples))
+        return messages.Settle(fate, rollout_id, self._told(samples))
 
     @contextlib.contextmanager
     def _noting_errors(self) -> Iterator[None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
-from curriculum_learning.service.restored import is_database, read_database
+from curriculum_learning.service import restored
+from curriculum_learning.service.database import Database
+from curriculum_learning.service.restored import TABLES
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 from curriculum_learning.state.shape import check_types
 
@@ -59,7 +63,8 @@ def look_at(path: Path) -> dict[str, Any]:
         problem: str | None = None
         try:
             size = file.stat().st_size
-            state = read_database(file) if is_database(file) else read_state(file)
+            is_database = file.suffix == ".sqlite"
+            state = _read_database(file) if is_database else read_state(file)
             latest = {"file": str(file), **describe(state)}
         except FileNotFoundError:  # the run has just removed it
             continue
@@ -103,6 +108,24 @@ def _files(path: Path) -> list[Path]:
             f"save"
         )
     raise CheckpointError(problem, key="CHECKPOINT", value=str(path))
+
+
+def _read_database(path: Path) -> dict[str, Any]:
+    """Reads the database of a Ray service, which may be in use: its state, with ``clients``."""
+    log = path.with_name(f"{path.name}-wal")
+    with tempfile.TemporaryDirectory() as folder:
+        written = None
+        while written != path.stat().st_mtime_ns:  # the log has moved into the file meanwhile
+            written = path.stat().st_mtime_ns
+            for file in (path, log) if log.exists() else (path,):
+                shutil.copy(file, folder)
+        database = Database(Path(folder) / path.name, "inspect", TABLES, resume=True)
+        try:
+            found = restored.read_state(database, 0.0)
+        finally:
+            database.close()
+    clients = {f"{c.label}/{name}": {"leased": len(c.groups)} for name, c in found.clients.items()}
+    return {**found.state, "clients": clients}
 
 
 def describe(state: Mapping[str, Any]) -> dict[str, Any]:

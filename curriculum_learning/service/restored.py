@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from curriculum_learning.errors import CheckpointError
@@ -77,34 +74,6 @@ def read_state(database: Database, now: float) -> Restored:
         begun = zip(snapshot["generated"], snapshot["generated_begun"], strict=True)
         rollouts[rollout_id] = {**snapshot, **_generated(dict(begun), rows["partials"])}
     return Restored(state, rollouts, ended, clients, next_lease, Counter(counts))
-
-
-def is_database(path: Path) -> bool:
-    """Whether a file is a SQLite database."""
-    with open(path, "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
-
-
-def read_database(path: Path) -> dict[str, Any]:
-    """Reads the database of a service, which may be in use: the state, and its ``clients``.
-
-    Raises:
-        CheckpointError: It is damaged, or no database of a service.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    with tempfile.TemporaryDirectory() as folder:
-        written = None
-        while written != path.stat().st_mtime_ns:  # the log has moved into the file meanwhile
-            written = path.stat().st_mtime_ns
-            for file in (path, log) if log.exists() else (path,):
-                shutil.copy(file, folder)
-        database = Database(Path(folder) / path.name, "", TABLES, resume=True)
-        try:
-            found = read_state(database, 0.0)
-        finally:
-            database.close()
-    clients = {f"{c.label}/{name}": {"leased": len(c.groups)} for name, c in found.clients.items()}
-    return {**found.state, "clients": clients}
 
 
 def _groups(

@@ -13,24 +13,10 @@ from curriculum_learning.engines.slime import sample_class
 from curriculum_learning.errors import GroupError
 from curriculum_learning.samples.codec import decode, decode_group, encode, encode_group
 from curriculum_learning.samples.sample import flatten
+from curriculum_learning.service import messages
 from curriculum_learning.service.account import Account
 from curriculum_learning.service.database import Database
 from curriculum_learning.service.leases import Client, Leases
-from curriculum_learning.service.messages import (
-    Cancel,
-    Draw,
-    Drawn,
-    GiveUp,
-    Load,
-    Metadata,
-    Numbered,
-    Request,
-    Return,
-    Settle,
-    Step,
-    encode_message,
-    lease_of,
-)
 from curriculum_learning.service.served import ServedDataSource
 
 
@@ -91,16 +77,17 @@ class Service:
         self.account.note(name)
         return len(held)
 
-    def must_wait(self, message: Numbered) -> bool:
+    def must_wait(self, message: messages.Numbered) -> bool:
         """Whether a draw is to be carried out, and its client has no room for it."""
         client, draw = self.leases.clients.get(message.client), message.request
-        if client is None or message.number in client.answers or not isinstance(draw, Draw):
+        is_open = client is not None and message.number not in client.answers
+        if client is None or not is_open or not isinstance(draw, messages.Draw):
             return False
         return draw.whole and len(client.groups) + draw.count > self._limit
 
     # Requests
 
-    def carry_out(self, message: Numbered) -> bytes | None:
+    def carry_out(self, message: messages.Numbered) -> bytes | None:
         """Carries out a request, or finds the answer if it was carried out before.
 
         Returns:
@@ -116,7 +103,7 @@ class Service:
         if self.leases.was_answered(name, number):
             lease = client.answers[number]
             return encode(None) if lease is None else self._drawn_again(name, lease)
-        if not isinstance(request, Draw):
+        if not isinstance(request, messages.Draw):
             answer = self._decide(name, request)
             client.answers[number] = None
         elif self.must_wait(message):
@@ -128,23 +115,23 @@ class Service:
         self.account.note(name)
         return answer
 
-    def _decide(self, name: str, request: Request) -> bytes:
+    def _decide(self, name: str, request: messages.Request) -> bytes:
         """Carries out a request other than a draw; returns its answer."""
         answer: Any = None
-        if isinstance(request, Settle):
+        if isinstance(request, messages.Settle):
             self._settle(name, request)
-        elif isinstance(request, Return):
+        elif isinstance(request, messages.Return):
             self._return(name, request)
-        elif isinstance(request, GiveUp):
+        elif isinstance(request, messages.GiveUp):
             claims = [claim for claim in request.claims if not self.leases.is_late(name, claim)]
             self._give_up([group_index for group_index, _ in claims], "given_up")
-        elif isinstance(request, Cancel):
+        elif isinstance(request, messages.Cancel):
             self._cancel(name, request.number)
-        elif isinstance(request, Load):
+        elif isinstance(request, messages.Load):
             answer = self._load(name, request.rollout_id)
-        elif isinstance(request, Step):
+        elif isinstance(request, messages.Step):
             self.source.set_rollout_step(request.step)
-        elif isinstance(request, Metadata):
+        elif isinstance(request, messages.Metadata):
             self.source.update_metadata(decode(request.values))
             self.account.constants()
         return encode(answer)
@@ -158,7 +145,7 @@ class Service:
                 value=count,
             )
 
-    def _draw(self, name: str, request: Draw) -> bytes:
+    def _draw(self, name: str, request: messages.Draw) -> bytes:
         if request.rollout is not None:
             self.source.rollout_begun(request.rollout)
         ledger = self.source.run.groups.ledger
@@ -177,7 +164,7 @@ class Service:
         """The groups of an earlier draw that are leased still, as they were handed out."""
         return _drawn(lease, self.source.run.groups.out_again(self.leases.held(name, lease)))
 
-    def _settle(self, name: str, request: Settle) -> None:
+    def _settle(self, name: str, request: messages.Settle) -> None:
         ids = [group_index for group_index, *_ in request.told]
         self.leases.check(name, [(group_index, lease) for group_index, lease, _ in request.told])
         learns = self.source.run.feedback is not None
@@ -193,10 +180,10 @@ class Service:
         elif learns:  # the rewards are counted
             self.account.out(ids)
 
-    def _return(self, name: str, request: Return) -> None:
+    def _return(self, name: str, request: messages.Return) -> None:
         try:
             groups = [decode_group(data, self._sample_type) for data in request.groups]
-            claims = {(sample.group_index, lease_of(sample)) for sample in flatten(groups)}
+            claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
         except Exception as error:  # there is no telling what the bytes hold
             raise GroupError(f"add_samples: a group cannot be read: {error!r}") from error
         self.leases.check(name, claims)
@@ -242,4 +229,4 @@ class Service:
 def _drawn(lease: int, groups: Sequence[list[Any]]) -> bytes:
     fresh = [vars(group[0]) for group in groups if isinstance(group[0], SimpleNamespace)]
     again = [encode_group(group) for group in groups[: len(groups) - len(fresh)]]
-    return encode_message(Drawn(lease, again, encode(fresh)))
+    return messages.encode_message(messages.Drawn(lease, again, encode(fresh)))
