@@ -29,7 +29,6 @@ _ALIKE = (
     "detached",
     "max_restarts",
     "lease_timeout",
-    "checkpoint_interval",
     "max_leased_groups",
     "draw_timeout",
 )

@@ -106,6 +106,7 @@ class Database:
             execute("PRAGMA locking_mode = EXCLUSIVE")  # until the connection is closed
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
+            execute("PRAGMA trusted_schema = OFF")
             execute("BEGIN IMMEDIATE").execute("ROLLBACK")
             self._check_log(_transactions(log))
             problems = [row[0] for row in execute("PRAGMA integrity_check(3)")]
