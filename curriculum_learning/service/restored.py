@@ -46,26 +46,31 @@ def read_state(database: Database, now: float) -> Restored:
     Raises:
         CheckpointError: Something is missing that the service cannot go on without.
     """
-    rows = {table: database.read(table) for table in TABLES}
+    try:
+        return _read({table: database.read(table) for table in TABLES}, now)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever the damage is, it is one kind of error
+        raise CheckpointError(f"this is not the database of a service: {error!r}") from error
+
+
+def _read(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> Restored:
     parts = {key: decode(row) for key, row in rows["parts"].items()}
     clients = {}
     for name, row in rows["clients"].items():
         label, done, answers = decode(row)
         clients[name] = Client(label, now, done, dict(answers))
-    try:
-        next_lease, counts = parts.pop("leases")
-        ended, updates, totals = (parts.pop(key) for key in ("ended", "updates", "totals"))
-        state = {
-            **parts.pop("constants"),
-            **parts,
-            **_groups(rows["groups"], rows["partials"], clients, now),
-        }
-        state["groups"] |= totals
-        sources = state["mixture"].get("sources", {})
-        for name, place in sources.items():
-            sources[name] = {**state.pop(f"source {name}"), **place}
-    except KeyError as error:
-        raise CheckpointError(f"the database of the service is damaged: no {error}") from error
+    next_lease, counts = parts.pop("leases")
+    ended, updates, totals = (parts.pop(key) for key in ("ended", "updates", "totals"))
+    state = {
+        **parts.pop("constants"),
+        **parts,
+        **_groups(rows["groups"], rows["partials"], clients, now),
+    }
+    state["groups"] |= totals
+    sources = state["mixture"].get("sources", {})
+    for name, place in sources.items():
+        sources[name] = {**state.pop(f"source {name}"), **place}
     results = [*map(decode, rows["results"].values())]
     state["feedback"] = None if updates is None else {"updates": updates, "results": results}
     rollouts = {}
