@@ -167,7 +167,7 @@ class ServiceActor:
             with self._changing() as service:
                 return service.carry_out(message)
         except NotWrittenError:
-            with self._changing() as service:  # it went back: what counts is in the database
+            with self._current() as service:  # it went back: what counts is in the database
                 client = service.leases.clients.get(message.client)
                 if client is not None and message.number in client.answers:
                     return service.carry_out(message)
@@ -243,7 +243,7 @@ class ServiceActor:
         with self._lock:
             changes, number = self._service.account.take(), self._service.account.number
         try:
-            if self._database is not None:
+            if self._database is not None and changes:
                 self._database.write(changes)
         except NotWrittenError as error:
             with self._lock:
@@ -261,6 +261,7 @@ class ServiceActor:
                 self._write()  # what others have changed before a request was refused
                 self._database.reopen()
                 self._service.account.restore()
+                self._written = self._service.account.number
                 self._is_stale = False
 
     # Figures

@@ -44,6 +44,9 @@ class Changes:
         self.parts_of: dict[str, str] = {}
         """Tables of which rows are deleted afterwards whose key is not in another table."""
 
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.cleared)
+
     def put(self, table: str, key: Key, row: bytes | None) -> None:
         """Writes or deletes a row."""
         self.rows.setdefault(table, {})[key] = row

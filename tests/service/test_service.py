@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from curriculum_learning.errors import CheckpointError, CurriculumLearningError,
 from curriculum_learning.groups.served import listed
 from curriculum_learning.samples.codec import encode
 from curriculum_learning.samples.sample import flatten
-from curriculum_learning.service.messages import Draw, Load, Return, Settle, Step
+from curriculum_learning.service.database import Changes, NotWrittenError
+from curriculum_learning.service.messages import Draw, Load, Request, Return, Settle, Step, told
 from tests.harness import Group, as_data, interrupt
 from tests.service.clients import SIZES, Client, Service, ids
 
@@ -257,6 +260,95 @@ def test_a_refused_draw_changes_nothing(tmp_path: Path) -> None:
     assert service.actor.figure("rollout_step") == 1
     assert state_of(service) == before
     assert ids(client.draw(8)) == [*range(1, 9)]
+
+
+class Failing:
+    """Lets transactions of a database fail, before or after they were written.
+
+    Args:
+        service: The service.
+        monkeypatch: Puts it in the place of ``write``.
+    """
+
+    def __init__(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert service.actor._database is not None
+        self._write = service.actor._database.write
+        self.plan: Iterator[str] = itertools.repeat("well")
+        monkeypatch.setattr(service.actor._database, "write", self.write)
+
+    def write(self, changes: Changes) -> None:
+        """As planned: ``well``, ``not at all``, or ``unheard``."""
+        outcome = next(self.plan)
+        if outcome != "not at all":
+            self._write(changes)
+        if outcome != "well":
+            raise NotWrittenError("the disk is full")
+
+
+def test_a_transaction_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups, leases and answers are as before; when there is room, the service goes on."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    groups = client.draw(4)
+    failing = Failing(service, monkeypatch)
+    before = state_of(service), leases_of(service)
+    claims = told(flatten(groups), rewards=False)
+    requests: list[Request] = [Draw(3, None), Settle("trained", 0, claims)]
+    for number, request in enumerate(requests):
+        failing.plan = iter(["not at all", *["well"] * 9])
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            client.ask(request, 50 + number)
+        assert (state_of(service), leases_of(service)) == before
+    assert ids(client.draw(2)) == [4, 5]
+
+
+def test_a_transaction_that_was_written_unheard_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may fail after the data has reached it: the request is answered, then."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    Failing(service, monkeypatch).plan = itertools.cycle(["unheard", "well"])
+    groups = client.draw(3)
+    assert ids(groups) == [0, 1, 2]
+    client.settle(groups)
+    assert leases_of(service) == {"a": []}
+    assert service.counts("trained") == 3
+
+
+def test_requests_that_share_a_failing_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 clients at once, a third of the transactions fail: no group is lost or doubled."""
+    service = Service(tmp_path)
+    randomness = random.Random(0)
+    outcomes = ["well", "well", "well", "well", "not at all", "unheard"]
+    settled: list[int] = []
+
+    def work(client: Client) -> None:
+        for _ in range(30):
+            groups = until_written(lambda: client.draw(2))
+            until_written(lambda groups=groups: client.settle(groups))
+            settled.extend(ids(groups))
+
+    def until_written(call: Any) -> Any:
+        while True:
+            with contextlib.suppress(CheckpointError):
+                return call()
+
+    clients = [Client(service, str(number)) for number in range(8)]
+    Failing(service, monkeypatch).plan = iter(lambda: randomness.choice(outcomes), None)
+    threads = [threading.Thread(target=work, args=[client]) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = [group for groups in leases_of(service).values() for group in groups]
+    assert sorted(settled) == [*range(480)]
+    assert held == []
+    assert service.counts("trained") == 480
 
 
 def test_a_cancelled_draw_leaks_no_lease(tmp_path: Path) -> None:
