@@ -480,6 +480,23 @@ def test_gone_clients_are_forgotten(tmp_path: Path) -> None:
     assert not actor._stays
 
 
+def test_silent_clients_lose_their_groups_and_are_forgotten_later(tmp_path: Path) -> None:
+    """One that comes back in between goes on; one that comes later is refused."""
+    service = Service(tmp_path, {"lease_timeout": 500.0})
+    client, actor = Client(service, "a"), service.actor
+    client.draw(2)
+    known = actor._service.leases.clients["a"]
+    known.heard -= 501.0
+    actor._end_silent(500.0)
+    assert leases_of(service) == {"a": []}
+    assert ids(client.draw(1)) == [0]
+    known.heard -= 60 * 500.0 + 1
+    actor._end_silent(500.0)
+    assert leases_of(service) == {}
+    with pytest.raises(GroupError, match="does not know client a"):
+        client.draw(1)
+
+
 def test_a_state_shows_what_each_client_held(tmp_path: Path) -> None:
     """The command line reads the leases out of the database of a service, which may be alive."""
     service = Service(tmp_path)
