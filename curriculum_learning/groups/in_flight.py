@@ -219,7 +219,10 @@ class GroupLedger:
             "next_index": self.next_index,
             "size": self.size,
             "accounting": self.accounting,
-            "counts": {what: dict(+counts) for what, counts in self.counts.items()},
+            "counts": {
+                what: {source: count for source, count in counts.items() if count > 0}
+                for what, counts in self.counts.items()
+            },
         }
 
     def state_dict(self) -> dict[str, Any]:

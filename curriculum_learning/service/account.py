@@ -58,6 +58,8 @@ class Account:
 
     def _start(self) -> None:
         self._changes = Changes()
+        self._begun: set[int] = set()
+        """Groups of which something is kept."""
         self._parts: dict[str, bytes] = {}
         self._versions: dict[str, int] = {}
         """Of the sources, as they are in the account."""
@@ -79,6 +81,7 @@ class Account:
         for index, served, partial in groups:
             self._put(index, WAITS, served, partial)
             if partial is not None:
+                self._begun.add(index)
                 self._changes.put("partials", index, partial.data)
 
     def in_front(self, groups: Sequence[Known]) -> None:
@@ -90,7 +93,9 @@ class Account:
         """Groups have ended."""
         for index in group_indices:
             self._changes.put("groups", index, None)
-            self._changes.put("partials", index, None)
+            if index in self._begun:
+                self._begun.remove(index)
+                self._changes.put("partials", index, None)
 
     def note(self, name: str) -> None:
         """Ends a change that client ``name`` has made: adds all that lists no groups."""
@@ -109,6 +114,7 @@ class Account:
         state = self._source.state_dict()
         begun = map(Partial, state["generated_data"], state["generated_begun"])
         partials = dict(zip(state["generated"], begun, strict=True))
+        self._begun = set(partials)
         self._changes.clear("groups")
         self._changes.parts_of["partials"] = "groups"
         groups = state["groups"]
@@ -149,6 +155,10 @@ class Account:
         row = (place, order, served, partial is not None, begun, *self._leases.claim(index))
         self._changes.put("groups", index, _encode(row))
 
+    def _parts_now(self) -> dict[str, bytes]:
+        parts = {**self._source.parts(), "leases": (self._leases.next, self._leases.counts)}
+        return {key: _encode(part) for key, part in parts.items()}
+
     def _note_parts(self) -> None:
         parts = self._parts_now()
         for key, part in parts.items():
@@ -159,10 +169,6 @@ class Account:
             if self._versions.get(source.name) != source.version:
                 self._versions[source.name] = source.version
                 self._changes.put("parts", f"source {source.name}", encode(source.state_dict()))
-
-    def _parts_now(self) -> dict[str, bytes]:
-        parts = {**self._source.parts(), "leases": (self._leases.next, self._leases.counts)}
-        return {key: _encode(part) for key, part in parts.items()}
 
     def _note_results(self) -> None:
         results = self._source.results()

@@ -91,6 +91,8 @@ class Channel:
                 if not tries or not isinstance(died, RayActorError) or died.actor_init_failed:
                     raise
             time.sleep(1.0)  # it has died with the process that made it: Ray forgets it soon
+        request = self._actor.request
+        self._methods = {True: request.options(concurrency_group="draws"), False: request}
         # This process owns the object that ``stay`` will return.
         self._stay = self._actor.stay.options(concurrency_group="stays").remote(self._client)
         watch = self._actor.watch.options(concurrency_group="watches")
@@ -115,10 +117,8 @@ class Channel:
             number, self._next = self._next, self._next + 1
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
-        method = self._actor.request
-        if isinstance(request, Draw):
-            method = method.options(concurrency_group="draws")
-        return Sent(number, method.remote(encode_message(message)), time.monotonic())
+        method, at = self._methods[isinstance(request, Draw)], time.monotonic()
+        return Sent(number, method.remote(encode_message(message)), at)
 
     def answer(self, sent: Sent) -> bytes:
         """Waits for the answer to a request; if it is interrupted, the request is cancelled."""

@@ -188,13 +188,15 @@ class Database:
             for table in changes.cleared:
                 execute(f"DELETE FROM {table}")
             for table, rows in changes.rows.items():
-                kept = ((key, _with_sum(key, row)) for key, row in rows.items() if row is not None)
+                kept = [(key, _with_sum(key, row)) for key, row in rows.items() if row is not None]
                 many(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", kept)
-                gone = ((key,) for key, row in rows.items() if row is None)
-                many(f"DELETE FROM {table} WHERE key = ?", gone)
+                if len(kept) < len(rows):
+                    gone = ((key,) for key, row in rows.items() if row is None)
+                    many(f"DELETE FROM {table} WHERE key = ?", gone)
             for table, whole in changes.parts_of.items():
                 execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {whole})")
-            execute("UPDATE about SET run = ? WHERE run <> ?", (self._run, self._run))
+            if self.is_taken_over:
+                execute("UPDATE about SET run = ?", (self._run,))
             execute("COMMIT")
         except sqlite3.Error as error:
             raise NotWrittenError(
