@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from curriculum_learning.config.data_source import read_config
@@ -122,18 +122,18 @@ class RemoteDataSource:
         """
         with self._noting_errors():
             self._ask(messages.Return(_encoded(samples)))
-            self._let_go(samples)
+            self._let_go(map(group_id, flatten(samples or ())))
 
     async def add_samples_async(self, samples: Sequence[Group]) -> None:
         """As ``add_samples``."""
         await self._ask_async(messages.Return(_encoded(samples)))
-        self._let_go(samples)
+        self._let_go(map(group_id, flatten(samples or ())))
 
     def give_up(self, groups: Sequence[Group]) -> None:
         """Lets go of groups: they are served again first, as they were before they were drawn."""
         claims = [(index, lease) for index, lease, _ in self._told(groups)]
         self._ask(messages.GiveUp(claims))
-        self._let_go(groups)
+        self._let_go(index for index, _ in claims)
 
     # Feedback
 
@@ -152,13 +152,13 @@ class RemoteDataSource:
                 it. ``value`` has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            samples = in_lists(samples)
             report = self._report(samples, rollout_id, fate)
+            ids = {index for index, _, _ in report.told}
             if fate == "trained" and rollout_id is not None:
-                self._end_rollout({index for index, _, _ in report.told})
+                self._end_rollout(ids)
             self._ask(report)
             if fate != "finished":
-                self._let_go(samples)
+                self._let_go(ids)
             if fate == "trained" and rollout_id is not None:
                 self._caps.forget()
 
@@ -166,10 +166,10 @@ class RemoteDataSource:
         self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate
     ) -> None:
         """As ``observe``, for loops that do not call ``rollout_finished``."""
-        samples = in_lists(samples)
-        await self._ask_async(self._report(samples, rollout_id, fate))
+        report = self._report(samples, rollout_id, fate)
+        await self._ask_async(report)
         if fate != "finished":
-            self._let_go(samples)
+            self._let_go(index for index, _, _ in report.told)
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Reports all groups that a rollout finished, before it is logged.
@@ -325,9 +325,9 @@ class RemoteDataSource:
         self._draws.fetch_ahead()
         return [group for _, group in drawn]
 
-    def _let_go(self, samples: Any) -> None:
+    def _let_go(self, group_indices: Iterable[int | None]) -> None:
         with self._lock:
-            self._held.difference_update(map(group_id, flatten(samples or ())))
+            self._held.difference_update(group_indices)
 
     def _told(self, samples: Any) -> list[messages.Told]:
         return messages.told(flatten(samples), self.config.reward_key, rewards=self._learns)
@@ -341,7 +341,7 @@ class RemoteDataSource:
             )
         if rollout_id is not None:
             rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        return messages.Settle(fate, rollout_id, self._told(samples))
+        return messages.Settle(fate, rollout_id, self._told(in_lists(samples)))
 
     @contextlib.contextmanager
     def _noting_errors(self) -> Iterator[None]:
