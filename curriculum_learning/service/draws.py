@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import gc
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.engines.slime import SlimeRollout, sample_class
@@ -12,7 +14,7 @@ from curriculum_learning.samples.codec import decode, decode_group
 from curriculum_learning.samples.group import Prompt, make_group
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.channel import Channel, Sent
-from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, GiveUp, decode_drawn
+from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, Drawn, GiveUp, decode_drawn
 
 
 class Leased(NamedTuple):
@@ -24,6 +26,18 @@ class Leased(NamedTuple):
 
 Steps = Generator[Sent, bytes, list[Leased]]
 """The steps of a draw: it waits for the answer to each request, which it is sent."""
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps the garbage collector from running again and again over samples that are being made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Draws:
@@ -93,6 +107,10 @@ class Draws:
 
     def _groups_of(self, answer: bytes) -> list[Leased]:
         drawn = decode_drawn(answer)
+        with _no_collection():
+            return self._made_groups(drawn)
+
+    def _made_groups(self, drawn: Drawn) -> list[Leased]:
         groups = [decode_group(data, self._sample_type) for data in drawn.again]
         for sample in flatten(groups):
             sample.metadata[LEASE_KEY] = drawn.lease
