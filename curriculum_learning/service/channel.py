@@ -142,7 +142,7 @@ class Channel:
 
     def was_silent(self) -> bool:
         """Whether the service may have ended the leases of this client."""
-        return time.monotonic() - self._heard > self._config.lease_timeout / 2
+        return time.monotonic() - self._heard > self._config.lease_timeout
 
     @contextlib.contextmanager
     def _answering(self, sent: Sent) -> Iterator[None]:

@@ -62,19 +62,22 @@ class Draws:
         """Returns ``count`` groups; if it is closed before, what it has got is held ready."""
         groups: list[Leased] = []
         try:
-            if self._channel.was_silent():  # others may have what is ready
+            while True:
+                groups += self._take(count)
+                if len(groups) < count and (coming := self._take_coming()) is not None:
+                    self._put(self._groups_of((yield coming)))
+                    groups += self._take(count - len(groups))
+                while len(groups) < count:
+                    missing = Draw(count - len(groups), self._slime.current())
+                    groups += self._groups_of((yield self._channel.send(missing)))
+                if not self._channel.was_silent():
+                    return groups
+                self._put(groups, front=True)  # others may have them: they are given back
+                groups = []
                 yield self._channel.send(GiveUp(self.clear()))
-            groups += self._take(count)
-            if len(groups) < count and (coming := self._take_coming()) is not None:
-                self._put(self._groups_of((yield coming)))
-                groups += self._take(count - len(groups))
-            while len(groups) < count:
-                missing = Draw(count - len(groups), self._slime.current())
-                groups += self._groups_of((yield self._channel.send(missing)))
         except BaseException:
             self._put(groups, front=True)
             raise
-        return groups
 
     def fetch_ahead(self) -> None:
         """Asks for as many groups as are to be held ready."""
