@@ -25,15 +25,6 @@ from curriculum_learning.service.channel import Channel
 from curriculum_learning.service.description import description
 from curriculum_learning.service.draws import Draws, Leased
 
-_ALIKE = (
-    "detached",
-    "max_restarts",
-    "lease_timeout",
-    "max_leased_groups",
-    "draw_timeout",
-)
-"""Keys of ``ray_service`` that all clients must have alike."""
-
 
 class RemoteDataSource:
     """A client of the data source that all processes share; it has the same methods.
@@ -58,8 +49,6 @@ class RemoteDataSource:
         self.args = args
         config = self.config = read_config(args)
         service = config.service
-        texts = description(config)
-        texts |= {f"ray_service.{key}": repr(float(getattr(service, key))) for key in _ALIKE}
         self._lock = threading.Lock()
         self._held: set[int] = set()
         """Groups that were handed out and have not ended."""
@@ -74,7 +63,7 @@ class RemoteDataSource:
             or config.rule is not None
         )
         restarts = service.max_restarts if config.save is not None else 0
-        self._channel = Channel(args, texts, service, restarts)
+        self._channel = Channel(args, description(config), service, restarts)
         self._draws = Draws(self._channel, config.n_samples_per_prompt, service.prefetch)
         registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
 
@@ -138,14 +127,9 @@ class RemoteDataSource:
     # Feedback
 
     def observe(self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate) -> None:
-        """Reports the fate of samples, before anything is made of them.
+        """As for the data source; report samples before anything is made of them.
 
-        Any client may report it, as long as the samples have the metadata they were served with.
-
-        Args:
-            samples: Samples, flat or in groups.
-            rollout_id: The rollout that this report ends, if it ends one.
-            fate: As for the data source.
+        Any client may do so, as long as the samples have the metadata they were served with.
 
         Raises:
             GroupError: The lease of a group has ended, and it is served again: do not train on
