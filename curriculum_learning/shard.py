@@ -15,7 +15,9 @@ from typing import Any
 
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.engines.slime import sample_class
 from curriculum_learning.errors import CheckpointError, ConfigurationError
+from curriculum_learning.groups.run import Run
 from curriculum_learning.groups.served import listed, packed
 from curriculum_learning.state.files import Found, find_state, saved_rollouts, states_in
 
@@ -36,7 +38,8 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
     the whole, with the same ids. For that all ranks make the same requests at the same rollout
     steps, as trainers do in lockstep. What a rank gives back, it is served again: a rank that has
     groups waiting draws fewer fresh ones, so that its position is another than that of the others
-    from then on, and where weights follow the steps its draws may be too. ``load`` finds out.
+    from then on. ``load`` brings ranks that are behind up to the others: what they would have been
+    served waits for them. It refuses ranks whose draws differ because their steps did.
 
     ``save`` writes to ``{save}/shard_{rank}_of_{world_size}/``. ``load`` reads the states of all
     ranks of the rollout, of whatever world size, and takes its own groups out of them.
@@ -80,7 +83,8 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
     def _find_state(self, rollout_id: int | None) -> Found | None:
         found = _find_states(self.config.load, rollout_id)
         if found:
-            state = own(merged([one.state for one in found]), self.rank, self.world_size)
+            states = self._caught_up([one.state for one in found])
+            state = own(merged(states), self.rank, self.world_size)
             return Found(state, max(one.counter for one in found))
         load, save, on_missing = self.config.load, self.config.save, self.config.on_missing_state
         if rollout_id is None and on_missing == "error" and load != (save and save.parent):
@@ -92,12 +96,48 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
             )
         return find_state(None, rollout_id, on_missing)
 
+    def _caught_up(self, states: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The states of all ranks after the requests that the rank ahead of all had made.
+
+        What the others would have been served waits.
+        """
+        ahead = max(states, key=lambda state: int(state["groups"]["next_group"]))
+        caught_up = list(states)
+        for rank, state in enumerate(states):
+            missing = ahead["groups"]["next_group"] - state["groups"]["next_group"]
+            if missing and state["identity"] == self._states.constants()["identity"]:
+                caught_up[rank] = self._drawn(state, ahead, rank, len(states), missing)
+        return caught_up
+
+    def _drawn(
+        self,
+        state: dict[str, Any],
+        ahead: dict[str, Any],
+        rank: int,
+        world_size: int,
+        missing: int,
+    ) -> dict[str, Any]:
+        """The state of a rank after ``missing`` more groups, those of the other ranks included."""
+        run = Run(
+            self.config, self._prompts, sample_class(), None, None, rank=rank, world_size=world_size
+        )
+        # They were asked for in the rollout of now, or in the one that was logged before the save.
+        for back in (0, 1):
+            run.load_state_dict(state, held=True)
+            if back:
+                run.clock.override(max(run.step - back, 0))
+            groups = run.fresh.draw(missing // world_size, run.groups.ledger)
+            if run.state_dict()["mixture"] == ahead["mixture"]:
+                break
+        run.groups.give_up([group[0].group_index for group in groups])
+        return {**state, **run.state_dict(), "clock": state["clock"]}
+
 
 def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The state of the whole, from those of all ranks at one position.
+    """The state of the whole, from those of all ranks that have drawn as many groups.
 
     Raises:
-        CheckpointError: They are at different positions of the sequence.
+        CheckpointError: They have not drawn the same ones.
     """
     first = states[0]
     for rank, state in enumerate(states):
@@ -107,9 +147,8 @@ def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             raise CheckpointError(
                 f"rank 0 has drawn {drawn[0]} groups and rank {rank} {drawn[1]} (of all ranks), "
                 f"and they differ in {differs or ['groups']}: they are not at the same position. "
-                f"Save when all ranks have made the same requests at the same steps, and no rank "
-                f"has been served groups again that the others have not; or resume a rollout "
-                f"where they were",
+                f"Make all requests of a rollout at the same steps on all ranks, or resume a "
+                f"rollout where they were",
                 key="load",
                 value=drawn[1],
             )

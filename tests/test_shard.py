@@ -79,14 +79,38 @@ def test_another_world_size_goes_on_with_the_sequence(tmp_path: Path) -> None:
     assert rows == [(g[0].group_index, g[0].index, g[0].prompt) for g in expected]
 
 
-def test_ranks_at_different_positions_are_refused(tmp_path: Path) -> None:
-    """A state of which one rank has drawn more than another cannot be gone on from."""
-    sources = ranks(tmp_path, 2)
-    sources[0].get_samples(2)
-    sources[1].get_samples(3)
+def test_a_rank_that_is_behind_at_a_save_catches_up(tmp_path: Path) -> None:
+    """What it would have been served waits for whichever rank it is of then."""
+    whole = data_source(tmp_path, SIZES, data_source_weights=WEIGHTS, save=None)
+    expected = whole.get_samples(15)
+    sources = ranks(tmp_path, 3)
+    seen = []
+    for source, counts in zip(sources, ((5,), (3,), (2, 2)), strict=True):
+        for count in counts:
+            seen += source.get_samples(count)
+    sources[2].add_samples([interrupt(seen.pop())])
     for source in sources:
+        source.observe([], rollout_id=0, fate="trained")
         source.save(0)
-    with pytest.raises(CheckpointError, match="rank 0 has drawn 4 groups and rank 1 6"):
+    resumed = ranks(tmp_path, 2)
+    for source in resumed:
+        source.load(0)
+    served = [group for source in resumed for group in source.get_samples(8)]
+    first = {g[0].group_index: (g[0].prompt, [s.index for s in g]) for g in served}
+    assert {i: first[i] for i in range(15)} == {
+        g[0].group_index: (g[0].prompt, [s.index for s in g]) for g in expected
+    }
+    assert sum(group[0].response == "xxx" for group in served) == 1
+
+
+def test_ranks_at_different_steps_are_refused(tmp_path: Path) -> None:
+    """Their draws are not of one sequence."""
+    sources = ranks(tmp_path, 2)
+    for step, source in enumerate(sources):
+        source.set_rollout_step(9 * step)
+        source.get_samples(5)
+        source.save(0)
+    with pytest.raises(CheckpointError, match="rank 0 has drawn 10 groups and rank 1 10"):
         ranks(tmp_path, 3)[0].load(0)
 
 

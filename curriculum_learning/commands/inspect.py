@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
+from curriculum_learning.service import restored
+from curriculum_learning.service.database import Database
+from curriculum_learning.service.restored import TABLES
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 from curriculum_learning.state.shape import check_types
 
@@ -58,7 +63,9 @@ def look_at(path: Path) -> dict[str, Any]:
         problem: str | None = None
         try:
             size = file.stat().st_size
-            latest = {"file": str(file), **describe(read_state(file))}
+            is_database = file.suffix == ".sqlite"
+            state = _read_database(file) if is_database else read_state(file)
+            latest = {"file": str(file), **describe(state)}
         except FileNotFoundError:  # the run has just removed it
             continue
         except CheckpointError as error:
@@ -103,6 +110,24 @@ def _files(path: Path) -> list[Path]:
     raise CheckpointError(problem, key="CHECKPOINT", value=str(path))
 
 
+def _read_database(path: Path) -> dict[str, Any]:
+    """Reads the database of a Ray service, which may be in use: its state, with ``clients``."""
+    log = path.with_name(f"{path.name}-wal")
+    with tempfile.TemporaryDirectory() as folder:
+        written = None
+        while written != path.stat().st_mtime_ns:  # the log has moved into the file meanwhile
+            written = path.stat().st_mtime_ns
+            for file in (path, log) if log.exists() else (path,):
+                shutil.copy(file, folder)
+        database = Database(Path(folder) / path.name, "inspect", TABLES, resume=True)
+        try:
+            found = restored.read_state(database, 0.0)
+        finally:
+            database.close()
+    clients = {f"{c.label}/{name}": {"leased": len(c.groups)} for name, c in found.clients.items()}
+    return {**found.state, "clients": clients}
+
+
 def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     """Summarises a state as plain data.
 
@@ -111,8 +136,8 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
         ``metadata`` (its keys), ``rule`` (the source rule), and ``sources``: for each its rows,
         ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), the kind of
         its ``curriculum``, ``level`` and ``ema``, ``statistics`` of its rows, ``waiting``,
-        ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For a Ray
-        service also ``clients``: for each, groups ``leased`` and ``lease_age/max`` in seconds.
+        ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For the
+        database of a Ray service also ``clients``: for each, groups ``leased``.
 
     Raises:
         CheckpointError: It is no state of a data source.
@@ -176,20 +201,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": sorted(map(str, decode(state["metadata"]))),
         "rule": mixture.get("rule"),
         "sources": sources,
-        "clients": _clients(state.get("service")),
-    }
-
-
-def _clients(service: Mapping[str, Any] | None) -> dict[str, dict[str, float]] | None:
-    """Returns the leases of each client of a Ray service, and their age in seconds."""
-    if service is None:
-        return None
-    return {
-        f"{client['label']}/{client['name']}": {
-            "leased": len(client["groups"]),
-            "lease_age/max": max((age for _, _, age in client["groups"]), default=0.0),
-        }
-        for client in decode(service["leases"])["clients"]
+        "clients": state.get("clients"),
     }
 
 
@@ -228,11 +240,8 @@ def _show(found: Mapping[str, Any]) -> None:
     show_table(["source", "offset", *(column.replace("_", " ") for column in columns)], rows)
     show_rows(found["sources"])
     if found["clients"]:
-        clients = [
-            [name, _short(client["leased"]), _short(client["lease_age/max"])]
-            for name, client in found["clients"].items()
-        ]
-        show_table(["client", "leased", "oldest lease (s)"], clients)
+        clients = [[name, str(client["leased"])] for name, client in found["clients"].items()]
+        show_table(["client", "leased"], clients)
 
 
 def _short(value: Any) -> str:

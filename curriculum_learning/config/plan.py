@@ -93,11 +93,11 @@ class ServicePlan:
         detached: The actor outlives the process that made it.
         max_restarts: How often Ray starts a killed actor again; -1 is always.
         lease_timeout: Seconds without a sign of life after which a client has lost its groups.
-        checkpoint_interval: Settled groups between two states of the service.
+        checkpoint_interval: Not used any more: each request writes what it has changed.
         max_leased_groups: Groups of one client; a request beyond that waits.
         draw_timeout: Seconds that a request waits for room.
         prefetch: Groups that a client fetches ahead.
-        resume: A new actor goes on from the files of a former run of this name.
+        resume: A new job goes on from the database of a former one.
     """
 
     name: Name = "curriculum_learning"

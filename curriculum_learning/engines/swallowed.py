@@ -15,6 +15,8 @@ class SwallowedErrors:
 
     def __init__(self) -> None:
         self._first: Exception | None = None
+        self._thread: int | None = None
+        """The thread that it was raised on."""
 
     def __enter__(self) -> None:
         """Nothing is raised yet."""
@@ -27,6 +29,12 @@ class SwallowedErrors:
         """Keeps an error if this is not the main thread, and no earlier one is kept."""
         if threading.current_thread() is not threading.main_thread():
             self._first = self._first or error  # the first one is the cause
+            self._thread = threading.get_ident()
+
+    def forgive(self) -> None:
+        """Forgets what was kept if this thread has handled it: it has gone on and succeeded."""
+        if self._first is not None and self._thread == threading.get_ident():
+            self.forget()
 
     def forget(self) -> None:
         """Forgets what was kept."""

@@ -123,23 +123,44 @@ class Circulation:
         self.buffers.renew(dict(zip(ids, fresh, strict=True)))
         self.ledger.count("reset", sources)
 
+    def out_again(self, group_indices: Sequence[int]) -> list[Group]:
+        """Makes groups in flight again, as they were handed out; they stay in flight.
+
+        Raises:
+            DataError: A row cannot be read.
+        """
+        served = ((index, self.ledger.served(index)) for index in group_indices)
+        out = [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
+        again = self._made_again(out)
+        for _, how, group, _ in again:
+            self._maker.tag_again(group, how)
+        return [entry.group for entry in again]
+
     # Coming back
 
-    def give_back(self, samples: Any, encoded: Sequence[bytes | Exception]) -> None:
+    def give_back(
+        self, samples: Any, encoded: Sequence[bytes | Exception]
+    ) -> list[tuple[int, Served, Partial]]:
         """Puts unfinished groups into the buffers, all of them or none.
 
         Args:
             samples: The groups.
             encoded: What ``encode_groups`` returned for them.
 
+        Returns:
+            Of each group the id, how it was served, and what is kept of it.
+
         Raises:
             GroupError: One of them cannot come back.
         """
+        back = []
         check = ReturnCheck(self._maker, self.ledger, self.buffers)
         for group_index, served, group, data in check.accept(samples, encoded):
             partial = self._partial(group_index, served, group, data)
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
+            back.append((group_index, served, partial))
+        return back
 
     def give_up(self, group_indices: Sequence[int]) -> int:
         """Puts groups whose holder is gone before all waiting groups, as they last came back.

@@ -27,7 +27,8 @@ class Feedback:
         self.updates = 0
         """Rollouts that had rewards."""
         self._reward_key = reward_key
-        self._results: list[Result] = []
+        self.results: list[Result] = []
+        """Those of the rollout so far; another list when it has ended."""
         self._unusable = 0
 
     def read(self, samples: Iterable[Any], ledger: GroupLedger) -> dict[int, Result]:
@@ -63,7 +64,7 @@ class Feedback:
             usable = [reward for reward in result.rewards if not math.isnan(reward)]
             self._unusable += len(result.rewards) - len(usable)
             if usable:
-                self._results.append(result._replace(rewards=usable))
+                self.results.append(result._replace(rewards=usable))
 
     def close(self) -> list[Result]:
         """Ends the rollout; returns its results, and forgets them."""
@@ -73,15 +74,15 @@ class Feedback:
                 "entry that counts); adaptive weights and curricula skip them",
                 self._unusable,
             )
-        results, self._results, self._unusable = self._results, [], 0
+        results, self.results, self._unusable = self.results, [], 0
         self.updates += bool(results)
         return results
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"updates": self.updates, "results": [[*result] for result in self._results]}
+        return {"updates": self.updates, "results": [[*result] for result in self.results]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads what ``state_dict`` returned."""
         results = [Result(*result) for result in state["results"]]
-        self.updates, self._results, self._unusable = state["updates"], results, 0
+        self.updates, self.results, self._unusable = state["updates"], results, 0

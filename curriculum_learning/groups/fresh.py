@@ -40,8 +40,9 @@ class FreshGroups:
     ) -> None:
         self.clock = clock
         self.replacements = replacements
+        self.maker = maker
+        """Makes the samples."""
         self._mixture = mixture
-        self._maker = maker
         self._rank, self._world_size = rank, world_size
 
     def step(self) -> int:
@@ -76,7 +77,7 @@ class FreshGroups:
                     ledger.pass_over()
                 else:
                     opened.append(ledger.open(*place))
-            return self._maker.make(opened)
+            return self.maker.make(opened)
         except BaseException:
             self.replacements = before
             for group_index, _ in reversed(opened):

@@ -212,14 +212,23 @@ class GroupLedger:
 
     # State
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data, without the partial groups. ``listed`` reads the packed groups."""
+    def totals(self) -> dict[str, Any]:
+        """Returns the part of ``state_dict`` that lists no groups."""
         return {
             "next_group": self.next_group,
             "next_index": self.next_index,
             "size": self.size,
             "accounting": self.accounting,
-            "counts": {what: dict(+counts) for what, counts in self.counts.items()},
+            "counts": {
+                what: {source: count for source, count in counts.items() if count > 0}
+                for what, counts in self.counts.items()
+            },
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, without the partial groups. ``listed`` reads the packed groups."""
+        return {
+            **self.totals(),
             "presumed": self._packer.state_of(self._presumed),
             "in_flight": self._packer.state_of(self._in_flight),
         }

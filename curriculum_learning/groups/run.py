@@ -211,13 +211,21 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        replacements, feedback = self.fresh.replacements, self.feedback
+        feedback = self.feedback
         return {
+            **self.positions(),
             "mixture": {} if self.mixture is None else self.mixture.state_dict(),
-            "replacements": None if replacements is None else replacements.state_dict(),
             "feedback": None if feedback is None else feedback.state_dict(),
-            "clock": self.clock.state_dict(),
             **self.groups.state_dict(),
+        }
+
+    def positions(self) -> dict[str, Any]:
+        """Returns the part of ``state_dict`` that draws change and that lists no groups or rows."""
+        replacements = self.fresh.replacements
+        return {
+            "mixture": {} if self.mixture is None else self.mixture.positions(),
+            "replacements": None if replacements is None else replacements.state_dict(),
+            "clock": self.clock.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, held: bool) -> None:

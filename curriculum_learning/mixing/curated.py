@@ -74,6 +74,8 @@ class CuratedSource:
         self._weights: Weights | None = None
         self._asked_at = -1
         """The step at which the weights were asked for; -1 if they may have changed since."""
+        self.version = 0
+        """See ``RowSource``."""
 
     @property
     def epoch(self) -> int:
@@ -109,10 +111,12 @@ class CuratedSource:
                 ) from error
             self._weights = weights
         self._asked_at = step
+        self.version += 1
 
     def observe(self, results: Sequence[Result], step: int) -> bool:
         """See ``RowSource``."""
         curriculum, self._asked_at = self._teaching.curriculum, -1
+        self.version += 1
         if not isinstance(curriculum, ComplexityCurriculum):  # others close rows as well
             self._teaching.observe(results)
             return False
@@ -124,6 +128,10 @@ class CuratedSource:
         """See ``RowSource``."""
         return {"open_share": self.open_rows(step) / self.size, **self._teaching.metrics()}
 
+    def place(self) -> dict[str, Any]:
+        """See ``RowSource``."""
+        return {"moved_to": list(self._order.cursor)}
+
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {**self._order.state_dict(), **self._teaching.state_dict()}
@@ -133,3 +141,4 @@ class CuratedSource:
         self._order.load_state_dict(state)
         self._teaching.load_state_dict(state)
         self._asked_at, self._weights = -1, None
+        self.version += 1

@@ -43,6 +43,8 @@ class FocusedSource:
             for number, of_interval in enumerate(self._rows)
         ]
         self._ledger = apportionment(len(self._intervals))
+        self.version = 0
+        """See ``RowSource``."""
         self._units_level = -1
         self._units: list[int] = []
 
@@ -80,6 +82,7 @@ class FocusedSource:
     def observe(self, results: Sequence[Result], step: int) -> bool:
         """See ``RowSource``."""
         level = self._reward.level
+        self.version += 1
         self._teaching.observe(results)
         return self._reward.level > level
 
@@ -87,16 +90,20 @@ class FocusedSource:
         """See ``RowSource``."""
         return {"open_share": self.open_rows(step) / self.size, **self._teaching.metrics()}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
+    def place(self) -> dict[str, Any]:
+        """See ``RowSource``."""
         return {
             "intervals": [source.state_dict() for source in self._intervals],
             "credits": list(self._ledger.credits),
-            **self._teaching.state_dict(),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**self.place(), **self._teaching.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads what ``state_dict`` returned; a state without intervals has its epoch only."""
+        self.version += 1
         self._teaching.load_state_dict(state)
         if "intervals" not in state:
             for source in self._intervals:

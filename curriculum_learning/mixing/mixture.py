@@ -179,15 +179,19 @@ class Mixture:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, by source name."""
+        return self._state([source.state_dict() for source in self.sources])
+
+    def positions(self) -> dict[str, Any]:
+        """Returns the part of ``state_dict`` that draws change, without lists of rows."""
+        return self._state([source.place() for source in self.sources])
+
+    def _state(self, sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        counts = zip(self.names, self._ledger.credits, self.drawn, sources, strict=True)
         return {
             "rule": None if self.rule is None else self._rule_state(self.rule),
             "sources": {
-                source.name: {
-                    "credit": self._ledger.credits[index],
-                    "drawn": self.drawn[index],
-                    **source.state_dict(),
-                }
-                for index, source in enumerate(self.sources)
+                name: {"credit": credit, "drawn": drawn, **source}
+                for name, credit, drawn, source in counts
             },
         }
 

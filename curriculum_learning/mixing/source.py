@@ -22,6 +22,8 @@ class RowSource(Protocol):
     name: str
     size: int
     curriculum: RowCurriculum | None
+    version: int
+    """Counts the changes of ``state_dict``, but for those of ``place``."""
 
     @property
     def epoch(self) -> int:
@@ -41,6 +43,9 @@ class RowSource(Protocol):
 
     def metrics(self, step: int) -> dict[str, float]:
         """Returns the figures of the curriculum; none without one."""
+
+    def place(self) -> dict[str, Any]:
+        """Returns what each draw changes: together with an earlier ``state_dict``, a state."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -72,6 +77,7 @@ class Source:
     """
 
     curriculum: RowCurriculum | None = None
+    version = 0
 
     def __init__(self, name: str, size: int, *, seed: int, shuffle: bool) -> None:
         self.name = name
@@ -128,9 +134,18 @@ class Source:
         """See ``RowSource``."""
         return {}
 
+    def place(self) -> dict[str, Any]:
+        """See ``RowSource``: all of it."""
+        return self.state_dict()
+
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**self.position._asdict(), "order_name": self._order_name}
+        return {
+            "epoch": self._epoch,
+            "offset": self._offset,
+            "rows": self._epoch_rows,
+            "order_name": self._order_name,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads a state, also one of a time when the source had a curriculum."""

@@ -97,6 +97,11 @@ class WeightedOrder:
         """Completed walks over all rows."""
         return self._cursor.epoch
 
+    @property
+    def cursor(self) -> Cursor:
+        """Where the walk is."""
+        return self._cursor
+
     def set_weights(self, weights: ArrayLike) -> None:
         """Change the weights from here on.
 
@@ -157,8 +162,8 @@ class WeightedOrder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the state that ``state_dict`` gave.
 
-        Rows added since are closed until the next ``set_weights``, and wait for the next epoch if
-        this one has begun.
+        ``moved_to`` is where the walk went from there, with the same weights. Rows added since are
+        closed until the next ``set_weights``, and wait for the next epoch if this one has begun.
 
         Raises:
             ValueError: The state has more rows than there are now.
@@ -169,6 +174,8 @@ class WeightedOrder:
         self._credits.load_state_dict(state)
         self._name = name
         self._cursor = self._settled = cursor
+        if "moved_to" in state:
+            self._cursor = Cursor(*state["moved_to"])
         self._forget()
 
     def _forget(self) -> None:

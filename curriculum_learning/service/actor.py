@@ -1,300 +1,298 @@
-"""The service as an actor: requests that wait, clients that die, states in the background.
-
-It is a plain class of coroutines; ``ray_service`` makes a Ray actor of it.
-"""
+"""The service as an actor: calls on many threads, group commit, the ends of clients."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
+import threading
 import time
-from collections import Counter
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import CurriculumLearningError, GroupError
-from curriculum_learning.samples.codec import decode, encode
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, GroupError
+from curriculum_learning.service.database import Database, NotWrittenError
 from curriculum_learning.service.description import refuse_other
-from curriculum_learning.service.leases import Leases
-from curriculum_learning.service.service import ServedDataSource, Service
+from curriculum_learning.service.messages import Draw, Numbered, decode_request
+from curriculum_learning.service.restored import TABLES
+from curriculum_learning.service.served import ServedDataSource
+from curriculum_learning.service.service import Service
 
 logger = logging.getLogger(__name__)
 
 _FIGURES = ("rollout_step", "source_status", "source_counts", "get_buffer_length", "get_metadata")
+_FORGOTTEN = 60
+"""Lease timeouts after which a silent client is forgotten."""
 
 
 class ServiceActor:
-    """One data source for many clients.
+    """One data source for many clients. All methods may be called from any thread.
 
     Args:
         args: What the data source is made from.
-        texts: ``description`` of its configuration.
+        texts: What all clients must have alike.
         run: Identifies the run, over restarts of the actor.
-        config: Of the service.
+        config: The keys of ``ray_service``.
 
     Raises:
-        CurriculumLearningError: As the data source, or its files are damaged.
+        CurriculumLearningError: As the data source; or the database is damaged or in use.
     """
 
     def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServicePlan) -> None:
         self._texts = texts
         self._config = config
         source = ServedDataSource(args)
-        self._service = Service(
-            source,
-            Leases(config.lease_timeout),
-            folder=source.config.save,
-            name=config.name,
-            run=run,
-            resume=config.resume,
-            checkpoint_interval=config.checkpoint_interval,
-            now=time.monotonic,
-        )
-        self._running: dict[tuple[str, int], asyncio.Future[bytes]] = {}
-        self._queues: dict[str, asyncio.Lock] = {}
-        """Of each client: its requests for groups are served one after the other."""
-        self._room: dict[str, asyncio.Event] = {}
-        self._stays: dict[str, asyncio.Event] = {}
-        self._gone: set[str] = set()
-        self._waits: Counter[str] = Counter()
-        self._waited: Counter[str] = Counter()
-        self._syncing: asyncio.Future[None] | None = None
-        self._saving: asyncio.Future[None] | None = None
-        self._expiring: asyncio.Future[None] | None = None
+        self._database: Database | None = None
+        if source.config.save is None:
+            run += uuid.uuid4().hex  # the next one will not go on from this one
+        else:
+            path = source.config.save / "ray_service" / f"{config.name}.sqlite"
+            self._database = Database(path, run, TABLES, config.resume)
+        self._service = Service(source, config, run, self._database)
+        self._lock = threading.RLock()
+        """Held while a request is carried out; where both are held, ``_committing`` comes first."""
+        self._rooms: dict[str, threading.Condition] = {}
+        """Of the clients that wait for room."""
+        self._stays: dict[str, threading.Event] = {}
+        self._committing = threading.Lock()
+        self._written = self._service.account.number
+        """The last change in the database."""
+        self._failures = 0
+        """Transactions that failed."""
+        self._failure = ""
+        """What the latest of them failed of."""
+        self._is_stale = False
+        """The service is not as the database says; it goes back before the next change."""
+        threading.Thread(
+            target=self._expire, name="curriculum_learning leases", daemon=True
+        ).start()
 
     # Clients
 
-    async def connect(self, client: str, label: str, texts: dict[str, str]) -> int:
-        """A client begins; gives the number of rows.
+    def connect(self, client: str, label: str, texts: dict[str, str]) -> int:
+        """A client begins; returns the number of rows.
 
         Raises:
             ConfigurationError: It has another configuration.
         """
         refuse_other(self._texts, texts, self._config.name)
-        self._begin()
-        self._service.leases.hear(client, time.monotonic(), label)
+        with self._changing() as service:
+            service.connect(client, label)
         return len(self._service.source)
 
-    async def heartbeat(self, client: str, label: str, done: int) -> None:
-        """A client lives, and has received the answers to all requests below ``done``."""
-        self._begin()
-        if client not in self._gone:
-            self._service.leases.hear(client, time.monotonic(), label)
-            self._service.leases.received(client, done)
+    def heartbeat(self, client: str, done: int) -> None:
+        """A client lives, and has the answers to all requests below ``done``."""
+        with self._lock, contextlib.suppress(GroupError):
+            self._service.leases.hear(client, time.monotonic(), done)
 
-    async def stay(self, client: str) -> None:
-        """Return when the client disconnects; see ``watch``."""
-        await self._stays.setdefault(client, asyncio.Event()).wait()
+    def stay(self, client: str) -> None:
+        """Returns when a client has ended; see ``watch``."""
+        with self._lock:
+            if client not in self._service.leases.clients:
+                return
+            ended = self._stays.setdefault(client, threading.Event())
+        ended.wait()
 
-    async def watch(self, client: str, stay: list[Any]) -> None:
-        """Wait for the end of a client.
+    def watch(self, client: str, stay: list[Any]) -> None:
+        """Waits for the end of a client.
 
         Args:
-            client: Which.
-            stay: The reference to what ``stay`` will give. The client owns it: where the process
-                or the node of the client dies, Ray tells whoever waits for it.
+            client: The client.
+            stay: The reference to what ``stay`` will return. The client owns it: if its process or
+                node dies, Ray tells whoever waits for it.
         """
+        import ray
+
         try:
-            await stay[0]
-        except Exception as error:
-            if type(error).__name__ != "OwnerDiedError":
-                logger.warning("client %s is watched by its heartbeats only: %s", client, error)
-                return
+            ray.get(stay[0])
+        except ray.exceptions.OwnerDiedError:
             logger.info("client %s is dead", client)
-            await self.disconnect(client)
+            self.disconnect(client)
 
-    async def disconnect(self, client: str) -> None:
+    def disconnect(self, client: str) -> None:
         """A client has ended: what it held is served again first."""
-        self._gone.add(client)
-        self._service.give_up(client, "given_up")
-        self._wake(client)
-        self._queues.pop(client, None)
-        if client in self._stays:
-            self._stays.pop(client).set()
-        await self._synced()
+        with self._changing() as service:
+            service.end(client, "given_up")
+        self._rooms.pop(client, None)
+        if (ended := self._stays.pop(client, None)) is not None:
+            ended.set()
 
-    def _begin(self) -> None:
-        if self._expiring is None:
-            self._expiring = asyncio.ensure_future(self._expire())
-
-    async def _expire(self) -> None:
+    def _expire(self) -> None:
+        """Ends the leases of clients that are silent, again and again."""
         timeout = self._config.lease_timeout
+        pause = timeout / 20
         while True:
-            until = time.monotonic() + self._service.leases.next_silence(time.monotonic()) + 0.01
-            await asyncio.sleep(until - time.monotonic())
-            if time.monotonic() - until > timeout / 4:
-                # The actor itself was held up: heartbeats that wait are to be heard first.
-                await asyncio.sleep(timeout / 4)
+            begun = time.monotonic()
+            time.sleep(pause)
+            if time.monotonic() - begun > pause + timeout / 4:
+                continue  # this process was held up: heartbeats that wait are heard first
             try:
-                for client in self._service.leases.silent(time.monotonic()):
-                    ids = self._service.give_up(client, "expired")
-                    logger.warning(
-                        "client %s was not heard for %g s: its %d groups are served again",
-                        client, timeout, len(ids),
-                    )  # fmt: skip
-                    self._wake()
-                await self._synced()
-            except CurriculumLearningError:
-                logger.exception("the leases of silent clients could not be ended")
-                await asyncio.sleep(timeout)
+                self._end_silent(timeout)
+            except Exception:
+                logger.exception("the leases of silent clients were not ended")
+
+    def _end_silent(self, timeout: float) -> None:
+        now, leases = time.monotonic(), self._service.leases
+        with self._lock:
+            expired = [client for client in leases.silent(now, timeout) if leases.held(client)]
+            forgotten = leases.silent(now, _FORGOTTEN * timeout)
+        for client in expired:
+            with self._changing() as service:
+                count = service.end(client, "expired")
+            logger.warning(
+                "client %s was not heard for %g s: its %d groups are served again",
+                client, timeout, count,
+            )  # fmt: skip
+        for client in forgotten:
+            self.disconnect(client)
 
     # Requests
 
-    async def request(self, client: str, number: int, done: int, kind: str, body: bytes) -> bytes:
-        """Carry out a request, or answer it again; see ``Service.request``.
+    def request(self, data: bytes) -> bytes:
+        """Carries out an encoded ``Numbered``, or answers it again; see ``Service.carry_out``.
 
-        Args:
-            client: Who asks.
-            number: Of the request.
-            done: The client has received the answers to all requests below it.
-            kind: As for the service; also ``load``. ``draw`` has a third value: whether to wait
-                for room, or else to take fewer groups.
-            body: Encoded.
+        Raises:
+            GroupError: It has waited for room for ``draw_timeout``.
+            CheckpointError: The database cannot be written; nothing has changed then.
         """
-        key = client, number
-        running = self._running.get(key)
-        if running is None:
-            running = asyncio.ensure_future(self._request(client, number, done, kind, body))
-            self._running[key] = running
-            running.add_done_callback(lambda _: self._running.pop(key))
-        return await asyncio.shield(running)
-
-    async def _request(self, client: str, number: int, done: int, kind: str, body: bytes) -> bytes:
-        self._begin()
-        self._refuse_gone(client)
-        service = self._service
-        service.leases.hear(client, time.monotonic())
-        service.leases.received(client, done)
-        answer = service.answered(client, number)
-        if answer is None:
-            if kind == "load":
-                answer = service.load(client, number, decode(body))
-            elif kind == "draw":
-                answer = await self._draw(client, number, body)
-            else:
-                answer = service.request(client, number, kind, body)
-            self._wake()
-            if service.checkpoint_due:
-                self._checkpoint()
-        await self._synced()
+        message = decode_request(data)
+        begun = time.monotonic()
+        while (answer := self._carried_out(message)) is None:
+            self._wait_for_room(message, begun)
         return answer
 
-    async def _draw(self, client: str, number: int, body: bytes) -> bytes:
-        count, rollout, wait = decode(body)
-        limit = self._config.max_leased_groups
-        if count > limit:
-            raise GroupError(
-                f"get_samples: num_samples is {count}; a client may hold at most "
-                f"ray_service.max_leased_groups ({limit}) at once",
-                key="max_leased_groups",
-                value=count,
-            )
-        if not wait:
-            count = max(0, min(count, limit - self._service.leases.count(client)))
-            return self._service.request(client, number, "draw", encode([count, rollout]))
-        async with self._queues.setdefault(client, asyncio.Lock()):
-            if self._service.leases.count(client) + count > limit:
-                await self._wait_for_room(client, limit - count)
-            return self._service.request(client, number, "draw", encode([count, rollout]))
-
-    async def _wait_for_room(self, client: str, most: int) -> None:
-        """Wait until a client holds at most ``most`` groups."""
-        begun = time.monotonic()
-        room = self._room.setdefault(client, asyncio.Event())
+    def _carried_out(self, message: Numbered) -> bytes | None:
         try:
-            while (held := self._service.leases.count(client)) > most:
-                room.clear()
-                left = begun + self._config.draw_timeout - time.monotonic()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(room.wait(), max(left, 0))
-                self._refuse_gone(client)
+            with self._changing() as service:
+                return service.carry_out(message)
+        except NotWrittenError:
+            with self._current() as service:  # it went back: what counts is in the database
+                client = service.leases.clients.get(message.client)
+                if client is not None and message.number in client.answers:
+                    return service.carry_out(message)
+            raise
+
+    def _wait_for_room(self, message: Numbered, begun: float) -> None:
+        """Waits until the client of a draw has room, or the draw is of no use any more."""
+        assert isinstance(message.request, Draw)
+        config = self._config
+        with self._lock:
+            client = self._service.leases.clients.get(message.client)
+            if client is None:
+                return
+            room = self._rooms.setdefault(message.client, threading.Condition(self._lock))
+            client.waits += 1
+            now = time.monotonic()
+            while self._service.must_wait(message):
+                held, left = len(client.groups), begun + config.draw_timeout - now
                 if left <= 0:
                     raise GroupError(
-                        f"get_samples waited {self._config.draw_timeout:g} s for room: this client "
-                        f"holds {held} groups of at most {self._config.max_leased_groups}; report "
-                        f"what has become of them, or raise ray_service.max_leased_groups",
+                        f"get_samples waited {config.draw_timeout:g} s for room: this client holds "
+                        f"{held} groups of at most {config.max_leased_groups}; report what has "
+                        f"become of them, or raise ray_service.max_leased_groups",
                         key="max_leased_groups",
                         value=held,
                     )
+                room.wait(left)
+                waited, now = time.monotonic() - now, time.monotonic()
+                client.waited += waited
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[Service]:
+        """Gives the service, as the database has it, to one thread at a time."""
+        self._lock.acquire()
+        while self._is_stale:
+            self._lock.release()
+            self._go_back()
+            self._lock.acquire()
+        try:
+            yield self._service
         finally:
-            self._waits[client] += 1
-            self._waited[client] += time.monotonic() - begun  # type: ignore[assignment]
+            self._lock.release()
 
-    def _refuse_gone(self, client: str) -> None:
-        if client in self._gone:
-            raise GroupError(
-                "this client was closed, or was seen to die; make another one",
-                key="client",
-                value=client,
-            )
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Service]:
+        """Gives the service for a change; returns when the change is in the database."""
+        with self._current() as service:
+            try:
+                yield service
+            except BaseException as error:
+                refused = isinstance(error, CurriculumLearningError)
+                is_whole = refused and service.account.is_current()
+                self._is_stale = self._database is not None and not is_whole
+                raise
+            finally:
+                for client in service.leases.freed:
+                    if (room := self._rooms.get(client)) is not None:
+                        room.notify_all()
+                service.leases.freed.clear()
+            failures, number = self._failures, service.account.number
+        with self._committing:  # one thread writes for all that wait here
+            if self._failures != failures:
+                raise NotWrittenError(self._failure, key="save")
+            if self._written < number:
+                self._write()
 
-    def _wake(self, *clients: str) -> None:
-        """Let requests go on that wait for room."""
-        for client in {*clients, *self._service.freed}:
-            if client in self._room:
-                self._room[client].set()
-        self._service.freed.clear()
+    def _write(self) -> None:
+        """Writes all changes so far in one transaction; ``_committing`` is held.
 
-    # States
+        Raises:
+            NotWrittenError: It failed; the service goes back before the next change.
+        """
+        with self._lock:
+            changes, number = self._service.account.take(), self._service.account.number
+        try:
+            if self._database is not None and changes:
+                self._database.write(changes)
+        except NotWrittenError as error:
+            with self._lock:
+                self._failures, self._failure = self._failures + 1, str(error)
+                self._is_stale = True
+                self._service.account.take()  # made on top of what is lost
+            raise
+        self._written = number
 
-    async def _synced(self) -> None:
-        """Wait until all that has been carried out is on the disk: one wait for many requests."""
-        operations = self._service.operations
-        if operations is None:
-            return
-        target = operations.written
-        while operations.synced < target:
-            if self._syncing is None or self._syncing.done():
-                loop = asyncio.get_running_loop()
-                self._syncing = asyncio.ensure_future(loop.run_in_executor(None, operations.sync))
-            await asyncio.shield(self._syncing)
-
-    def _checkpoint(self) -> None:
-        """Write a state in the background; one at a time."""
-        if self._saving is None or self._saving.done():
-            write = self._service.checkpoint()
-            loop = asyncio.get_running_loop()
-            self._saving = asyncio.ensure_future(loop.run_in_executor(None, write))
-            self._saving.add_done_callback(_tell_unwritten)
-
-    async def save(self, rollout_id: int) -> None:
-        """Write the state of a rollout, as the data source does, and that of the service."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._service.source.save, rollout_id)
-        if self._service.operations is not None:
-            await loop.run_in_executor(None, self._service.checkpoint())
+    def _go_back(self) -> None:
+        """Goes back to what is in the database, as after a kill; raises CheckpointError."""
+        with self._committing, self._lock:
+            if self._is_stale:
+                assert self._database is not None
+                self._write()  # what others have changed before a request was refused
+                self._database.reopen()
+                self._service.account.restore()
+                self._written = self._service.account.number
+                self._is_stale = False
 
     # Figures
 
-    async def figure(self, what: str) -> Any:
-        """A property of the data source, or what one of its methods without arguments gives."""
-        assert what in _FIGURES
-        value = getattr(self._service.source, what)
-        return value() if callable(value) else value
+    def save(self, rollout_id: int) -> None:
+        """Writes the state of a rollout, as the data source does."""
+        self._service.source.save(rollout_id)
 
-    async def service_status(self) -> dict[str, dict[str, float]]:
+    def figure(self, what: str) -> Any:
+        """A property of the data source, or the result of a method without arguments."""
+        if what not in _FIGURES:
+            raise ConfigurationError(f"the service has no figure {what!r}", key="figure")
+        with self._current() as service:
+            value = getattr(service.source, what)
+            return value() if callable(value) else value
+
+    def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service (under "") and of each client; see the client's method."""
-        now = time.monotonic()
-        leases = self._service.leases
-        clients = leases.status(now)
-        names = leases.clients()
-        for name, figures in zip(names, clients.values(), strict=True):
-            figures |= {"waits": self._waits[name], "waited": float(self._waited[name])}
-        ages = [figures["lease_age/max"] for figures in clients.values()]
-        total = {
-            "clients": len(names),
-            "leased": len(leases),
-            "lease_age/max": max(ages, default=0.0),
-            "waits": self._waits.total(),
-            **{
-                how: leases.counts[how]
-                for how in ("settled", "returned", "given_up", "expired", "late")
-            },
-        }
-        return {"": total, **clients}
-
-
-def _tell_unwritten(saving: asyncio.Future[None]) -> None:
-    if not saving.cancelled() and (error := saving.exception()) is not None:
-        logger.error("the state of the service was not written: %s", error)
+        with self._current() as service:
+            leases = service.leases
+            clients = leases.status(time.monotonic())
+            total = {
+                "clients": len(clients),
+                "leased": len(leases),
+                "lease_age/max": max((c["lease_age/max"] for c in clients.values()), default=0.0),
+                "waits": sum(client["waits"] for client in clients.values()),
+                "late": leases.late,
+                "set_aside": 0 if self._database is None else self._database.set_aside,
+                **{
+                    how: leases.counts[how]
+                    for how in ("settled", "returned", "given_up", "expired")
+                },
+            }
+            return {"": total, **clients}

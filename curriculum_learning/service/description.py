@@ -17,8 +17,11 @@ from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.weights.schedules import Constant
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 
-_OWN = frozenset(("cache", "dump_details", "metrics_callback", "service"))
+_OWN = frozenset(("cache", "dump_details", "metrics_callback"))
 """Fields that change no group: each client may have its own."""
+
+_OWN_OF_SERVICE = frozenset(("name", "namespace", "resume", "prefetch", "checkpoint_interval"))
+"""Fields of ``ray_service`` that clients need not have alike."""
 
 _LISTED = {"name": "sources", "weight": WEIGHTS_KEY, "reward_cap": CAPS_KEY}
 """Fields of sources that are described for all sources together, and their names there."""
@@ -33,8 +36,11 @@ def description(config: DataSourcePlan) -> dict[str, str]:
         key: _text([getattr(source, name) for source in config.sources])
         for name, key in _LISTED.items()
     }
+    for field in dataclasses.fields(config.service):
+        if field.name not in _OWN_OF_SERVICE:
+            texts[f"ray_service.{field.name}"] = _text(getattr(config.service, field.name))
     for field in dataclasses.fields(config):
-        if field.name not in _OWN and field.name != "sources":
+        if field.name not in (*_OWN, "sources", "service"):
             texts[field.name] = _text(getattr(config, field.name))
     for source in config.sources:
         for field in dataclasses.fields(source):

@@ -1,386 +1,232 @@
-"""A data source with many clients: its requests, its leases, and how it comes back after a kill.
-
-Every operation is carried out, appended to a file and only then answered. Draws are exact and
-deterministic, so an operation is small (who asked for how many groups), and after a kill the
-operations since the last state, carried out again on that state, give the same groups with the
-same ids to the same clients.
-"""
+"""The requests of many clients on one data source, each carried out once."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+import hashlib
+import time
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
-from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
+from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.engines.slime import sample_class
-from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
+from curriculum_learning.errors import GroupError
 from curriculum_learning.samples.codec import decode, decode_group, encode, encode_group
-from curriculum_learning.samples.sample import Group, flatten
-from curriculum_learning.service.leases import Claim, Leases
-from curriculum_learning.service.operations import Operations, read_operations
-from curriculum_learning.state.checkpoint import read_state, write_state
-
-logger = logging.getLogger(__name__)
-
-LEASE_KEY = "data_source_lease"
-"""The entry in the metadata of each sample that has the number of its group's lease."""
-
-
-class _Done(NamedTuple):
-    """What has become of an operation."""
-
-    answer: bytes
-    ids: list[int]
-    """The groups concerned; carried out again, it must concern the same ones."""
-
-
-def pack_group(group: Group) -> list[Any]:
-    """A group on its way to a client; the samples of a fresh one differ in nothing but ``index``.
-
-    They travel as one of them and the indices of all, which is most of the time saved that the
-    service would need for them.
-    """
-    first = group[0]
-    alike = not isinstance(first, list) and all(
-        not isinstance(sample, list) and {**vars(sample), "index": first.index} == vars(first)
-        for sample in group
-    )
-    if not alike:
-        return [encode_group(group), None]
-    return [encode_group(group[:1]), [sample.index for sample in group]]
-
-
-def unpack_group(packed: list[Any], sample_type: type[Any]) -> Group:
-    """The group of which ``pack_group`` gave ``packed``."""
-    data, indices = packed
-    if indices is None:
-        return decode_group(data, sample_type)
-    group = [decode_group(data, sample_type)[0] for _ in indices]
-    for sample, index in zip(group, indices, strict=True):
-        sample.index = index
-    return group
-
-
-def claims_of(samples: Iterable[Any]) -> list[Claim]:
-    """The groups that samples are of, each once, with the leases that they name."""
-    claims: dict[Claim, None] = {}
-    for sample in samples:
-        group_index = getattr(sample, "group_index", None)
-        if isinstance(group_index, int):
-            metadata = getattr(sample, "metadata", None)
-            number = metadata.get(LEASE_KEY) if isinstance(metadata, dict) else None
-            claims[group_index, number] = None
-    return list(claims)
-
-
-class ServedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
-    """A data source of which each error is answered to the client that has caused it."""
-
-    def raise_swallowed_error(self) -> None:
-        """None is swallowed here; the clients keep theirs."""
+from curriculum_learning.samples.sample import flatten
+from curriculum_learning.service import messages
+from curriculum_learning.service.account import Account
+from curriculum_learning.service.database import Database
+from curriculum_learning.service.leases import Client, Leases
+from curriculum_learning.service.served import ServedDataSource
 
 
 class Service:
-    """Carries out the requests of clients on one data source, each of them once.
+    """Carries out requests, and keeps the account of them.
 
-    Not thread-safe, but for ``source.save``, ``operations.sync`` and what ``checkpoint`` returns.
+    Not thread-safe: its owner locks.
 
     Args:
-        source: The data source, as it is made; nobody else may use it.
-        leases: Who holds what; empty.
-        folder: For states and operations; None keeps none, and a kill loses everything.
-        name: The name of the service, and of its files.
-        run: Identifies the run. Files of the same run are gone on from with all leases: it was
-            killed. Those of another run are not, or only with ``resume``.
-        resume: Go on from the files of another run; the leases of its clients have ended.
-        checkpoint_interval: Settled groups between two states.
-        now: Gives the time, in seconds.
+        source: The data source; nobody else may use it.
+        config: The keys of ``ray_service``.
+        run: Identifies the run; the leases of runs differ.
+        database: Where the account is kept; None loses everything in a kill.
 
     Raises:
-        CheckpointError: The files are damaged or cannot be written, or are of another mix.
+        CheckpointError: The database is damaged, or its state does not fit the configuration.
     """
 
     def __init__(
-        self,
-        source: MultipleWeightedRolloutDataSourceWithBuffer,
-        leases: Leases,
-        *,
-        folder: Path | None,
-        name: str,
-        run: str,
-        resume: bool,
-        checkpoint_interval: int,
-        now: Callable[[], float],
+        self, source: ServedDataSource, config: ServicePlan, run: str, database: Database | None
     ) -> None:
         self.source = source
-        self.leases = leases
-        self.operations: Operations | None = None
-        self.freed: set[str] = set()
-        """The clients of which leases have ended; whoever waits for that empties it."""
-        self._folder = folder
-        self._name = name
-        self._run = run
-        self._interval = checkpoint_interval
-        self._now = now
-        self._generation = 0
-        self._writing = threading.Lock()
-        self._written = 0
-        """The generation of the state that was written last."""
-        self._unsaved = 0
-        """Groups settled since the last state."""
+        first = int.from_bytes(hashlib.blake2b(run.encode(), digest_size=4).digest(), "big")
+        self.leases = Leases(config.lease_timeout, (first >> 1) << 32)
+        self._limit = config.max_leased_groups
         self._sample_type = sample_class()
-        self._kinds: dict[str, Callable[[str, Any], _Done]] = {
-            "draw": self._draw,
-            "return": self._return,
-            "settle": self._settle,
-            "give_up": self._give_up,
-            "step": self._set_step,
-            "metadata": self._update_metadata,
-        }
-        self._settle_from_now_on()
-        if folder is not None:
-            self._recover(resume)
-            self.checkpoint()()
+        source.will_be_told()
+        self.account = Account(source, self.leases, database)
+        if database is not None and database.is_taken_over:
+            for name in list(self.leases.clients):
+                self.end(name, "given_up")
 
-    def _settle_from_now_on(self) -> None:
-        """Tell the data source that it will be told what becomes of each group."""
-        self.source.observe([], fate="trained")
+    # Clients
+
+    def connect(self, name: str, label: str) -> None:
+        """A client begins; its requests are carried out from now on."""
+        if name not in self.leases.clients:
+            self.leases.clients[name] = Client(label, time.monotonic())
+            self.account.note(name)
+
+    def end(self, name: str, how: str) -> int:
+        """Serves the groups of a client again first, before all others.
+
+        Args:
+            name: The client.
+            how: ``expired``: it was not heard for too long, and may come back. ``given_up``: it
+                has ended, and its requests are refused from now on.
+
+        Returns:
+            How many groups it held.
+        """
+        if name not in self.leases.clients:
+            return 0
+        held = self.leases.held(name)
+        self._give_up(held, how)
+        if how == "given_up":
+            self.leases.forget(name)
+        self.account.note(name)
+        return len(held)
+
+    def must_wait(self, message: messages.Numbered) -> bool:
+        """Whether a draw is to be carried out, and its client has no room for it."""
+        client, draw = self.leases.clients.get(message.client), message.request
+        is_open = client is not None and message.number not in client.answers
+        if client is None or not is_open or not isinstance(draw, messages.Draw):
+            return False
+        return draw.whole and len(client.groups) + draw.count > self._limit
 
     # Requests
 
-    def answered(self, client: str, number: int) -> bytes | None:
-        """What a request was answered, if it was sent before; see ``Leases.answer``."""
-        return self.leases.answer(client, number)
-
-    def request(self, client: str, number: int, kind: str, body: bytes) -> bytes:
-        """Carry out an operation, once; it may be answered when it has been synced.
-
-        Args:
-            client: Who asks.
-            number: Of the request, counted by the client.
-            kind: ``draw``, ``return``, ``settle``, ``give_up``, ``step`` or ``metadata``.
-            body: What it is about, encoded; the methods of the client say what.
-
-        Raises:
-            CurriculumLearningError: It cannot be carried out; nothing has changed then.
-        """
-        answer, ids = self._carry_out(client, number, kind, body)
-        self._append(client, number, kind, body, ids)
-        return answer
-
-    def give_up(self, client: str, how: str) -> list[int]:
-        """A client is gone: the groups that it held are served again first.
-
-        Args:
-            client: Which.
-            how: ``expired``: it was not heard for too long. ``given_up``: it has ended.
+    def carry_out(self, message: messages.Numbered) -> bytes | None:
+        """Carries out a request, or finds the answer if it was carried out before.
 
         Returns:
-            The ids of the groups.
-        """
-        held = self.leases.held(client)
-        if held:
-            body = encode([[[group_index, None] for group_index in held], how])
-            self._carry_out(client, -1, "give_up", body)
-            self._append(client, -1, "give_up", body, held)
-        if how == "given_up":
-            self.leases.forget(client)
-        return held
-
-    def _append(self, client: str, number: int, kind: str, body: bytes, ids: list[int]) -> None:
-        if self.operations is not None:
-            self.operations.append(encode([client, number, kind, body, ids]))
-
-    def _carry_out(self, client: str, number: int, kind: str, body: bytes) -> _Done:
-        self.leases.hear(client, self._now())
-        done = self._kinds[kind](client, decode(body))
-        if number >= 0:
-            self.leases.answered(client, number, done.answer)
-        return done
-
-    def _draw(self, client: str, body: Any) -> _Done:
-        """``[count, rollout that the engine is in or None]``; the lease's number and the groups."""
-        count, rollout = body
-        if rollout is not None:
-            self.source.rollout_begun(rollout)
-        groups = self.source.get_samples(count)
-        ids = [next(flatten(group)).group_index for group in groups]
-        number = self.leases.grant(client, ids, self._now())
-        return _Done(encode([number, [pack_group(group) for group in groups]]), ids)
-
-    def _return(self, client: str, body: Any) -> _Done:
-        """Encoded groups."""
-        groups = [decode_group(data, self._sample_type) for data in body]
-        claims = claims_of(flatten(groups))
-        self.leases.check(client, claims)
-        self.source.add_samples(groups)
-        return self._ended(claims, "returned")
-
-    def _settle(self, client: str, body: Any) -> _Done:
-        """``[fate, rollout_id or None, samples]``, of these what feedback needs."""
-        fate, rollout_id, data = body
-        samples = [SimpleNamespace(**fields) for fields in data]
-        claims = claims_of(samples)
-        self.leases.check(client, claims)
-        self.source.observe(samples, rollout_id=rollout_id, fate=fate)
-        if fate == "finished":
-            return _Done(encode(None), [])
-        self._unsaved += len(claims)
-        return self._ended(claims, "settled")
-
-    def _give_up(self, client: str, body: Any) -> _Done:
-        """``[claims, how]``; those that have ended do not count."""
-        claims = [claim for claim in map(tuple, body[0]) if not self.leases.is_late(client, claim)]
-        self.source.give_up([group_index for group_index, _ in claims])
-        return self._ended(claims, body[1])
-
-    def _set_step(self, client: str, step: Any) -> _Done:
-        """The step."""
-        self.source.set_rollout_step(step)
-        return _Done(encode(None), [])
-
-    def _update_metadata(self, client: str, metadata: Any) -> _Done:
-        """The values."""
-        self.source.update_metadata(metadata)
-        return _Done(encode(None), [])
-
-    def _ended(self, claims: Sequence[Claim], how: str) -> _Done:
-        ids = [group_index for group_index, _ in claims]
-        self.freed |= self.leases.release(ids, how)
-        return _Done(encode(None), ids)
-
-    def load(self, client: str, number: int, rollout_id: int | None) -> bytes:
-        """Go to the state that was saved for a rollout, as ``source.load``; all leases end.
+            The answer, which may be given as soon as the account is in the database. None if it
+            is a draw for which the client has no room.
 
         Raises:
-            GroupError: Other clients hold groups.
-            CheckpointError: As ``source.load``.
+            GroupError, DataError, CheckpointError, ConfigurationError: The request is refused.
         """
-        if self.leases.holders() - {client}:
+        name, number, request = message.client, message.number, message.request
+        self.leases.hear(name, time.monotonic(), message.done)
+        client = self.leases.clients[name]
+        if self.leases.was_answered(name, number):
+            lease = client.answers[number]
+            return encode(None) if lease is None else self._drawn_again(name, lease)
+        if not isinstance(request, messages.Draw):
+            answer = self._decide(name, request)
+            client.answers[number] = None
+        elif self.must_wait(message):
+            self._refuse_too_many(request.count)
+            return None
+        else:
+            answer = self._draw(name, request)
+            client.answers[number] = self.leases.next - 1
+        self.account.note(name)
+        return answer
+
+    def _decide(self, name: str, request: messages.Request) -> bytes:
+        """Carries out a request other than a draw; returns its answer."""
+        answer: Any = None
+        if isinstance(request, messages.Settle):
+            self._settle(name, request)
+        elif isinstance(request, messages.Return):
+            self._return(name, request)
+        elif isinstance(request, messages.GiveUp):
+            claims = [claim for claim in request.claims if not self.leases.is_late(name, claim)]
+            self._give_up([group_index for group_index, _ in claims], "given_up")
+        elif isinstance(request, messages.Cancel):
+            self._cancel(name, request.number)
+        elif isinstance(request, messages.Load):
+            answer = self._load(name, request.rollout_id)
+        elif isinstance(request, messages.Step):
+            self.source.set_rollout_step(request.step)
+        elif isinstance(request, messages.Metadata):
+            self.source.update_metadata(decode(request.values))
+            self.account.constants()
+        return encode(answer)
+
+    def _refuse_too_many(self, count: int) -> None:
+        if count > self._limit:
+            raise GroupError(
+                f"get_samples: num_samples is {count}; a client may hold at most "
+                f"ray_service.max_leased_groups ({self._limit}) at once",
+                key="max_leased_groups",
+                value=count,
+            )
+
+    def _draw(self, name: str, request: messages.Draw) -> bytes:
+        if request.rollout is not None:
+            self.source.rollout_begun(request.rollout)
+        ledger = self.source.run.groups.ledger
+        news = ledger.news
+        room = max(0, self._limit - len(self.leases.clients[name].groups))
+        groups = self.source.get_samples(min(request.count, room))
+        ids = [next(flatten(group)).group_index for group in groups]
+        lease = self.leases.grant(name, ids, time.monotonic())
+        if ledger.news == news:
+            self.account.out(ids)
+        else:  # other groups have ended: stale, filtered out, or presumed dropped
+            self.account.rewrite()
+        return _drawn(lease, groups)
+
+    def _drawn_again(self, name: str, lease: int) -> bytes:
+        """The groups of an earlier draw that are leased still, as they were handed out."""
+        return _drawn(lease, self.source.run.groups.out_again(self.leases.held(name, lease)))
+
+    def _settle(self, name: str, request: messages.Settle) -> None:
+        ids = [group_index for group_index, *_ in request.told]
+        self.leases.check(name, [(group_index, lease) for group_index, lease, _ in request.told])
+        learns = self.source.run.feedback is not None
+        samples = [
+            SimpleNamespace(group_index=group_index, reward=reward, metadata={})
+            for group_index, _, rewards in request.told
+            for reward in (rewards if learns else None) or (None,)
+        ]
+        self.source.observe(samples, rollout_id=request.rollout_id, fate=request.fate)
+        if request.fate != "finished":
+            self.leases.release(ids, "settled")
+            self.account.gone(ids)
+        elif learns:  # the rewards are counted
+            self.account.out(ids)
+
+    def _return(self, name: str, request: messages.Return) -> None:
+        try:
+            groups = [decode_group(data, self._sample_type) for data in request.groups]
+            claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
+        except Exception as error:  # there is no telling what the bytes hold
+            raise GroupError(f"add_samples: a group cannot be read: {error!r}") from error
+        self.leases.check(name, claims)
+        back = self.source.give_back(groups, request.groups)
+        self.leases.release([group_index for group_index, *_ in back], "returned")
+        self.account.back(back)
+
+    def _give_up(self, group_indices: Sequence[int], how: str) -> None:
+        ledger = self.source.run.groups.ledger
+        known = ((index, ledger.served(index), ledger.partial(index)) for index in group_indices)
+        groups = [(index, served, partial) for index, served, partial in known if served]
+        self.source.give_up(group_indices)
+        self.leases.release(group_indices, how)
+        self.account.in_front(groups)
+
+    def _cancel(self, name: str, number: int) -> None:
+        """Gives up the groups of a draw whose answer nobody waits for."""
+        if self.leases.was_answered(name, number):
+            lease = self.leases.clients[name].answers[number]
+            if lease is not None:
+                self._give_up(self.leases.held(name, lease), "given_up")
+        self.leases.cancel(name, number)
+
+    def _load(self, name: str, rollout_id: int | None) -> bool:
+        """Goes to a saved state, where there is one; all leases end."""
+        held = self.leases.held(name)
+        if len(held) < len(self.leases):
             raise GroupError(
                 f"load: {len(self.leases)} groups are leased to clients; a state can be loaded "
                 f"before any client draws, or when all have been closed",
                 key="load",
                 value=rollout_id,
             )
+        if not self.source.finds(rollout_id):
+            return False
         self.source.load(rollout_id)
-        self._settle_from_now_on()
-        self.freed |= self.leases.release(self.leases.held(client), "given_up")
-        self.leases.hear(client, self._now())
-        answer = encode(None)
-        self.leases.answered(client, number, answer)
-        if self._folder is not None:
-            self.checkpoint()()
-        return answer
+        self.source.will_be_told()
+        self.leases.release(held, "given_up")
+        self.account.rewrite(loaded=True)
+        return True
 
-    # States
 
-    @property
-    def checkpoint_due(self) -> bool:
-        """Whether enough groups have been settled since the last state."""
-        return self.operations is not None and self._unsaved >= self._interval
-
-    def checkpoint(self) -> Callable[[], None]:
-        """Begin a new state; what is returned writes it, on any thread, and may raise.
-
-        Operations go to a new file from here on. Until the state is written, the old one and both
-        files together are what a restart goes on from.
-        """
-        assert self._folder is not None
-        self._generation = generation = self._generation + 1
-        if self.operations is not None:
-            self.operations.sync()
-            self.operations.close()
-        self.operations = Operations(self._operations(self._generation))
-        self._unsaved = 0
-        service = {
-            "run": self._run,
-            "generation": self._generation,
-            "leases": encode(self.leases.state_dict(self._now())),
-        }
-        state = {**self.source.state_dict(), "service": service}
-
-        def write() -> None:
-            with self._writing:
-                if generation < self._written:
-                    return
-                write_state(self._state, state)
-                self._written = generation
-                for old in range(generation - 1, -1, -1):
-                    path = self._operations(old)
-                    if not path.exists():
-                        break
-                    path.unlink()
-
-        return write
-
-    @property
-    def _state(self) -> Path:
-        assert self._folder is not None
-        return self._folder / "ray_service" / f"{self._name}.state"
-
-    def _operations(self, generation: int) -> Path:
-        return self._state.with_suffix(f".{generation}.operations")
-
-    def _recover(self, resume: bool) -> None:
-        if not self._state.exists():
-            return
-        state = read_state(self._state)
-        saved = state.get("service")
-        if not isinstance(saved, Mapping):
-            raise CheckpointError(
-                f"{self._state} is no state of a service", key="save", value=str(self._state)
-            )
-        killed = saved["run"] == self._run
-        generation = self._generation = saved["generation"]
-        if not killed and not resume:
-            logger.warning(
-                "%s is of an earlier run, which is not gone on from; set resume: true in "
-                "ray_service for that, or load what was saved for a rollout",
-                self._state,
-            )
-            while self._operations(self._generation + 1).exists():
-                self._generation += 1
-            return
-        self.source.load_state_dict(state, held=True)
-        self.leases.load_state_dict(decode(saved["leases"]), self._now())
-        count = 0
-        while self._operations(generation).exists():
-            for record in read_operations(self._operations(generation)):
-                self._again(record)
-                count += 1
-            self._generation = generation
-            generation += 1
-        logger.info(
-            "the service goes on from %s and %d operations after it; %d groups are leased",
-            self._state, count, len(self.leases),
-        )  # fmt: skip
-        if not killed:
-            for client in self.leases.clients():
-                held = self.leases.held(client)
-                self.source.give_up(held)
-                self.leases.release(held, "expired")
-                self.leases.forget(client)
-
-    def _again(self, record: bytes) -> None:
-        """Carry out an operation that was carried out before the service was killed."""
-        client, number, kind, body, ids = decode(record)
-        try:
-            done = self._carry_out(client, number, kind, body)
-        except CurriculumLearningError as error:
-            raise self._differs(kind, number, client) from error
-        if done.ids != ids:
-            raise self._differs(kind, number, client)
-
-    def _differs(self, kind: str, number: int, client: str) -> CheckpointError:
-        return CheckpointError(
-            f"operation '{kind}' (request {number} of client {client}), carried out again after a "
-            f"restart, does not give what it gave before: prompt files or configured functions "
-            f"have changed, or a buffer filter is not deterministic. Load a rollout's state",
-            key="save",
-            value=str(self._state),
-        )
+def _drawn(lease: int, groups: Sequence[list[Any]]) -> bytes:
+    fresh = [vars(group[0]) for group in groups if isinstance(group[0], SimpleNamespace)]
+    again = [encode_group(group) for group in groups[: len(groups) - len(fresh)]]
+    return messages.encode_message(messages.Drawn(lease, again, encode(fresh)))

@@ -62,10 +62,13 @@ class States:
 
     def state_dict(self) -> State:
         """Returns the whole state, as plain data."""
+        return {**self.constants(), **self._run.state_dict()}
+
+    def constants(self) -> State:
+        """Returns the part of the state that no request for groups and no report changes."""
         return {
             "identity": self._identity,
             "runs": self._runs,
-            **self._run.state_dict(),
             "metadata": encode(self.metadata),
         }
 
@@ -128,6 +131,18 @@ class States:
         self._changed = self._changed or report.fate != "finished"
         if report.ends_rollout and report.rollout_id is not None:
             self._keep(report.rollout_id)
+
+    def ended(self) -> tuple[Mapping[int, State], int | None, bool]:
+        """Returns what ``go_on`` needs after a kill: the states kept, and how the latest lies."""
+        return self._ended, self._logged, self._changed
+
+    def go_on(self, ended: Mapping[int, State], logged: int | None, changed: bool) -> None:
+        """Keeps the states of a process that was killed, and writes them again."""
+        for rollout_id, state in ended.items():
+            self._ended[rollout_id] = state
+            if self._autosave is not None:
+                self._autosave.submit(rollout_id, state)
+        self._logged, self._changed = logged, changed
 
     def _take_again(self) -> None:
         if self._logged is not None and self._changed:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,15 +53,21 @@ def connect(cluster: Any, tmp_path: Path) -> Iterator[Callable[..., RemoteDataSo
     clients = []
 
     def make(service: dict[str, Any] | None = None, **changes: Any) -> RemoteDataSource:
-        options = {"name": tmp_path.name, "lease_timeout": 30.0, **(service or {})}
+        options = {
+            "name": tmp_path.name,
+            "lease_timeout": 30.0,
+            "draw_timeout": 60.0,
+            **(service or {}),
+        }
         client = RemoteDataSource(arguments(tmp_path, SIZES, ray_service=options, **changes))
         clients.append(client)
         return client
 
     yield make
     for client in clients:
-        client._closed.set()
+        client._channel._closed.set()
     if clients:
+        clients[0]._channel._closed.clear()
         clients[0].shut_down()
 
 
@@ -170,7 +179,7 @@ def test_a_silent_client_loses_its_leases(connect: Callable[..., RemoteDataSourc
     """Its late answer is refused and counted, and the worker's thread cannot hide it."""
     silent, other = connect({"lease_timeout": 4.0}), connect({"lease_timeout": 4.0})
     groups = silent.get_samples(3)
-    silent._closed.set()  # its heartbeats end, as if the process hung
+    silent._channel._closed.set()  # its heartbeats end, as if the process hung
     wait_until(lambda: leased(other) == 0)
     again = other.get_samples(3)
     assert ids(again) == ids(groups)
@@ -239,6 +248,234 @@ def test_a_killed_service_comes_back(connect: Callable[..., RemoteDataSource]) -
     other.observe(theirs[1:], fate="trained")
     counts = client.source_counts()
     assert sum(counts[name]["trained"] for name in SIZES) == 7
+
+
+def test_the_latest_rollouts_survive_a_kill(connect: Callable[..., RemoteDataSource]) -> None:
+    """They are saved as they were when they ended, and loaded."""
+    client = connect()
+    for rollout_id in range(4):
+        client.observe(client.get_samples(3), rollout_id=rollout_id, fate="trained")
+    os.kill(service_pid(client), signal.SIGKILL)
+    for rollout_id in (1, 2, 3):
+        client.save(rollout_id)
+    client.load(1)
+    assert client.rollout_step == 2
+    assert ids(client.get_samples(2)) == [6, 7]
+
+
+def is_alive(name: str) -> bool:
+    """Whether Ray knows an actor."""
+    try:
+        ray.get_actor(name)
+    except ValueError:
+        return False
+    return True
+
+
+def test_the_next_service_goes_on_when_the_owner_dies(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """Without ``detached`` the service dies with the process that made it."""
+    client = connect({"lease_timeout": 3.0})
+    args = client.args
+    client.shut_down()
+
+    class Owner:
+        def __init__(self) -> None:
+            self.source = RemoteDataSource(args)
+            groups = self.source.get_samples(5)
+            self.source.observe(groups[:3], fate="trained")
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    owner = ray.remote(Owner).options(num_cpus=0).remote()
+    os.kill(ray.get(owner.pid.remote()), signal.SIGKILL)
+    wait_until(lambda: not is_alive(args.ray_service["name"]))
+    client = connect({"lease_timeout": 3.0})
+    wait_until(lambda: leased(client) == 0)
+    assert ids(client.get_samples(3)) == [3, 4, 5]
+    counts = client.source_counts()
+    assert sum(counts[name]["trained"] for name in SIZES) == 3
+
+
+def test_a_second_service_of_one_folder_is_refused(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """In another namespace it has the same files."""
+    connect()
+    with pytest.raises(CurriculumLearningError, match="another service of this name and folder"):
+        connect({"namespace": "other"})
+
+
+def test_settings_must_be_alike(connect: Callable[..., RemoteDataSource]) -> None:
+    """Of its own a client may have ``prefetch`` only."""
+    connect({"max_leased_groups": 10})
+    connect({"max_leased_groups": 10, "prefetch": 2})
+    with pytest.raises(ConfigurationError, match=r"max_leased_groups: 20 here, 10 there"):
+        connect({"max_leased_groups": 20})
+
+
+def test_an_interrupted_draw_leaks_no_lease(connect: Callable[..., RemoteDataSource]) -> None:
+    """A coroutine is cancelled at any time, or the user interrupts."""
+    client = connect({"max_leased_groups": 4})
+
+    async def cancelled(seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            client.observe(
+                await asyncio.wait_for(client.get_samples_async(3), seconds), fate="trained"
+            )
+
+    for wait in (0.0, 0.0003, 0.001, 0.002, 0.005):
+        asyncio.run(cancelled(wait))
+        client.observe(client.get_samples(3), fate="trained")
+    groups = client.get_samples(3)
+    asyncio.run(cancelled(0.3))
+    with pytest.raises(KeyboardInterrupt), alarm(0.3):
+        client.get_samples(2)
+    assert leased(client) == 3
+    client.observe(groups, fate="trained")
+    groups = client.get_samples(4)
+    client.observe(groups, fate="trained")
+    assert leased(client) == 0
+    assert client.service_status()[""]["settled"] == max(ids(groups)) + 1
+
+
+@contextlib.contextmanager
+def alarm(seconds: float) -> Iterator[None]:
+    """Interrupt, as a user does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Stopped:
+    """A worker that holds groups ready."""
+
+    def __init__(self, args: Any) -> None:
+        self.source = RemoteDataSource(args)
+
+    def draw(self) -> tuple[int, list[int]]:
+        """Its process, and groups."""
+        return os.getpid(), ids(self.source.get_samples(1))
+
+
+def test_a_stopped_client_does_not_hand_out_what_others_have(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """What it held ready is given back before it draws."""
+    settings = {"lease_timeout": 3.0, "prefetch": 3}
+    other = connect({"lease_timeout": 3.0})
+    client = connect(settings)
+    worker = ray.remote(Stopped).options(num_cpus=0).remote(client.args)
+    pid, first = ray.get(worker.draw.remote())
+    wait_until(lambda: leased(other) == 4)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: leased(other) == 0)
+    groups = other.get_samples(4)
+    assert set(first) < set(ids(groups))
+    os.kill(pid, signal.SIGCONT)
+    assert ray.get(worker.draw.remote())[1] == [4]
+
+
+def test_a_client_that_dies_while_it_waits_is_not_served(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """Its place is taken by nobody."""
+    client = connect({"max_leased_groups": 1})
+    worker = ray.remote(Stopped).options(num_cpus=0, max_concurrency=2).remote(client.args)
+    pid, _ = ray.get(worker.draw.remote())
+    worker.draw.remote()
+    wait_until(lambda: client.service_status()[""]["waits"])
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(client.service_status()) == 2)
+    assert leased(client) == 0
+    assert ids(client.get_samples(1)) == [0]
+
+
+def test_errors_that_are_handled_poison_nothing(connect: Callable[..., RemoteDataSource]) -> None:
+    """A thread that goes on after a late answer has handled it."""
+    client = connect()
+
+    def work() -> None:
+        groups = client.get_samples(2)
+        client.observe(groups, fate="trained")
+        with contextlib.suppress(GroupError):
+            client.observe(groups, fate="trained")
+        client.observe(client.get_samples(1), rollout_id=0, fate="trained")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    client.save(0)
+
+
+def test_closing_and_loading_give_back_what_was_fetched_ahead(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """It is served to others."""
+    client, other = connect({"prefetch": 3}), connect()
+    client.observe(client.get_samples(1), rollout_id=0, fate="trained")
+    client.save(0)
+    wait_until(lambda: leased(other) == 3)
+    client.load(0)
+    assert leased(other) == 0
+    assert ids(client.get_samples(1)) == [1]
+    wait_until(lambda: leased(other) == 4)
+    client.close()
+    assert ids(other.get_samples(4)) == [1, 2, 3, 4]
+
+
+def test_prompts_of_the_engine(connect: Callable[..., RemoteDataSource]) -> None:
+    """With ``rollout_global_dataset: false`` the service gives ids, and takes groups back."""
+    client = connect(rollout_global_dataset=False)
+    groups = client.get_samples(3)
+    assert [sample.index for group in groups for sample in group] == [*range(6)]
+    assert client.dataset is None
+    client.add_samples([interrupt(groups[1])])
+    client.observe([groups[0], groups[2]], rollout_id=0, fate="trained")
+    os.kill(service_pid(client), signal.SIGKILL)
+    again = client.get_samples(2)
+    assert ids(again) == [1, 3]
+    assert again[0][0].response == "xxx"
+    client.save(0)
+    client.load(0)
+
+
+SHUT_DOWN_FIRST = """
+import sys, json, ray
+from curriculum_learning.ray_service import RemoteDataSource
+ray.init(address="local", num_cpus=1, logging_level="ERROR", log_to_driver=False)
+source = RemoteDataSource(json.loads(sys.argv[1]))
+source.get_samples(2)
+ray.shutdown()
+source.close()
+source.shut_down()
+print(ray.is_initialized())
+"""
+
+
+def test_a_client_that_is_closed_after_its_cluster_starts_no_other(tmp_path: Path) -> None:
+    """Ray would start one for any call."""
+    args = {**vars(arguments(tmp_path, SIZES)), "save": None}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", SHUT_DOWN_FIRST, json.dumps(args)],
+        env={**environment, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.strip().splitlines()[-1] == "False"
 
 
 def test_the_hooks_of_slime_find_the_client(connect: Callable[..., RemoteDataSource]) -> None:

@@ -1,7 +1,8 @@
 """Kill workers and the service itself, again and again, and check that no group is lost or doubled.
 
 ``python -m tests.with_ray.kills`` has 8 workers settle 2,000 groups each, over 20 kills of workers
-and 3 of the service; ``--help`` has the rest.
+and 3 of the service. With ``--power-losses 200`` the service also runs on a disk that fills up now
+and then, and loses power until that has happened 200 times; it needs gcc. ``--help`` has the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +25,7 @@ from ray.cluster_utils import Cluster
 
 from curriculum_learning.ray_service import RemoteDataSource
 from tests.harness import arguments, row_of
-from tests.with_ray.worker import Worker
+from tests.with_ray.worker import Worker, connected
 
 _WEIGHTS = {"math": 0.5, "code": 0.3, "chat": 0.2}
 _ROWS = 1000
@@ -36,11 +38,13 @@ def main() -> int:
     parser.add_argument("--groups", type=int, default=2000, help="of each client")
     parser.add_argument("--worker-kills", type=int, default=20)
     parser.add_argument("--service-kills", type=int, default=3)
+    parser.add_argument("--power-losses", type=int, default=0, help="of the service's disk")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    cluster = start_cluster(nodes=3)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        disk = FaultyDisk(Path(folder)) if options.power_losses else None
+        cluster = start_cluster(3, disk)
+        try:
             found = campaign(
                 Path(folder),
                 options.clients,
@@ -48,14 +52,35 @@ def main() -> int:
                 options.worker_kills,
                 options.service_kills,
                 options.seed,
+                disk,
+                options.power_losses,
             )
-    finally:
-        stop_cluster(cluster)
+        finally:
+            stop_cluster(cluster)
     print(json.dumps(found))
     return 0 if not found["problems"] else 1
 
 
-def start_cluster(nodes: int) -> Cluster:
+class FaultyDisk:
+    """Below the databases of all processes that are started with its ``environment``."""
+
+    def __init__(self, folder: Path) -> None:
+        source, library = Path(__file__).with_name("faulty_disk.c"), folder / "faulty_disk.so"
+        command = ["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source)]
+        subprocess.run([*command, "-ldl", "-lpthread"], check=True)
+        self._log = folder / "faulty_disk.log"
+        self.environment = {"LD_PRELOAD": str(library), "FAULTY_DISK": f"500 300 {self._log}"}
+
+    def count(self, what: str) -> int:
+        """How often there was a "power loss" or "disk full"."""
+        return self._log.read_text(encoding="utf-8").count(what) if self._log.exists() else 0
+
+    def mend(self) -> None:
+        """No more faults."""
+        self._log.with_name(f"{self._log.name}.off").touch()
+
+
+def start_cluster(nodes: int, disk: FaultyDisk | None = None) -> Cluster:
     """A cluster of several nodes on this machine, to which this process is connected."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     for _ in range(nodes - 1):
@@ -65,7 +90,7 @@ def start_cluster(nodes: int) -> Cluster:
         address=cluster.address,
         log_to_driver=False,
         logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
+        runtime_env={"env_vars": {"PYTHONPATH": path, **(disk.environment if disk else {})}},
     )
     return cluster
 
@@ -78,7 +103,7 @@ def stop_cluster(cluster: Cluster) -> None:
 
 def service_pid(source: RemoteDataSource) -> int:
     """The process of the service."""
-    pid: int = ray.get(source._actor.__ray_call__.remote(_pid))
+    pid: int = ray.get(source._channel._actor.__ray_call__.remote(_pid))
     return pid
 
 
@@ -87,7 +112,14 @@ def _pid(_: Any) -> int:
 
 
 def campaign(
-    folder: Path, clients: int, groups: int, worker_kills: int, service_kills: int, seed: int
+    folder: Path,
+    clients: int,
+    groups: int,
+    worker_kills: int,
+    service_kills: int,
+    seed: int,
+    disk: FaultyDisk | None = None,
+    power_losses: int = 0,
 ) -> dict[str, Any]:
     """A run that is killed all along: figures, and the problems that were found."""
     randomness = random.Random(seed)
@@ -95,9 +127,9 @@ def campaign(
         folder,
         dict.fromkeys(_WEIGHTS, _ROWS),
         data_source_weights=_WEIGHTS,
-        ray_service={"lease_timeout": 10.0, "checkpoint_interval": 500, "name": f"kills-{seed}"},
+        ray_service={"lease_timeout": 10.0, "name": f"kills-{seed}"},
     )
-    source = RemoteDataSource(args)
+    source = connected(args)
     slots = [_Slot(args, folder, number, groups, seed) for number in range(clients)]
     total = clients * groups
     victims = ["worker"] * worker_kills + ["service"] * service_kills
@@ -105,8 +137,11 @@ def campaign(
     points = sorted(randomness.uniform(0.02, 0.9) * total for _ in victims)
     begun = time.monotonic()
     late = 0
-    while any(slot.left() for slot in slots):
-        settled = total - sum(slot.left() for slot in slots)
+    while any(slot.left() for slot in slots) or (disk and disk.count("loss") < power_losses):
+        if disk and disk.count("loss") < power_losses:
+            for slot in slots:
+                slot.quota = max(slot.quota, slot.settled + 50)
+        settled = sum(slot.settled for slot in slots)
         alive = [slot for slot in slots if slot.left() and slot.alive]
         if victims and settled >= points[0] and alive:
             points.pop(0)
@@ -117,6 +152,8 @@ def campaign(
         late += sum(slot.go_on() for slot in slots)
         time.sleep(0.05)
     seconds = time.monotonic() - begun
+    if disk is not None:
+        disk.mend()
     late += sum(slot.end() for slot in slots)
     while (status := source.service_status()[""])["leased"]:
         time.sleep(0.1)
@@ -126,6 +163,8 @@ def campaign(
         "service kills": service_kills,
         "late answers": late,
         "given up": status["given_up"],
+        "power losses": disk.count("loss") if disk else 0,
+        "full disks": disk.count("full") if disk else 0,
         "seconds": round(seconds, 1),
     }
     source.shut_down()
@@ -138,8 +177,12 @@ class _Slot:
     def __init__(self, args: Any, folder: Path, number: int, groups: int, seed: int) -> None:
         self.notes: list[Path] = []
         self.kills = 0
+        self.quota = groups
+        self.settled = 0
+        self._read = 0
+        """Bytes of the latest notes in ``settled``."""
         self._folder, self._number = folder, number
-        self._args, self._groups = args, groups
+        self._args = args
         self._seed = seed * 1000 + number
         self._worker: Any = None
         self._running: Any = None
@@ -147,7 +190,14 @@ class _Slot:
 
     def left(self) -> int:
         """Groups that it has still to settle."""
-        return self._groups - sum(len(line.get("settled", ())) for line in read(self.notes))
+        if self.notes and self.notes[-1].exists():
+            with open(self.notes[-1], "rb") as file:
+                file.seek(self._read)
+                lines = file.read().rpartition(b"\n")[0]
+            self._read += len(lines) + bool(lines)
+            found = (json.loads(line) for line in lines.splitlines())
+            self.settled += sum(len(line.get("settled", ())) for line in found)
+        return self.quota - self.settled
 
     def go_on(self) -> int:
         """Begin, or begin again after a kill; gives the late answers of a worker that is done."""
@@ -162,11 +212,12 @@ class _Slot:
                 self._running = None
                 self._pid = 0
                 return late
-        if self.left():
+        if self.left() > 0:
             make = ray.remote(Worker).options(num_cpus=0, scheduling_strategy="SPREAD")
             # A kill cuts a line short, so each worker has a file of its own.
             notes = self._folder / f"worker-{self._number}-{len(self.notes)}.notes"
             self.notes.append(notes)
+            self._read = 0
             self._worker = make.remote(self._args, notes, self._seed + 100 * self.kills, 0.005)
             self._pid = ray.get(self._worker.pid.remote())
             self._running = self._worker.run.remote(self.left())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,9 +10,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.errors import GroupError
+from curriculum_learning.errors import CheckpointError, GroupError
 from curriculum_learning.ray_service import RemoteDataSource
 from tests.harness import interrupt, row_of
+
+
+def connected(args: Any) -> RemoteDataSource:
+    """A client, as soon as there is room on the disk for it."""
+    while True:
+        with contextlib.suppress(CheckpointError):
+            return RemoteDataSource(args)
+        time.sleep(0.1)
 
 
 class Worker:
@@ -25,7 +34,7 @@ class Worker:
     """
 
     def __init__(self, args: Any, notes: Path, seed: int, delay: float) -> None:
-        self.source = RemoteDataSource(args)
+        self.source = connected(args)
         self.notes = notes
         self.random = random.Random(seed)
         self.delay = delay
@@ -43,7 +52,11 @@ class Worker:
                 file.write(json.dumps(fields) + "\n")
 
             while quota > 0:
-                groups = self.source.get_samples(self.random.randrange(1, 9))
+                try:
+                    groups = self.source.get_samples(self.random.randrange(1, 9))
+                except CheckpointError:  # the disk is full, and nothing has changed
+                    time.sleep(0.1)
+                    continue
                 note(drawn=[[group[0].group_index, *row_of(group)] for group in groups])
                 time.sleep(self.random.expovariate(1 / self.delay))
                 back = [group for group in groups if self.random.random() < 0.2]
@@ -53,11 +66,23 @@ class Worker:
                 fate = "dropped" if self.random.random() < 0.2 else "trained"
                 note(settling=ids)
                 try:
-                    self.source.observe(done, fate=fate)  # type: ignore[arg-type]
+                    self._report(done, fate)
                     note(settled=ids)
                     quota -= len(ids)
-                    self.source.add_samples([interrupt(group) for group in back])
+                    self._give_back([interrupt(group) for group in back])
                 except GroupError:
                     late += 1
         self.source.close()
         return late
+
+    def _report(self, groups: list[Any], fate: Any) -> None:
+        while True:
+            with contextlib.suppress(CheckpointError):
+                return self.source.observe(groups, fate=fate)
+            time.sleep(0.1)
+
+    def _give_back(self, groups: list[Any]) -> None:
+        while True:
+            with contextlib.suppress(CheckpointError):
+                return self.source.add_samples(groups)
+            time.sleep(0.1)

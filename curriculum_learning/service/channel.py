@@ -1,0 +1,227 @@
+"""The way from a client to the service: numbered requests, signs of life, plain errors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from curriculum_learning.config.plan import ServicePlan
+from curriculum_learning.errors import CurriculumLearningError
+from curriculum_learning.service.actor import ServiceActor
+from curriculum_learning.service.messages import Cancel, Draw, Numbered, Request, encode_message
+
+_TRIES = 10
+"""Seconds to wait until Ray has noticed that a service is dead."""
+_HEARTBEATS = 5
+"""So many are sent in a ``lease_timeout``."""
+_THREADS = {"draws": 256, "stays": 256, "watches": 256}
+"""Calls that may wait at once in the actor; further ones wait outside."""
+_REQUESTS = 64
+"""Other calls at once: so many requests share a transaction."""
+
+
+class Sent(NamedTuple):
+    """A request on its way."""
+
+    number: int
+    reference: Any
+    at: float
+
+
+class Channel:
+    """Connects one client to the service of a name, which it starts if there is none.
+
+    A request is carried out once, however often Ray sends it. All methods may be called from any
+    thread.
+
+    Args:
+        args: What the data source is made from.
+        texts: What all clients must have alike.
+        config: The keys of ``ray_service``.
+        restarts: How often Ray starts a killed actor again.
+
+    Raises:
+        CurriculumLearningError: The service cannot start, is dead, or refuses this client.
+    """
+
+    def __init__(
+        self, args: Any, texts: dict[str, str], config: ServicePlan, restarts: int
+    ) -> None:
+        context = ray.get_runtime_context()
+        self._session = context.get_session_name()
+        self._config = config
+        self._client = uuid.uuid4().hex[:16]
+        self._lock = threading.Lock()
+        self._next = 0
+        self._unanswered: set[int] = set()
+        self._heard = time.monotonic()
+        """When the latest request was sent to which the service has answered."""
+        self._closed = threading.Event()
+        service = ray.remote(concurrency_groups=_THREADS)(ServiceActor).options(
+            name=config.name,
+            namespace=config.namespace,
+            get_if_exists=True,
+            lifetime="detached" if config.detached else None,
+            max_restarts=restarts,
+            max_task_retries=-1 if restarts else 0,
+            max_concurrency=_REQUESTS,
+            num_cpus=0,
+        )
+        # Services of one name, namespace and cluster are of one run: each goes on from the last.
+        run = f"{self._session}/{config.namespace or context.namespace}/{config.name}"
+        label = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
+        for tries in reversed(range(_TRIES)):
+            self._actor: Any = service.remote(args, texts, run, config)
+            try:
+                self.rows: int = self.call("connect", self._client, label, texts)
+                """Rows of all sources."""
+                break
+            except CurriculumLearningError as error:
+                died = error.__cause__
+                if not tries or not isinstance(died, RayActorError) or died.actor_init_failed:
+                    raise
+            time.sleep(1.0)  # it has died with the process that made it: Ray forgets it soon
+        request = self._actor.request
+        self._methods = {True: request.options(concurrency_group="draws"), False: request}
+        # This process owns the object that ``stay`` will return.
+        self._stay = self._actor.stay.options(concurrency_group="stays").remote(self._client)
+        watch = self._actor.watch.options(concurrency_group="watches")
+        watch.remote(self._client, [self._stay])
+        threading.Thread(
+            target=_beat,
+            args=(weakref.ref(self), self._closed, config.lease_timeout / _HEARTBEATS),
+            name="curriculum_learning heartbeat",
+            daemon=True,
+        ).start()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Calls a method of the actor that may be called twice."""
+        with _plain_errors(self._config.name):
+            return ray.get(getattr(self._actor, method).remote(*args))
+
+    # Requests
+
+    def send(self, request: Request) -> Sent:
+        """Sends a request; ``answer`` waits for it."""
+        with self._lock:
+            number, self._next = self._next, self._next + 1
+            self._unanswered.add(number)
+            message = Numbered(self._client, number, min(self._unanswered), request)
+        method, at = self._methods[isinstance(request, Draw)], time.monotonic()
+        return Sent(number, method.remote(encode_message(message)), at)
+
+    def answer(self, sent: Sent) -> bytes:
+        """Waits for the answer to a request; if it is interrupted, the request is cancelled."""
+        with self._answering(sent):
+            answer: bytes = ray.get(sent.reference)
+            return answer
+
+    async def answer_async(self, sent: Sent) -> bytes:
+        """As ``answer``."""
+        with self._answering(sent):
+            answer: bytes = await sent.reference
+            return answer
+
+    def cancel(self, sent: Sent) -> None:
+        """Lets the service take back what it answers to a request."""
+        if self._is_open():
+            cancel = self.send(Cancel(sent.number))
+            # Until then the service keeps the answer, and knows what to take back.
+            received = functools.partial(self._received, sent.number, cancel.number)
+            cancel.reference.future().add_done_callback(received)
+
+    def was_silent(self) -> bool:
+        """Whether the service may have ended the leases of this client."""
+        return time.monotonic() - self._heard > self._config.lease_timeout
+
+    @contextlib.contextmanager
+    def _answering(self, sent: Sent) -> Iterator[None]:
+        try:
+            with _plain_errors(self._config.name):
+                yield
+        except (CurriculumLearningError, RayError):
+            self._received(sent.number)
+            raise
+        except BaseException:  # a coroutine is cancelled, or the user interrupts
+            self.cancel(sent)
+            raise
+        self._received(sent.number)
+        self._heard = max(self._heard, sent.at)
+
+    def _received(self, *numbers: Any) -> None:
+        with self._lock:
+            self._unanswered.difference_update(numbers)
+
+    # Signs of life, and the end
+
+    def beat(self, before: Sent | None) -> Sent:
+        """Gives a sign of life, unless the one before waits for an actor that starts again."""
+        if before is not None:
+            if not ray.wait([before.reference], timeout=0)[0]:
+                return before
+            with contextlib.suppress(RayError):
+                ray.get(before.reference)
+                self._heard = max(self._heard, before.at)
+        with self._lock:
+            done = min(self._unanswered, default=self._next)
+        return Sent(-1, self._actor.heartbeat.remote(self._client, done), time.monotonic())
+
+    def _is_open(self) -> bool:
+        """Whether a call reaches the service; without its cluster, Ray would start another one."""
+        return (
+            not self._closed.is_set()
+            and ray.is_initialized()
+            and ray.get_runtime_context().get_session_name() == self._session
+        )
+
+    def close(self) -> None:
+        """Ends this client; the service goes on."""
+        if self._is_open():
+            self._closed.set()
+            with contextlib.suppress(CurriculumLearningError, RayError):  # it is dead already
+                self.call("disconnect", self._client)
+
+    def shut_down(self) -> None:
+        """Ends the service, for all clients."""
+        if self._is_open():
+            self._closed.set()
+            ray.kill(self._actor)
+
+
+def _beat(reference: weakref.ref[Channel], closed: threading.Event, interval: float) -> None:
+    """Gives signs of life until the client is closed or forgotten."""
+    sent = None
+    while not closed.wait(interval):
+        channel = reference()
+        if channel is None or not channel._is_open():
+            return
+        sent = channel.beat(sent)
+        del channel
+
+
+@contextlib.contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    """Raises the errors of the service as they were raised there."""
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, CurriculumLearningError):
+            raise error.cause from None
+        raise
+    except RayActorError as error:
+        raise CurriculumLearningError(
+            f"the service '{name}' could not start, or is dead for good: {error}; where save is "
+            f"set, it comes back ray_service.max_restarts times",
+            key="ray_service",
+            value=name,
+        ) from error

@@ -1,0 +1,130 @@
+"""How a client gets groups: those that are ready, those that are coming, and others."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import gc
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from curriculum_learning.engines.slime import SlimeRollout, sample_class
+from curriculum_learning.samples.codec import decode, decode_group
+from curriculum_learning.samples.group import Prompt, make_group
+from curriculum_learning.samples.sample import Group, flatten
+from curriculum_learning.service.channel import Channel, Sent
+from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, Drawn, GiveUp, decode_drawn
+
+
+class Leased(NamedTuple):
+    """A group of this client."""
+
+    claim: Claim
+    group: Group
+
+
+Steps = Generator[Sent, bytes, list[Leased]]
+"""The steps of a draw: it waits for the answer to each request, which it is sent."""
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps the garbage collector from running again and again over samples that are being made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Draws:
+    """Draws groups for one client, and holds some ready.
+
+    Args:
+        channel: The way to the service.
+        size: Samples per group.
+        prefetch: Groups to hold ready.
+    """
+
+    def __init__(self, channel: Channel, size: int, prefetch: int) -> None:
+        self._channel, self._size, self._prefetch = channel, size, prefetch
+        self._sample_type = sample_class()
+        self._slime = SlimeRollout()
+        self._lock = threading.Lock()
+        self._ready: collections.deque[Leased] = collections.deque()
+        self._coming: Sent | None = None
+        """A request for groups to hold ready."""
+
+    def draw(self, count: int) -> Steps:
+        """Returns ``count`` groups; if it is closed before, what it has got is held ready."""
+        groups: list[Leased] = []
+        try:
+            while True:
+                groups += self._take(count)
+                if len(groups) < count and (coming := self._take_coming()) is not None:
+                    self._put(self._groups_of((yield coming)))
+                    groups += self._take(count - len(groups))
+                while len(groups) < count:
+                    missing = Draw(count - len(groups), self._slime.current())
+                    groups += self._groups_of((yield self._channel.send(missing)))
+                if not self._channel.was_silent():
+                    return groups
+                self._put(groups, front=True)  # others may have them: they are given back
+                groups = []
+                yield self._channel.send(GiveUp(self.clear()))
+        except BaseException:
+            self._put(groups, front=True)
+            raise
+
+    def fetch_ahead(self) -> None:
+        """Asks for as many groups as are to be held ready."""
+        with self._lock:
+            room = self._prefetch - len(self._ready)
+            if room > 0 and self._coming is None:
+                self._coming = self._channel.send(Draw(room, self._slime.current(), whole=False))
+
+    def clear(self) -> list[Claim]:
+        """Forgets the groups that are ready or coming; returns those to be given up."""
+        if (coming := self._take_coming()) is not None:
+            self._channel.cancel(coming)
+        return [claim for claim, _ in self._take(len(self._ready))]
+
+    def _take_coming(self) -> Sent | None:
+        with self._lock:
+            coming, self._coming = self._coming, None
+            return coming
+
+    def _take(self, count: int) -> list[Leased]:
+        with self._lock:
+            return [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
+
+    def _put(self, groups: Sequence[Leased], front: bool = False) -> None:
+        with self._lock:
+            if front:
+                self._ready.extendleft(reversed(groups))
+            else:
+                self._ready.extend(groups)
+
+    def _groups_of(self, answer: bytes) -> list[Leased]:
+        drawn = decode_drawn(answer)
+        with _no_collection():
+            return self._made_groups(drawn)
+
+    def _made_groups(self, drawn: Drawn) -> list[Leased]:
+        groups = [decode_group(data, self._sample_type) for data in drawn.again]
+        for sample in flatten(groups):
+            sample.metadata[LEASE_KEY] = drawn.lease
+        groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
+        return [Leased((next(flatten(group)).group_index, drawn.lease), group) for group in groups]
+
+    def _made(
+        self, lease: int, group_index: int, index: int, prompt: Any = "", label: Any = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Group:  # fmt: skip
+        """A fresh group; without prompts of ours its samples have ids and nothing else."""
+        content = Prompt(prompt, label, metadata or {})
+        indices = range(index, index + self._size)
+        return make_group(self._sample_type, content, {LEASE_KEY: lease}, group_index, indices)

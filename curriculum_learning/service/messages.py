@@ -1,0 +1,132 @@
+"""What clients ask a service for: typed messages, checked as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from curriculum_learning.errors import GroupError
+from curriculum_learning.samples.ids import group_id
+from curriculum_learning.samples.rewards import reward_of
+
+LEASE_KEY = "data_source_lease"
+"""The metadata key of the lease under which a sample was handed out."""
+
+Fate = Literal["trained", "finished", "dropped"]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Claim = tuple[Natural, int | None]
+"""A group and the lease under which it was handed out; None where the lease is not known."""
+Told = tuple[Natural, int | None, list[float | None]]
+"""A claim and the rewards of its samples; None for a sample without one."""
+
+
+class Draw(msgspec.Struct, tag=True, array_like=True):
+    """Asks for groups; ``whole`` waits for room for all of them, else takes what there is."""
+
+    count: Natural
+    rollout: Natural | None
+    whole: bool = True
+
+
+class Return(msgspec.Struct, tag=True, array_like=True):
+    """Gives unfinished groups back, each encoded by ``encode_group``."""
+
+    groups: list[bytes]
+
+
+class Settle(msgspec.Struct, tag=True, array_like=True):
+    """Reports the fate of groups, as ``observe``."""
+
+    fate: Fate
+    rollout_id: Natural | None
+    told: list[Told]
+
+
+class GiveUp(msgspec.Struct, tag=True, array_like=True):
+    """Lets go of groups; those whose lease has ended do not count."""
+
+    claims: list[Claim]
+
+
+class Cancel(msgspec.Struct, tag=True, array_like=True):
+    """Nobody waits for the answer to an earlier request any more."""
+
+    number: Natural
+
+
+class Load(msgspec.Struct, tag=True, array_like=True):
+    """Goes to a saved state; the answer is whether there is one."""
+
+    rollout_id: int | None
+
+
+class Step(msgspec.Struct, tag=True, array_like=True):
+    """Sets the rollout step."""
+
+    step: Natural
+
+
+class Metadata(msgspec.Struct, tag=True, array_like=True):
+    """Stores an encoded mapping with the state."""
+
+    values: bytes
+
+
+Request = Draw | Return | Settle | GiveUp | Cancel | Load | Step | Metadata
+
+
+class Numbered(msgspec.Struct, array_like=True):
+    """A request on its way."""
+
+    client: str
+    number: Natural
+    """Counts up for each client; a request that is sent again keeps its number."""
+    done: Natural
+    """The client has the answers to all its requests below this one."""
+    request: Request
+
+
+class Drawn(msgspec.Struct, array_like=True):
+    """The answer to a draw."""
+
+    lease: int
+    again: list[bytes]
+    """Groups that are served again, encoded."""
+    fresh: bytes
+    """The first sample of each fresh group, encoded; the others differ in ``index`` only."""
+
+
+_decode = msgspec.msgpack.Decoder(Numbered).decode
+encode_message = msgspec.msgpack.encode
+decode_drawn = msgspec.msgpack.Decoder(Drawn).decode
+
+
+def decode_request(data: bytes) -> Numbered:
+    """Reads a request; raises GroupError if it is none."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise GroupError(f"the service was sent no request: {error}", key="request") from None
+
+
+def told(samples: Iterable[Any], reward_key: str | None = None, *, rewards: bool) -> list[Told]:
+    """Returns the groups and leases of samples, with their rewards if these are of use.
+
+    It skips samples without a ``group_index``.
+    """
+    groups: dict[Claim, list[float | None]] = {}
+    for sample in samples:
+        group_index = group_id(sample)
+        if group_index is not None:
+            of_group = groups.setdefault((group_index, lease_of(sample)), [])
+            if rewards:
+                of_group.append(reward_of(sample, reward_key))
+    return [(*claim, of_group) for claim, of_group in groups.items()]
+
+
+def lease_of(sample: Any) -> int | None:
+    """The lease that a sample names; None if it names none."""
+    lease = sample.metadata.get(LEASE_KEY) if isinstance(sample.metadata, dict) else None
+    return lease if isinstance(lease, int) else None
