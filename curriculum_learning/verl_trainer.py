@@ -76,6 +76,7 @@ class CurriculumMixin:
 
     # What verl's trainers have.
     config: Any
+    global_steps: int
     parameter_sync_step: int
     replay_buffer: Any
     train_dataset: Any
@@ -95,7 +96,7 @@ class CurriculumMixin:
         cls = sampler_class(data)
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
-        self.account: RowAccount = self.sampler.keep_account()
+        self.sampler.keep_account()
         self._results: list[tuple[Served, list[float]]] = []
         """The groups that finished since the sampler was told of rewards last."""
         # Workers would fetch prompts ahead of the rewards that decide on them, so there are none.
@@ -114,6 +115,12 @@ class CurriculumMixin:
             _name(self.mode), __file__, cls.__name__, inspect.getfile(cls), len(self.train_dataset),
             self.steps_per_epoch, self.total_training_steps,
         )  # fmt: skip
+
+    @property
+    def account(self) -> RowAccount:
+        """The sampler's account of the groups, which a resume replaces."""
+        account: RowAccount = self.sampler.account
+        return account
 
     def _set_steps(self, steps_per_epoch: int) -> None:
         """Let the sampler decide how long an epoch is: verl has counted all rows of the data."""
@@ -171,6 +178,10 @@ class CurriculumMixin:
     def _load_checkpoint(self) -> None:
         """Loads verl's checkpoint; prompts in flight that it does not hold are lost."""
         super()._load_checkpoint()  # type: ignore[misc]
+        if self.global_steps == 0:
+            return
+        # The loader hands its state on to the sampler when it is first iterated.
+        self.train_dataloader_it = iter(self.train_dataloader)
         if lost := self._end_lost():
             logger.warning(
                 "The checkpoint does not hold %d of the prompts that were in flight when it was "
