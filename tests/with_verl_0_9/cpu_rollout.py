@@ -129,7 +129,7 @@ class CpuRollout(base.BaseRollout):  # type: ignore[misc]  # verl has no types
 class FileEngine(CheckpointEngine):  # type: ignore[misc]  # verl has no types
     """Carries weights from the trainer to servers with processes of their own, in a file."""
 
-    def __init__(self, bucket_size: int, path: str) -> None:
+    def __init__(self, bucket_size: int, path: str, is_master: bool = False) -> None:
         self._path = Path(path)
 
     def prepare(self) -> None:

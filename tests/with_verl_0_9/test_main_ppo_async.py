@@ -30,7 +30,7 @@ MODES = {
     "curriculum_colocate_async": [],
     "curriculum_separate_async": [
         "trainer.v1.separate_async.parameter_sync_step=2",
-        "+ray_kwargs.ray_init.num_gpus=2",
+        "++ray_kwargs.ray_init.num_gpus=2",
         "actor_rollout_ref.rollout.nnodes=1",
         "actor_rollout_ref.rollout.n_gpus_per_node=1",
         "actor_rollout_ref.rollout.checkpoint_engine.backend=file",
