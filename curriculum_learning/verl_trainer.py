@@ -19,16 +19,15 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable
-from statistics import fmean
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from omegaconf import OmegaConf, open_dict
 
 from curriculum_learning import samplers
 from curriculum_learning.config.dotted_path import load_callable
+from curriculum_learning.engines.sampler_rewards import metrics_of
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.groups.row_account import RowAccount
-from curriculum_learning.groups.served import Served
 
 try:
     from verl.trainer.ppo.v1 import (
@@ -64,6 +63,16 @@ _HORIZONS = ("actor_rollout_ref.actor.optim", "critic.optim")
 logger = logging.getLogger(__name__)
 
 
+class _Finished(NamedTuple):
+    """A group with the rewards of its samples."""
+
+    number: int
+    source: str
+    row: int
+    """In the data set."""
+    rewards: list[float]
+
+
 class CurriculumMixin:
     """Chooses the prompts of a trainer of verl's; stands before it.
 
@@ -97,8 +106,8 @@ class CurriculumMixin:
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
         self.sampler.keep_account()
-        self._results: list[tuple[Served, list[float]]] = []
-        """The groups that finished since the sampler was told of rewards last."""
+        self._finished: list[_Finished] = []
+        """The groups whose rewards the sampler has not been told of."""
         # Workers would fetch prompts ahead of the rewards that decide on them, so there are none.
         self.train_dataloader = type(stock)(
             dataset=self.train_dataset,
@@ -166,12 +175,16 @@ class CurriculumMixin:
         self._take_evicted()
         self._end(verl_groups.trained_groups(batch))
         self._end_lost()
-        results, self._results = self._results, []
-        samples = [(served, reward) for served, rewards in results for reward in rewards]
+        finished, self._finished = self._finished, []
+        # One entry for each sample.
         self.sampler.observe(
-            [served.source for served, _ in samples], [reward for _, reward in samples]
+            sources=[group.source for group in finished for _ in group.rewards],
+            rewards=[reward for group in finished for reward in group.rewards],
+            rows=[group.row for group in finished for _ in group.rewards],
+            groups=[group.number for group in finished for _ in group.rewards],
         )
-        stats = self.sampler.get_stats() | _means(results)
+        stats = self.sampler.get_stats()
+        stats |= metrics_of([group.source for group in finished], [g.rewards for g in finished])
         metrics.update({f"{MODE}/{name}": value for name, value in stats.items()})
         return batch
 
@@ -196,9 +209,11 @@ class CurriculumMixin:
         """Takes in how groups ended; those of a checkpoint that is not ours are not known."""
         for uid, fate, rewards in ended:
             served = self.account.served(int(uid)) if uid.isdecimal() else None
-            if served is not None:
-                self.account.end([int(uid)], fate)
-                self._results += [(served, rewards)] if rewards else []
+            if served is None:
+                continue
+            self.account.end([int(uid)], fate)
+            if rewards:
+                self._finished.append(_Finished(int(uid), served.source, served.row, rewards))
 
     def _end_lost(self) -> int:
         """Ends the groups that verl has no more, and has not told of: all their samples failed."""
@@ -234,26 +249,11 @@ def _name(mode: str) -> str:
     return MODE if mode == "sync" else f"{MODE}_{mode}"
 
 
-def _means(results: Iterable[tuple[Served, list[float]]]) -> dict[str, float]:
-    """Returns the mean reward of each source, and the share of its groups that teach something.
-
-    A group whose rewards are all the same has no advantages: nothing is learnt from it.
-    """
-    by_source: dict[str, list[list[float]]] = {}
-    for served, rewards in results:
-        by_source.setdefault(served.source, []).append(rewards)
-    means: dict[str, float] = {}
-    for source, groups in by_source.items():
-        means[f"reward/{source}"] = fmean(map(fmean, groups))
-        means[f"signal/{source}"] = fmean(len(set(rewards)) > 1 for rewards in groups)
-    return means
-
-
 def sampler_class(data_config: Any) -> Any:
     """The class that ``data.sampler`` names: one of ours, or a user's own at ``class_path``.
 
     Raises:
-        ConfigurationError: It names none, an unknown one, or one that takes no rewards.
+        ConfigurationError: It names none, an unknown one, or one that is not derived from ours.
     """
     node = data_config.get("sampler") or {}
     name, path = node.get("class_name"), node.get("class_path")
@@ -268,12 +268,10 @@ def sampler_class(data_config: Any) -> Any:
             key="data.sampler.class_name",
             value=name,
         )
-    needed = ("observe", "get_stats", "keep_account")
-    missing = [method for method in needed if not hasattr(cls, method)]
-    if missing:
+    if not issubclass(cls, samplers.MultiSourceSampler):
         raise ConfigurationError(
-            f"data.sampler.class_name ({name}) takes no part in a curriculum: it lacks "
-            f"{' and '.join(missing)}; derive it from one of {', '.join(SAMPLERS)}",
+            f"data.sampler.class_name ({name}) takes no part in trainer mode '{MODE}'; derive it "
+            f"from one of {', '.join(SAMPLERS)}",
             key="data.sampler.class_name",
             value=name,
         )

@@ -33,7 +33,6 @@ OPEN_ROWS = [rows * inputs.ROWS // 90 for rows in (27, 48, 69, 90)]
 """Hard rows that are open at each level: 30 %, and then a third of the rest at a time."""
 
 
-
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Life, Life]:
     """A run that is killed after some steps beyond a checkpoint, and the same run started again."""

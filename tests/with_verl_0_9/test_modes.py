@@ -57,8 +57,8 @@ class Life(NamedTuple):
     engine: Engine
     metrics: dict[int, dict[str, float]]
     """By step, those of the curriculum."""
-    observed: list[tuple[list[str], list[float]]]
-    """The sources and the rewards that the sampler was told, by step."""
+    observed: list[dict[str, list[Any]]]
+    """What the sampler was told of rewards, by step."""
     trainer: verl_trainer.CurriculumMixin
 
     def trained(self, until: int | None = None) -> list[str]:
@@ -89,9 +89,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
 
 
 @pytest.fixture
-def live(
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Live:
+def live(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     """Runs a trainer to its end, or until it is killed; the next one resumes it."""
 
     def run(
@@ -113,9 +111,14 @@ def live(
         monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(log))
         trainer = get_trainer_cls(mode)(_config(files, tmp_path, mode, steps, overrides))
         stand_ins.prepare(trainer, engine)
-        observed: list[tuple[list[str], list[float]]] = []
+        observed: list[dict[str, list[Any]]] = []
         observe = trainer.sampler.observe
-        trainer.sampler.observe = lambda *told: (observed.append(told), observe(*told))
+
+        def listen(**told: Any) -> None:
+            observed.append(told)
+            observe(**told)
+
+        trainer.sampler.observe = listen
         try:
             trainer.fit(engine)
         except stand_ins.Killed:
@@ -209,13 +212,20 @@ def test_rewards_of_all_finished_groups_reach_the_sampler(live: Live, mode: str)
     engine = life.engine
     assert len(life.observed) == 20
     waiting = engine.queue.tags["train"]
+    names = list(WEIGHTS)
     expected = Counter(
-        (engine.rows[uid][0], reward)
+        (source, reward, inputs.ROWS * names.index(source) + row, int(uid))
         for uid, rewards in engine.rewards.items()
         if uid not in waiting
+        for source, row in [engine.rows[uid]]
         for reward in rewards
     )
-    told = Counter(pair for pairs in life.observed for pair in zip(*pairs, strict=True))
+    keys = ("sources", "rewards", "rows", "groups")
+    told = Counter(
+        sample
+        for step in life.observed
+        for sample in zip(*(step[key] for key in keys), strict=True)
+    )
     assert told == expected
 
 
