@@ -12,7 +12,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 _PACKAGES = (
     *("aiohttp", "deep_ep", "megatron", "polars", "pybase64", "pylatexenc", "sglang"),
@@ -34,7 +34,9 @@ class _Named:
 class _Module(types.ModuleType):
     """A module that has every name."""
 
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,29 @@ def test_saved_and_resumed(tmp_path: Path, partial: bool) -> None:
     samples = [sample for batch in after.samples for sample in batch]
     assert not trained & {sample.group_index for sample in samples}
     assert all(type(sample) is Sample for sample in samples)
+
+
+def test_saved_during_the_next_rollout(tmp_path: Path) -> None:
+    """Miles saves a rollout while it generates the next one: its groups are served again."""
+    args = make_args(tmp_path, **BOTH_HOOKS)
+    with Run(args) as before:
+        for rollout_id in range(3):
+            before.generate(rollout_id)
+        known = len(before.served)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            generating = pool.submit(before.generate, 3)
+            while len(before.served) == known:
+                time.sleep(0.001)
+            before.source.save(2)
+            generating.result()
+    with Run(make_args(tmp_path, load=args.save, **BOTH_HOOKS)) as after:
+        after.source.load(2)
+        after.generate(3)
+    trained = {sample.group_index for samples in before.samples[:3] for sample in samples}
+    again = {group for *_, group in after.served}
+    handed_out = {group for *_, group in before.served[known:]}
+    assert again >= handed_out - trained
+    assert not again & trained
 
 
 def test_filter_speaks_miles_language(tmp_path: Path) -> None:
