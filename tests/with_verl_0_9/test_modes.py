@@ -281,6 +281,23 @@ def test_synchronous_resume_is_exact(live: Live, tmp_path: Path) -> None:
     assert repeated == {uid: second.engine.rows[uid] for uid in repeated}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_row_curricula_and_source_rules(live: Live, mode: str) -> None:
+    """Curricula of rows and source rules learn from each group, and are resumed with the rest."""
+    learning = ["+data.sampler.source_curricula.c.type=pools", "+data.sampler.source_rule.type=sec"]
+    losses = [*FILTERED, *REFILLED, *STALE, "trainer.save_freq=4"]
+    first = live(mode, *learning, *losses, fortunes=ROUGH, steps=8)
+    second = live(mode, *learning, *losses, fortunes=ROUGH, steps=12)
+    pools = [
+        {name: value for name, value in metrics.items() if name.startswith("curriculum/pool/")}
+        for metrics in (first.metrics[1], first.metrics[8], second.metrics[9])
+    ]
+    assert pools[0] != pools[1]
+    assert all(sum(pool.values()) == inputs.ROWS for pool in pools)
+    assert second.metrics[9]["curriculum/rule_value/c"] != 0
+    assert second.metrics[9]["curriculum/weight/c"] != pytest.approx(WEIGHTS["c"])
+
+
 def test_lost_queue(live: Live, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """If a checkpoint lacks its queue, the prompts in flight count as lost and are replaced."""
     mode = "curriculum_colocate_async"
