@@ -41,8 +41,10 @@ lint: $(READY)  ## style and types
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-slime: $(READY)  ## slime's own contract test and rollout functions: make test-slime SLIME_PATH=/path/to/slime
-	$(BIN)/python -m pytest -q tests/with_slime --slime-path "$(SLIME_PATH)"
+# One process each: a process runs one of the two.
+test-slime: $(READY)  ## rollouts of slime and of miles: make test-slime SLIME_PATH=/path/to/slime MILES_PATH=/path/to/miles
+	$(if $(MILES_PATH),$(BIN)/python -m pytest -q tests/with_miles --miles-path="$(MILES_PATH)")
+	$(if $(SLIME_PATH)$(if $(MILES_PATH),,neither),$(BIN)/python -m pytest -q tests/with_slime --slime-path="$(SLIME_PATH)")
 
 # The versions of verl contradict each other in what they need, so each has an environment.
 .venv-verl-%/.ready: tests/with_verl_%/requirements.txt setup.cfg pyproject.toml

@@ -31,6 +31,7 @@ from curriculum_learning.engines.sampler_sources import (
 )
 from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
 from curriculum_learning.errors import CheckpointError
+from curriculum_learning.groups.row_account import RowAccount
 from curriculum_learning.mixing.batches import Batches
 from curriculum_learning.mixing.mixture import Changes, Mixture
 from curriculum_learning.prompts.columns import read_sources
@@ -89,6 +90,8 @@ class MultiSourceSampler(SamplerBase):
         """The curriculum of ``complexity_source``, in the samplers that have one."""
         self._index = RowIndex(data_source, self._rows, curricula)
         self._batches = Batches(self._mixture, self._rows, size=config.batch_size, seed=config.seed)
+        self.account: RowAccount | None = None
+        """The account of the rows given out, for engines that report how each one ended."""
         self._journal = None if config.journal is None else Journal(Path(config.journal))
         self._run = secrets.token_hex(8)
         """Tells this run's entries in a journal from those of others."""
@@ -117,6 +120,8 @@ class MultiSourceSampler(SamplerBase):
         """
         self._batches.begin_pass()
         while (row := self._batches.next_row(self._now)) is not None:
+            if self.account is not None:
+                self.account.open(row, self._now)
             yield row
 
     def draw(self, step: int) -> list[int]:
@@ -130,6 +135,25 @@ class MultiSourceSampler(SamplerBase):
     @property
     def _now(self) -> int:
         return self._updates if self._step is None else self._step
+
+    def keep_account(self) -> RowAccount:
+        """Keeps account of the rows given out from now on; the engine says how each one ended.
+
+        Rows are numbered in the order in which the sampler gives them out. With ``mixture_target:
+        trained`` those lost are replaced by others of the same source.
+        """
+        self._use(self._new_account(), self._batches)
+        assert self.account is not None
+        return self.account
+
+    def _new_account(self) -> RowAccount:
+        config = self.config
+        most = config.max_oversampling if config.mixture_target == "trained" else None
+        return RowAccount(self._mixture, self._rows, most)
+
+    def _use(self, account: RowAccount | None, batches: Batches) -> None:
+        self.account, self._batches = account, batches
+        self._batches.draws = self._mixture if account is None else account
 
     # Feedback
 
@@ -181,6 +205,8 @@ class MultiSourceSampler(SamplerBase):
 
     def _apply(self, results: Sequence[Result]) -> None:
         self._updates += 1
+        if self.account is not None:
+            self.account.step_ended()
         changes = self._mixture.observe(results, self._updates, self._now)
         _log(self._change_lines(changes))
 
@@ -193,6 +219,7 @@ class MultiSourceSampler(SamplerBase):
             "mixture": self._mixture.state_dict(),
             "updates": self._updates,
             **self._batches.state_dict(),
+            "account": None if self.account is None else self.account.state_dict(),
             "run": self._run,
         }
 
@@ -203,16 +230,21 @@ class MultiSourceSampler(SamplerBase):
             CheckpointError: The state is of another data set or configuration, or is no state.
         """
         batches = copy.copy(self._batches)
+        account = None if self.account is None else self._new_account()
         try:
             check_fit(state_dict["identity"], self._identity())
             updates, run = operator.index(state_dict["updates"]), str(state_dict["run"])
             batches.load_state_dict(state_dict)
+            saved = state_dict.get("account")
+            if account is not None and saved is not None:
+                account.load_state_dict(saved)
             self._mixture.load_state_dict(state_dict["mixture"])
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"[{self._name}] this is no state of it: {error!r}") from error
-        self._updates, self._batches, self._run = updates, batches, run
+        self._updates, self._run = updates, run
+        self._use(account, batches)
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -252,6 +284,8 @@ class MultiSourceSampler(SamplerBase):
             metrics = {**of_rule.get(source.name, {}), **source.metrics(self._now)}
             stats[f"epoch/{source.name}"] = source.epoch
             stats |= {f"{key}/{source.name}": value for key, value in metrics.items()}
+        if self.account is not None:
+            stats |= self.account.stats()
         return {**stats, "updates": self._updates, "batches": self._batches.drawn}
 
     # The log

@@ -1,4 +1,4 @@
-r"""The face for verl 0.9 and later, which has no sampler hook: a trainer mode named `curriculum`.
+r"""The face for verl 0.9 and later, which has no sampler hook: trainer modes with a curriculum.
 
 verl imports this module where the environment names it, and the command line chooses the mode::
 
@@ -7,8 +7,10 @@ verl imports this module where the environment names it, and the command line ch
         +data.sampler.class_name=RewardCurriculumSampler \
         +data.sampler.reward_threshold=0.5 ...
 
-The mode is verl's synchronous trainer, with two additions. A sampler chooses the prompts; and the
-rewards of a step reach it before the checkpoint of that step is saved. So they bear on the choice
+Each mode is one of verl's, with three additions: ``curriculum`` is ``sync``,
+``curriculum_colocate_async`` and ``curriculum_separate_async`` are what their names say. A sampler
+chooses the prompts. It is told how each group ended, so that lost ones can be replaced. And the
+rewards of a step reach it before the checkpoint of that step is saved, so they bear on the choice
 for the next step, and a resumed run makes the choices that an uninterrupted one would have made.
 """
 
@@ -16,19 +18,27 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from omegaconf import OmegaConf, open_dict
 
 from curriculum_learning import samplers
 from curriculum_learning.config.dotted_path import load_callable
+from curriculum_learning.engines.sampler_rewards import metrics_of
 from curriculum_learning.errors import ConfigurationError, DataError
+from curriculum_learning.groups.row_account import RowAccount
 
 try:
-    import transfer_queue
-    from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+    from verl.trainer.ppo.v1 import (
+        PPOTrainerColocateAsync,
+        PPOTrainerSeparateAsync,
+        PPOTrainerSync,
+        register_trainer,
+    )
+    from verl.utils import tensordict_utils
+
+    from curriculum_learning.engines import verl_groups
 except ImportError as error:
     raise ImportError(
         f"{__name__} needs verl >= 0.9 with all that its v1 trainer needs ({error}); up to verl "
@@ -36,7 +46,7 @@ except ImportError as error:
     ) from error
 
 MODE = "curriculum"
-"""The value of ``trainer.v1.trainer_mode``."""
+"""The value of ``trainer.v1.trainer_mode`` for verl's ``sync``; for others their name follows."""
 
 SAMPLERS = (
     "MultiSourceSampler",
@@ -53,33 +63,51 @@ _HORIZONS = ("actor_rollout_ref.actor.optim", "critic.optim")
 logger = logging.getLogger(__name__)
 
 
-@register_trainer(MODE)
-class CurriculumTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl has no types
-    """verl's synchronous trainer, with prompts chosen by a sampler that sees the rewards.
+class _Finished(NamedTuple):
+    """A group with the rewards of its samples."""
+
+    number: int
+    source: str
+    row: int
+    """In the data set."""
+    rewards: list[float]
+
+
+class CurriculumMixin:
+    """Chooses the prompts of a trainer of verl's; stands before it.
 
     Args:
         config: verl's whole configuration. ``data.sampler`` names the sampler and configures it.
     """
 
+    mode: ClassVar[str]
+    """verl's name for the mode."""
+
+    # What verl's trainers have.
     config: Any
+    global_steps: int
+    parameter_sync_step: int
+    replay_buffer: Any
     train_dataset: Any
     train_dataloader: Any
-    sampler: Any
     steps_per_epoch: int
     total_training_steps: int
 
     def __init__(self, config: Any) -> None:
-        # verl compares this string to decide on synchronous behaviour in many places.
-        config.trainer.v1.trainer_mode = "sync"
-        super().__init__(config)
+        # verl compares this string in many places, and reads the settings of the mode under it.
+        config.trainer.v1.trainer_mode = self.mode
+        super().__init__(config)  # type: ignore[call-arg]
 
     def _init_dataloader(self) -> None:
         """Make verl's loaders, then put one with our sampler in the place of the training one."""
-        super()._init_dataloader()
+        super()._init_dataloader()  # type: ignore[misc]
         data, stock = self.config.data, self.train_dataloader
         cls = sampler_class(data)
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
+        self.sampler.keep_account()
+        self._finished: list[_Finished] = []
+        """The groups whose rewards the sampler has not been told of."""
         # Workers would fetch prompts ahead of the rewards that decide on them, so there are none.
         self.train_dataloader = type(stock)(
             dataset=self.train_dataset,
@@ -93,9 +121,15 @@ class CurriculumTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl has no ty
         logger.info(
             "Trainer mode '%s' (%s) is active with %s (%s): %d rows, %d steps per epoch, %d in "
             "all; prompts are read without data loader workers",
-            MODE, __file__, cls.__name__, inspect.getfile(cls), len(self.train_dataset),
+            _name(self.mode), __file__, cls.__name__, inspect.getfile(cls), len(self.train_dataset),
             self.steps_per_epoch, self.total_training_steps,
         )  # fmt: skip
+
+    @property
+    def account(self) -> RowAccount:
+        """The sampler's account of the groups, which a resume replaces."""
+        account: RowAccount = self.sampler.account
+        return account
 
     def _set_steps(self, steps_per_epoch: int) -> None:
         """Let the sampler decide how long an epoch is: verl has counted all rows of the data."""
@@ -118,20 +152,108 @@ class CurriculumTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl has no ty
                     updates = self.total_training_steps * self.parameter_sync_step
                     OmegaConf.update(self.config, f"{path}.total_training_steps", updates)
 
+    def _build_replay_buffer(self) -> Any:
+        """Makes verl's replay buffer, and has it remember the groups that it evicts."""
+        model = self.config.reward.reward_model
+        return verl_groups.watch(
+            super()._build_replay_buffer(),  # type: ignore[misc]
+            scores_samples=not model.enable or model.enable_resource_pool,
+        )
+
+    def _fetch_one_gen_batch(self) -> Any:
+        """Fetches prompts; the uid of each is the number of its group in the sampler's account."""
+        self._take_evicted()  # first: the next prompt may replace one of them
+        batch = super()._fetch_one_gen_batch()  # type: ignore[misc]
+        last = self.account.opened
+        uids = [str(number) for number in range(last - len(batch), last)]
+        tensordict_utils.assign_non_tensor_stack(batch, "uid", uids)
+        return batch
+
     def step(self, metrics: dict[str, Any], timing_raw: dict[str, float]) -> Any:
-        """One training step of verl's, after which the sampler sees its rewards."""
-        batch = super().step(metrics, timing_raw)
-        self.sampler.observe(*_rewards(batch))
+        """One training step of verl's, after which the sampler learns how groups ended."""
+        batch = super().step(metrics, timing_raw)  # type: ignore[misc]
+        self._take_evicted()
+        self._end(verl_groups.trained_groups(batch))
+        self._end_lost()
+        finished, self._finished = self._finished, []
+        # One entry for each sample.
+        self.sampler.observe(
+            sources=[group.source for group in finished for _ in group.rewards],
+            rewards=[reward for group in finished for reward in group.rewards],
+            rows=[group.row for group in finished for _ in group.rewards],
+            groups=[group.number for group in finished for _ in group.rewards],
+        )
         stats = self.sampler.get_stats()
+        stats |= metrics_of([group.source for group in finished], [g.rewards for g in finished])
         metrics.update({f"{MODE}/{name}": value for name, value in stats.items()})
         return batch
+
+    def _load_checkpoint(self) -> None:
+        """Loads verl's checkpoint; prompts in flight that it does not hold are lost."""
+        super()._load_checkpoint()  # type: ignore[misc]
+        if self.global_steps == 0:
+            return
+        # The loader hands its state on to the sampler when it is first iterated.
+        self.train_dataloader_it = iter(self.train_dataloader)
+        if lost := self._end_lost():
+            logger.warning(
+                "The checkpoint does not hold %d of the prompts that were in flight when it was "
+                "saved; they count as failed", lost,
+            )  # fmt: skip
+
+    def _take_evicted(self) -> None:
+        evicted, self.replay_buffer.evicted = self.replay_buffer.evicted, []
+        self._end(evicted)
+
+    def _end(self, ended: Iterable[verl_groups.Ended]) -> None:
+        """Takes in how groups ended; those of a checkpoint that is not ours are not known."""
+        for uid, fate, rewards in ended:
+            served = self.account.served(int(uid)) if uid.isdecimal() else None
+            if served is None:
+                continue
+            self.account.end([int(uid)], fate)
+            if rewards:
+                self._finished.append(_Finished(int(uid), served.source, served.row, rewards))
+
+    def _end_lost(self) -> int:
+        """Ends the groups that verl has no more, and has not told of: all their samples failed."""
+        waiting = verl_groups.waiting_groups()
+        lost = [group for group in self.account.in_flight if str(group) not in waiting]
+        self.account.end(lost, "failed")
+        return len(lost)
+
+
+@register_trainer(MODE)
+class CurriculumTrainer(CurriculumMixin, PPOTrainerSync):  # type: ignore[misc]  # no types
+    """verl's synchronous trainer on a curriculum."""
+
+    mode = "sync"
+
+
+@register_trainer(f"{MODE}_colocate_async")
+class CurriculumColocateAsync(CurriculumMixin, PPOTrainerColocateAsync):  # type: ignore[misc]
+    """verl's asynchronous trainer that shares its devices with the rollout, on a curriculum."""
+
+    mode = "colocate_async"
+
+
+@register_trainer(f"{MODE}_separate_async")
+class CurriculumSeparateAsync(CurriculumMixin, PPOTrainerSeparateAsync):  # type: ignore[misc]
+    """verl's asynchronous trainer with devices of its own, on a curriculum."""
+
+    mode = "separate_async"
+
+
+def _name(mode: str) -> str:
+    """Returns our name for a mode of verl's."""
+    return MODE if mode == "sync" else f"{MODE}_{mode}"
 
 
 def sampler_class(data_config: Any) -> Any:
     """The class that ``data.sampler`` names: one of ours, or a user's own at ``class_path``.
 
     Raises:
-        ConfigurationError: It names none, an unknown one, or one that takes no rewards.
+        ConfigurationError: It names none, an unknown one, or one that is not derived from ours.
     """
     node = data_config.get("sampler") or {}
     name, path = node.get("class_name"), node.get("class_path")
@@ -146,11 +268,10 @@ def sampler_class(data_config: Any) -> Any:
             key="data.sampler.class_name",
             value=name,
         )
-    missing = [method for method in ("observe", "get_stats") if not hasattr(cls, method)]
-    if missing:
+    if not issubclass(cls, samplers.MultiSourceSampler):
         raise ConfigurationError(
-            f"data.sampler.class_name ({name}) takes no part in trainer mode '{MODE}': it lacks "
-            f"{' and '.join(missing)}; derive it from one of {', '.join(SAMPLERS)}",
+            f"data.sampler.class_name ({name}) takes no part in trainer mode '{MODE}'; derive it "
+            f"from one of {', '.join(SAMPLERS)}",
             key="data.sampler.class_name",
             value=name,
         )
@@ -164,18 +285,3 @@ def _load(path: str, name: str) -> Any:
     except ImportError:
         return load_callable(f"{path.removeprefix('pkg://').replace('/', '.')}.{name}")
     return load_extern_object(path, name)
-
-
-def _rewards(batch: Any) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-    """The source and the summed reward of each sample of a trained batch."""
-    keys = [
-        key
-        for key, tag in zip(batch.keys, batch.tags, strict=True)
-        if not tag.get("is_padding", False)
-    ]
-    fields = ["data_source", "rm_scores"]
-    data = transfer_queue.kv_batch_get(
-        keys=keys, partition_id=batch.partition_id, select_fields=fields
-    )
-    rewards = [float(scores.sum()) for scores in data["rm_scores"]]
-    return np.asarray(list(data["data_source"]), dtype=object), np.asarray(rewards)

@@ -212,6 +212,8 @@ class SamplerPlan:
         adaptive_weights: A lower reward gives a higher weight.
         complexity_source: The source that has a curriculum.
         journal: A file that keeps the rewards which a checkpoint was saved too early for.
+        mixture_target: Which groups have the configured shares, where the engine reports fates.
+        max_oversampling: No source is served more than so many times its share.
         adaptive: The rule for adaptive weights.
         source_rule: Another source rule; null leaves the weights as configured.
         source_curricula: The curricula of sources, by name.
@@ -225,6 +227,8 @@ class SamplerPlan:
     adaptive_weights: bool = False
     complexity_source: Text = "logicif"
     journal: Annotated[str, MinLen(1), "a file"] | None = None
+    mixture_target: Literal["served", "trained"] = "trained"
+    max_oversampling: Annotated[float, Ge(1), "a finite number >= 1"] = 4
     adaptive: Recipe = dataclasses.field(default_factory=lambda: Recipe(AdaptiveWeights, {}))
     source_rule: Recipe | None = None
     source_curricula: Mapping[str, CurriculumRecipe] = dataclasses.field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""What slime is asked and told; without slime each function falls back to something of ours."""
+"""What slime is asked and told; without slime each function falls back to something of ours.
+
+Where miles runs, a fork of slime, it is asked instead.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import logging
 import sys
 from typing import Any
 
+from curriculum_learning.engines import miles
 from curriculum_learning.mixing.clock import RolloutClock
 from curriculum_learning.samples.sample import Sample
 
@@ -16,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def sample_class() -> type[Any]:
-    """Returns slime's ``Sample`` if slime can be imported, else ours."""
+    """Returns the ``Sample`` of miles if it runs, of slime if it can be imported, else ours."""
+    if miles.is_loaded():
+        return miles.sample_class()
     try:
         from slime.utils.types import Sample as SlimeSample
     except ImportError as error:
@@ -69,7 +75,9 @@ class FilterOutput:
 
 @functools.cache
 def filter_output_class() -> type[Any]:
-    """Returns slime's ``DynamicFilterOutput`` if slime can be imported, else ``FilterOutput``."""
+    """Returns the ``DynamicFilterOutput`` of miles or slime, as for ``sample_class``."""
+    if miles.is_loaded():
+        return miles.filter_output_class()
     try:
         from slime.rollout.filter_hub.base_types import DynamicFilterOutput
     except ImportError:
@@ -78,14 +86,17 @@ def filter_output_class() -> type[Any]:
 
 
 def is_running(args: Any) -> bool:
-    """Whether slime is loaded and ``args`` are its own, with its trackers' settings."""
-    return "slime" in sys.modules and hasattr(args, "use_wandb")
+    """Whether slime or miles is loaded and ``args`` are its own, with its trackers' settings."""
+    return ("slime" in sys.modules or miles.is_loaded()) and hasattr(args, "use_wandb")
 
 
 def log_rollout(
     rollout_id: int, args: Any, samples: list[Any], metrics: dict[str, Any], seconds: float
 ) -> None:
-    """Logs slime's default metrics of a rollout and ``metrics`` to slime's trackers."""
+    """Logs the engine's default metrics of a rollout and ``metrics`` to the engine's trackers."""
+    if miles.is_loaded():
+        miles.log_rollout(rollout_id, args, samples, metrics, seconds)
+        return
     if getattr(args, "load_debug_rollout_data", None):
         return
     try:

@@ -59,24 +59,3 @@ def total_rewards(rewards: Any, weights: Any) -> NDArray[np.float64]:
     total: NDArray[np.float64] = np.nansum(values * weights.double().cpu().numpy(), axis=1)
     total[np.isnan(values).all(axis=1)] = np.nan
     return total
-
-
-def metrics_of(sources: Sequence[str], rewards: NDArray[np.float64]) -> dict[str, float]:
-    """Returns the mean reward of each source, and the share of its groups that teach something.
-
-    A group whose rewards are all the same has no advantages: nothing is learnt from it.
-
-    Args:
-        sources: The source of each group.
-        rewards: Shape (groups, samples), NaN where a sample has none.
-    """
-    figures: dict[str, float] = {}
-    for source in dict.fromkeys(sources):
-        own = rewards[[other == source for other in sources]]
-        finite = [group[np.isfinite(group)] for group in own]
-        if not any(map(len, finite)):
-            continue
-        figures[f"reward/{source}"] = float(np.concatenate(finite).mean())
-        taught = [len(group) > 0 and group.min() < group.max() for group in finite]
-        figures[f"signal/{source}"] = float(np.mean(taught))
-    return figures

@@ -95,9 +95,4 @@ class FreshGroups:
         step = self.step()
         if self.replacements is None:
             return mixture.draw(step)
-        while (replaced := self.replacements.next(step, mixture)) is None:
-            index, units = mixture.charge(step)
-            if not self.replacements.absorb(index, mixture.drawn):
-                return mixture.take(index, step, units)
-            absorbed.append((index, units))
-        return mixture.take(replaced, step)
+        return self.replacements.draw(step, mixture, absorbed)

@@ -11,9 +11,9 @@ from typing import Any
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.served import Packer, Partial, Served, listed, step_of
 
-FATES = ("trained", "dropped", "stale", "surplus", "finished")
+FATES = ("trained", "dropped", "stale", "failed", "discarded", "surplus", "finished")
 
-_LOST = ("dropped", "stale", "presumed")
+_LOST = ("dropped", "stale", "failed", "discarded", "presumed")
 """The fates of groups that were drawn and never trained."""
 
 _PRESUMED_KEPT = 65_536
@@ -245,7 +245,8 @@ class GroupLedger:
         """
         self.next_group, self.next_index = state["next_group"], state["next_index"]
         self.accounting = state["accounting"] or self.accounting
-        self.counts = {what: Counter(state["counts"][what]) for what in self.counts}
+        saved = state["counts"]
+        self.counts = {what: Counter(saved.get(what, {})) for what in self.counts}
         self.news += 1
         self._presumed = self._entries(state["presumed"])
         self._in_flight, self._partial, self.out = {}, {}, Counter()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.groups.in_flight import GroupLedger
-from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.mixture import Charge, Draw, Mixture
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,21 @@ class Replacements:
             self._most,
             ", ".join(f"'{self._names[index]}'" for index in sorted(self._at_bound)),
         )
+
+    def draw(self, step: int, mixture: Mixture, absorbed: list[Charge]) -> Draw:
+        """Draws the next row: by the ledger, or off the books to replace a lost group.
+
+        Args:
+            step: The rollout step.
+            mixture: The sources.
+            absorbed: Takes the charges for which a replacement has stood.
+        """
+        while (replaced := self.next(step, mixture)) is None:
+            index, units = mixture.charge(step)
+            if not self.absorb(index, mixture.drawn):
+                return mixture.take(index, step, units)
+            absorbed.append((index, units))
+        return mixture.take(replaced, step)
 
     def next(self, step: int, mixture: Mixture) -> int | None:
         """Returns the number of the source whose lost group the next one replaces.

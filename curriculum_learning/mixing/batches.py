@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.errors import DataError
-from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.mixing.mixture import Draw, Mixture
 from curriculum_learning.mixing.order import Permutation, epoch_key
+
+
+class Draws(Protocol):
+    """Draws rows: the mixture, or what keeps account of its rows too."""
+
+    def draw(self, step: int) -> Draw:
+        """Draws the next row at a step."""
 
 
 class Batches:
@@ -47,7 +54,9 @@ class Batches:
             )
         self.drawn = 0
         """Batches drawn so far."""
-        self._mixture, self._rows = mixture, rows
+        self.draws: Draws = mixture
+        """Where rows are drawn from."""
+        self._rows = rows
         self._size, self._seed = size, seed
         self._pending: list[int] = []
         """The rows of the present batch that are still to come, the next one last."""
@@ -78,7 +87,7 @@ class Batches:
 
     def draw(self, step: int) -> list[int]:
         """Returns the rows of a new batch, drawn at ``step``."""
-        batch = [self._mixture.draw(step) for _ in range(self._size)]
+        batch = [self.draws.draw(step) for _ in range(self._size)]
         places: dict[str, list[int]] = {}
         for place, drawn in enumerate(batch):
             places.setdefault(drawn.source, []).append(place)

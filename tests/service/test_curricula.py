@@ -39,13 +39,8 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
         "ray_service": {"name": tmp_path.name}, "save": str(tmp_path / "save"),
     }  # fmt: skip
     local = data_source(tmp_path, **keys)
-<<<<<<< Updated upstream
     elsewhere = {**vars(local.args), "save": str(tmp_path / "shared")}
     client = RemoteDataSource(argparse.Namespace(**elsewhere))
-=======
-    keys_of_client = {**vars(local.args), "save": str(tmp_path / "shared")}
-    client = RemoteDataSource(argparse.Namespace(**keys_of_client))
->>>>>>> Stashed changes
     try:
         for number in range(4):
             assert rollout(client, number)[1] == rollout(local, number)[1]  # type: ignore[arg-type]

@@ -28,9 +28,7 @@ from slime.utils.misc import SingletonMeta
 from slime.utils.types import Sample
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-
-SOURCES = {"short": 60, "medium": 45, "filtered": 25}
-"""Rows of each source: so few that their epochs end during a test."""
+from tests.with_slime.prompts import SOURCES, write_prompts
 
 ROLLOUTS = 20
 CONSTANT = {"short": 0.3, "medium": 0.5, "filtered": 0.2}
@@ -97,14 +95,6 @@ def make_args(folder: Path, **ours: Any) -> argparse.Namespace:
     for key, value in settings.items():
         setattr(args, key, value)
     return args
-
-
-def write_prompts(folder: Path, name: str, rows: int) -> str:
-    """A prompt file; each of its rows tells its source and number."""
-    path = folder / f"{name}.jsonl"
-    records = [{"input": f"{name} {row}", "metadata": {"own": [row]}} for row in range(rows)]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
 
 
 async def reward(args: Any, sample: Any) -> float:

@@ -17,7 +17,6 @@ from tests.with_slime.engine import (
     BOUND_FOR_VARYING,
     CONSTANT,
     ROLLOUTS,
-    SOURCES,
     VARYING,
     InferenceServer,
     Run,
@@ -25,8 +24,8 @@ from tests.with_slime.engine import (
     farthest_from_shares,
     make_args,
     varying_shares,
-    write_prompts,
 )
+from tests.with_slime.prompts import SOURCES, write_prompts
 
 SAVED = 7
 """The rollout after which a run is saved and resumed."""

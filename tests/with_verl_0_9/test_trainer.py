@@ -16,6 +16,7 @@ import transfer_queue
 import yaml
 
 from curriculum_learning import ConfigurationError, DataError, samplers, verl_trainer
+from curriculum_learning.engines import verl_groups
 from curriculum_learning.samplers import MultiSourceSampler
 from tests.with_verl_0_7 import documented
 from tests.with_verl_0_9 import inputs
@@ -33,8 +34,8 @@ class Own(MultiSourceSampler):
     """A user's own sampler."""
 
 
-class Deaf:
-    """A sampler that takes no rewards."""
+class Foreign:
+    """A sampler that is not derived from ours."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,12 +143,12 @@ def test_own_class_is_loaded_from_module_and_file(make_config: MakeConfig) -> No
         assert verl_trainer.sampler_class(config.data).__name__ == Own.__name__
 
 
-def test_class_without_feedback_is_refused(make_config: MakeConfig) -> None:
-    """A user's class that cannot take rewards is no sampler for this mode."""
+def test_foreign_class_is_refused(make_config: MakeConfig) -> None:
+    """A user's class that is not derived from ours is no sampler for this mode."""
     config = make_config(
-        "+data.sampler.class_name=Deaf", f"+data.sampler.class_path=pkg://{__name__}"
+        "+data.sampler.class_name=Foreign", f"+data.sampler.class_path=pkg://{__name__}"
     )
-    with pytest.raises(ConfigurationError, match="lacks observe and get_stats"):
+    with pytest.raises(ConfigurationError, match="derive it from one of MultiSourceSampler"):
         verl_trainer.sampler_class(config.data)
 
 
@@ -204,27 +205,18 @@ def _next_prompts(trainer: verl_trainer.CurriculumTrainer) -> list[str]:
 
 
 def test_padding_is_not_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that verl adds to fill a batch up are not even read."""
-    stored = {
-        "a_0_0": ("easy", [0.25, 0.5]),
-        "a_1_0": ("easy", [0.0]),
-        "b_0_0": ("hard", [1.0, 0.0, 0.0]),
-    }
+    """Of a batch the last output of each session counts; padding is not even read."""
+    stored = {"7_0_0": [9.0], "7_0_1": [0.25, 0.5], "7_1_0": [0.0], "8_0_0": [1.0, 0.0, 0.0]}
 
     def kv_batch_get(keys: list[str], partition_id: str, select_fields: list[str]) -> Any:
-        assert (partition_id, select_fields) == ("train", ["data_source", "rm_scores"])
-        scores = [torch.tensor(stored[key][1]) for key in keys]
-        return {
-            "data_source": [stored[key][0] for key in keys],
-            "rm_scores": torch.nested.as_nested_tensor(scores, layout=torch.jagged),
-        }
+        assert (partition_id, select_fields) == ("train", ["rm_scores"])
+        scores = [torch.tensor(stored[key]) for key in keys]
+        return {"rm_scores": torch.nested.as_nested_tensor(scores, layout=torch.jagged)}
 
     monkeypatch.setattr(transfer_queue, "kv_batch_get", kv_batch_get)
     batch = types.SimpleNamespace(
-        partition_id="train",
-        keys=["a_0_0", "padding", "a_1_0", "b_0_0"],
-        tags=[{}, {"is_padding": True}, {"is_padding": False}, {}],
+        keys=["8_0_0", "7_0_0", "padding", "7_0_1", "7_1_0"],
+        tags=[{}, {}, {"is_padding": True}, {"is_padding": False}, {}],
     )
-    sources, rewards = verl_trainer._rewards(batch)
-    assert sources.tolist() == ["easy", "easy", "hard"]
-    assert rewards.tolist() == [0.75, 0.0, 1.0]
+    ended = verl_groups.trained_groups(batch)
+    assert ended == [("8", "trained", [1.0]), ("7", "trained", [0.75, 0.0])]

@@ -1,0 +1,1 @@
+"""Tests against a checkout of miles, a fork of slime."""

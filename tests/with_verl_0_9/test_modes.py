@@ -1,0 +1,311 @@
+"""Each mode of verl's trainer over many steps: the mixture, the fates of groups, kill and resume.
+
+The trainers, their replay buffers and the samplers are the real ones; the other processes are
+stand-ins, so that hundreds of groups take a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets.config
+import hydra
+import pytest
+import torch
+import transfer_queue
+from verl.trainer.ppo.v1 import get_trainer_cls, replay_buffer
+
+from curriculum_learning import verl_trainer
+from tests.with_verl_0_9 import inputs, stand_ins
+from tests.with_verl_0_9.stand_ins import Engine, Fortune, Queue
+
+WEIGHTS = {"a": 0.5, "b": 0.3, "c": 0.2}
+SMOOTH = dict.fromkeys(WEIGHTS, Fortune())
+ROUGH = {
+    "a": Fortune(is_alike=0.1),
+    "b": Fortune(fails=0.1, is_alike=0.3),
+    "c": Fortune(fails=0.05, is_alike=0.6, patience=12),
+}
+BATCH = 16
+SAMPLES = 2
+
+FILTERED = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=reward"]
+REFILLED = ["trainer.v1.sampler.sync_refill_failed_groups=true"]
+STALE = ["trainer.v1.sampler.max_off_policy_threshold=2"]
+MODES = {
+    "curriculum": [],
+    "curriculum_colocate_async": [],
+    "curriculum_separate_async": [
+        "trainer.v1.separate_async.parameter_sync_step=4",
+        "actor_rollout_ref.rollout.nnodes=1",
+        "actor_rollout_ref.rollout.checkpoint_engine.backend=nccl",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+    ],
+}
+
+
+class Life(NamedTuple):
+    """What one process did."""
+
+    engine: Engine
+    metrics: dict[int, dict[str, float]]
+    """By step, those of the curriculum."""
+    observed: list[dict[str, list[Any]]]
+    """What the sampler was told of rewards, by step."""
+    trainer: verl_trainer.CurriculumMixin
+
+    def trained(self, until: int | None = None) -> list[str]:
+        """The groups trained in all updates, or in the first ones."""
+        return [uid for batch in self.engine.trained[:until] for uid in batch]
+
+    def shares(self, uids: Sequence[str]) -> dict[str, float]:
+        """The part of each source in some groups."""
+        return stand_ins.shares(self.engine.rows[uid][0] for uid in uids)
+
+    def count(self, what: str) -> int:
+        """A figure of the last step, over all sources."""
+        last = self.metrics[max(self.metrics)]
+        return int(sum(last[f"curriculum/{what}/{source}"] for source in WEIGHTS))
+
+
+Live = Callable[..., Life]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A model with its tokenizer, and a file of rows."""
+    folder = tmp_path_factory.mktemp("inputs")
+    inputs.write_rows(folder / "rows.parquet", *WEIGHTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        yield inputs.write_model(folder / "model"), folder / "rows.parquet"
+
+
+@pytest.fixture
+def live(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """Runs a trainer to its end, or until it is killed; the next one resumes it."""
+
+    def run(
+        mode: str,
+        *overrides: str,
+        fortunes: dict[str, Fortune] = SMOOTH,
+        steps: int,
+        kill_at: int | None = None,
+    ) -> Life:
+        engine = Engine(Queue(), fortunes, samples=SAMPLES)
+        engine.kill_at = kill_at
+        for name in ("kv_list", "kv_batch_put", "kv_batch_get", "kv_clear"):
+            monkeypatch.setattr(transfer_queue, name, getattr(engine.queue, name))
+        for name in ("save_checkpoint", "load_checkpoint"):
+            monkeypatch.setattr(transfer_queue, name, getattr(engine.queue, name))
+        clock = types.SimpleNamespace(sleep=engine.sleep, time=time.time)
+        monkeypatch.setattr(replay_buffer, "time", clock)
+        log = tmp_path / f"metrics{len(os.listdir(tmp_path))}.jsonl"
+        monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(log))
+        trainer = get_trainer_cls(mode)(_config(files, tmp_path, mode, steps, overrides))
+        stand_ins.prepare(trainer, engine)
+        observed: list[dict[str, list[Any]]] = []
+        observe = trainer.sampler.observe
+
+        def listen(**told: Any) -> None:
+            observed.append(told)
+            observe(**told)
+
+        trainer.sampler.observe = listen
+        try:
+            trainer.fit(engine)
+        except stand_ins.Killed:
+            assert kill_at is not None
+        lines = log.read_text().splitlines() if log.exists() else []
+        entries = map(json.loads, lines)
+        metrics = {entry["step"]: entry["data"] for entry in entries}
+        return Life(engine, metrics, observed, trainer)
+
+    return run
+
+
+def _config(
+    files: tuple[Path, Path], folder: Path, mode: str, steps: int, overrides: Sequence[str]
+) -> Any:
+    settings = [
+        *inputs.settings(*files),
+        *(f"+data.sampler.source_weights.{name}={weight}" for name, weight in WEIGHTS.items()),
+        "+data.sampler.class_name=MultiSourceSampler",
+        f"actor_rollout_ref.rollout.n={SAMPLES}",
+        f"data.train_batch_size={BATCH}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={BATCH}",
+        f"trainer.v1.trainer_mode={mode}",
+        f"trainer.total_training_steps={steps}",
+        "trainer.total_epochs=1000",
+        f"trainer.default_local_dir={folder}/checkpoints",
+        *MODES[mode],
+        *overrides,
+    ]
+    with hydra.initialize_config_module("verl.trainer.config", version_base=None):
+        return hydra.compose("ppo_trainer", settings)
+
+
+def _saved(folder: Path) -> int:
+    """The step of the latest checkpoint, 0 without one."""
+    latest = folder / "checkpoints" / "latest_checkpointed_iteration.txt"
+    return int(latest.read_text()) if latest.exists() else 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mixture_without_losses(live: Live, mode: str) -> None:
+    """Where nothing is lost, what is drawn and what is trained have the configured shares."""
+    life = live(mode, steps=40)
+    assert life.shares(list(life.engine.rows)) == pytest.approx(WEIGHTS, abs=0.002)
+    assert life.shares(life.trained()) == pytest.approx(WEIGHTS, abs=0.02)
+    assert len(life.trained()) == 40 * BATCH
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mixture_of_what_is_trained(live: Live, mode: str) -> None:
+    """Where groups are filtered, fail or get too old, what is trained has the configured shares."""
+    life = live(mode, *FILTERED, *REFILLED, *STALE, fortunes=ROUGH, steps=40)
+    assert life.shares(life.trained()) == pytest.approx(WEIGHTS, abs=0.02)
+    assert life.shares(list(life.engine.rows)) != pytest.approx(WEIGHTS, abs=0.1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mixture_of_what_is_served(live: Live, mode: str) -> None:
+    """With ``mixture_target: served`` lost groups are not replaced by others of their source."""
+    served = ["+data.sampler.mixture_target=served"]
+    life = live(mode, *FILTERED, *REFILLED, *STALE, *served, fortunes=ROUGH, steps=40)
+    assert life.shares(list(life.engine.rows)) == pytest.approx(WEIGHTS, abs=0.002)
+    assert life.shares(life.trained()) != pytest.approx(WEIGHTS, abs=0.05)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fates(live: Live, mode: str) -> None:
+    """The tracker counts each group once: in flight, trained, or lost in one of four ways."""
+    life = live(mode, *FILTERED, *REFILLED, *STALE, fortunes=ROUGH, steps=40)
+    engine = life.engine
+    counts = {
+        what: life.count(what)
+        for what in ("in_flight", "trained", "dropped", "stale", "failed", "discarded")
+    }
+    assert sum(counts.values()) == len(engine.rows)
+    assert counts["trained"] == len(life.trained())
+    assert counts["trained"] == len(set(life.trained()))
+    waiting = {key for key, tag in engine.queue.tags["train"].items() if tag.get("is_prompt")}
+    assert counts["in_flight"] == len(waiting)
+    assert counts["failed"] == len(engine.failed - waiting) > 0
+    alike = {uid for uid, rewards in engine.rewards.items() if len(set(rewards)) == 1}
+    assert counts["dropped"] == len(alike - waiting) > 0
+    is_sync = mode == "curriculum"
+    assert (counts["discarded"] > 0, counts["stale"] > 0) == (is_sync, not is_sync)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rewards_of_all_finished_groups_reach_the_sampler(live: Live, mode: str) -> None:
+    """The sampler is told of each finished group once, filtered ones included, by step."""
+    life = live(mode, *FILTERED, *REFILLED, *STALE, fortunes=ROUGH, steps=20)
+    engine = life.engine
+    assert len(life.observed) == 20
+    waiting = engine.queue.tags["train"]
+    names = list(WEIGHTS)
+    expected = Counter(
+        (source, reward, inputs.ROWS * names.index(source) + row, int(uid))
+        for uid, rewards in engine.rewards.items()
+        if uid not in waiting
+        for source, row in [engine.rows[uid]]
+        for reward in rewards
+    )
+    keys = ("sources", "rewards", "rows", "groups")
+    told = Counter(
+        sample
+        for step in life.observed
+        for sample in zip(*(step[key] for key in keys), strict=True)
+    )
+    assert told == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_failures_without_refill(live: Live, mode: str) -> None:
+    """Where verl trains what is left of a batch, groups without samples are replaced later."""
+    fortunes = {**SMOOTH, "c": Fortune(fails=0.5)}
+    life = live(mode, fortunes=fortunes, steps=60)
+    assert life.count("failed") > 0
+    assert life.shares(life.trained()) == pytest.approx(WEIGHTS, abs=0.02)
+
+
+@pytest.mark.parametrize("kill_at", [1, 10, 17, 25, 34])
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_and_resumed(live: Live, tmp_path: Path, mode: str, kill_at: int) -> None:
+    """Every prompt of before is trained, lost or served again, and none is trained twice."""
+    losses = [*FILTERED, *REFILLED, *STALE, "trainer.save_freq=2"]
+    first = live(mode, *losses, fortunes=ROUGH, steps=12, kill_at=kill_at)
+    saved = _saved(tmp_path)
+    before = first.trained(saved * int(first.trainer.parameter_sync_step))
+    second = live(mode, *losses, fortunes=ROUGH, steps=12)
+    after = second.trained()
+    assert sorted(second.metrics) == list(range(saved + 1, 13))
+    assert not set(before) & set(second.engine.rows)
+    trained = [*before, *after]
+    assert len(trained) == len(set(trained)) == 12 * BATCH
+    total = len(trained) + sum(
+        second.count(what) for what in ("in_flight", "dropped", "stale", "failed", "discarded")
+    )
+    rows = {**first.engine.rows, **second.engine.rows}
+    assert sorted(map(int, rows))[:total] == list(range(total))
+    _check_epochs([rows[str(number)] for number in range(total)])
+
+
+def _check_epochs(rows: Sequence[tuple[str, int]]) -> None:
+    """Each source gives all its rows before it gives one again."""
+    for name in WEIGHTS:
+        own = [row for source, row in rows if source == name]
+        for start in range(0, len(own), inputs.ROWS):
+            epoch = own[start : start + inputs.ROWS]
+            assert len(set(epoch)) == len(epoch)
+
+
+def test_synchronous_resume_is_exact(live: Live, tmp_path: Path) -> None:
+    """In ``sync`` a resumed run has the prompts of the killed one, with filtering too."""
+    losses = [*FILTERED, *REFILLED, "trainer.save_freq=2"]
+    first = live("curriculum", *losses, fortunes=ROUGH, steps=12, kill_at=40)
+    saved = _saved(tmp_path)
+    second = live("curriculum", *losses, fortunes=ROUGH, steps=12)
+    assert 0 < saved < 12
+    repeated = {uid: row for uid, row in first.engine.rows.items() if uid in second.engine.rows}
+    assert repeated
+    assert repeated == {uid: second.engine.rows[uid] for uid in repeated}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_row_curricula_and_source_rules(live: Live, mode: str) -> None:
+    """Curricula of rows and source rules learn from each group, and are resumed with the rest."""
+    learning = ["+data.sampler.source_curricula.c.type=pools", "+data.sampler.source_rule.type=sec"]
+    losses = [*FILTERED, *REFILLED, *STALE, "trainer.save_freq=4"]
+    first = live(mode, *learning, *losses, fortunes=ROUGH, steps=8)
+    second = live(mode, *learning, *losses, fortunes=ROUGH, steps=12)
+    pools = [
+        {name: value for name, value in metrics.items() if name.startswith("curriculum/pool/")}
+        for metrics in (first.metrics[1], first.metrics[8], second.metrics[9])
+    ]
+    assert pools[0] != pools[1]
+    assert all(sum(pool.values()) == inputs.ROWS for pool in pools)
+    assert second.metrics[9]["curriculum/rule_value/c"] != 0
+    assert second.metrics[9]["curriculum/weight/c"] != pytest.approx(WEIGHTS["c"])
+
+
+def test_lost_queue(live: Live, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If a checkpoint lacks its queue, the prompts in flight count as lost and are replaced."""
+    mode = "curriculum_colocate_async"
+    live(mode, "trainer.save_freq=2", fortunes=ROUGH, steps=4)
+    folder = tmp_path / "checkpoints" / "global_step_4"
+    (folder / "transfer_queue").rename(folder / "elsewhere")
+    with caplog.at_level("WARNING"):
+        second = live(mode, fortunes=ROUGH, steps=8)
+    assert "they count as failed" in caplog.text
+    assert second.count("failed") >= BATCH
+    assert torch.load(folder / "data.pt", weights_only=False)
