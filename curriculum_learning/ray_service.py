@@ -21,9 +21,9 @@ from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service import messages
-from curriculum_learning.service.channel import Channel
+from curriculum_learning.service.channel import Channel, Steps
 from curriculum_learning.service.description import description
-from curriculum_learning.service.draws import Draws, Leased
+from curriculum_learning.service.draws import Draws
 
 
 class RemoteDataSource:
@@ -82,25 +82,19 @@ class RemoteDataSource:
             DataError: A row cannot be read.
         """
         with self._noting_errors():
-            steps = self._draws.draw(whole_number(num_samples, "get_samples", "num_samples"))
-            with contextlib.closing(steps):
-                try:
-                    sent = next(steps)
-                    while True:
-                        sent = steps.send(self._channel.answer(sent))
-                except StopIteration as end:
-                    return self._handed_out(end.value)
+            return self._channel.take(self._drawing(num_samples))
 
     async def get_samples_async(self, num_samples: int) -> list[Group]:
         """As ``get_samples``."""
-        steps = self._draws.draw(whole_number(num_samples, "get_samples", "num_samples"))
-        with contextlib.closing(steps):
-            try:
-                sent = next(steps)
-                while True:
-                    sent = steps.send(await self._channel.answer_async(sent))
-            except StopIteration as end:
-                return self._handed_out(end.value)
+        return await self._channel.take_async(self._drawing(num_samples))
+
+    def _drawing(self, num_samples: int) -> Steps[list[Group]]:
+        count = whole_number(num_samples, "get_samples", "num_samples")
+        drawn = yield from self._draws.draw(count)
+        with self._lock:
+            self._held.update(claim[0] for claim, _ in drawn)
+        self._draws.fetch_ahead()
+        return [group for _, group in drawn]
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Gives back groups that are not finished; they are served again first, to any client.
@@ -110,12 +104,14 @@ class RemoteDataSource:
                 has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            self._ask(messages.Return(_encoded(samples)))
-            self._let_go(map(group_id, flatten(samples or ())))
+            self._channel.take(self._returning(samples))
 
     async def add_samples_async(self, samples: Sequence[Group]) -> None:
         """As ``add_samples``."""
-        await self._ask_async(messages.Return(_encoded(samples)))
+        await self._channel.take_async(self._returning(samples))
+
+    def _returning(self, samples: Sequence[Group]) -> Steps[None]:
+        yield from self._channel.ask(messages.Return(_encoded(samples)))
         self._let_go(map(group_id, flatten(samples or ())))
 
     def give_up(self, groups: Sequence[Group]) -> None:
@@ -136,24 +132,33 @@ class RemoteDataSource:
                 it. ``value`` has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            report = self._report(samples, rollout_id, fate)
-            ids = {index for index, _, _ in report.told}
-            if fate == "trained" and rollout_id is not None:
-                self._end_rollout(ids)
-            self._ask(report)
-            if fate != "finished":
-                self._let_go(ids)
-            if fate == "trained" and rollout_id is not None:
-                self._caps.forget()
+            self._channel.take(self._reporting(samples, rollout_id, fate))
 
     async def observe_async(
         self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate
     ) -> None:
-        """As ``observe``, for loops that do not call ``rollout_finished``."""
-        report = self._report(samples, rollout_id, fate)
-        await self._ask_async(report)
+        """As ``observe``."""
+        await self._channel.take_async(self._reporting(samples, rollout_id, fate))
+
+    def _reporting(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> Steps[None]:
+        if fate not in ("trained", "finished", "dropped"):
+            raise ConfigurationError(
+                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
+                key="fate",
+                value=fate,
+            )
+        if rollout_id is not None:
+            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
+        report = messages.Settle(fate, rollout_id, self._told(in_lists(samples)))
+        ids = {group_index for group_index, _, _ in report.told}
+        ends_rollout = fate == "trained" and rollout_id is not None
+        if ends_rollout:
+            yield from self._end_rollout(ids)
+        yield from self._channel.ask(report)
         if fate != "finished":
-            self._let_go(index for index, _, _ in report.told)
+            self._let_go(ids)
+        if ends_rollout:
+            self._caps.forget()
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Reports all groups that a rollout finished, before it is logged.
@@ -166,7 +171,7 @@ class RemoteDataSource:
         with self._lock:
             self._settlement.finished(groups, self._held)
 
-    def _end_rollout(self, trained: set[int]) -> None:
+    def _end_rollout(self, trained: set[int]) -> Steps[None]:
         """Settles what was finished and not trained, and gives back what was discarded."""
         with self._lock:
             outcome = self._settlement.settle(self._held - trained)
@@ -176,11 +181,12 @@ class RemoteDataSource:
         elif self.config.surplus == "again":
             again, kept = [*again, *outcome.surplus], []
         if dropped:
-            self._ask(messages.Settle("dropped", None, [(index, None, []) for index in dropped]))
+            told: list[messages.Told] = [(index, None, []) for index in dropped]
+            yield from self._channel.ask(messages.Settle("dropped", None, told))
         if kept:
-            self._ask(messages.Return(_encoded(kept)))
+            yield from self._channel.ask(messages.Return(_encoded(kept)))
         if again:
-            self._ask(messages.GiveUp([(index, None) for index in again]))
+            yield from self._channel.ask(messages.GiveUp([(index, None) for index in again]))
         with self._lock:
             self._settlement.forget()
             self._held.difference_update(dropped, again, outcome.surplus)
@@ -294,20 +300,11 @@ class RemoteDataSource:
 
     # Requests
 
-    async def _ask_async(self, request: messages.Request) -> bytes:
-        return await self._channel.answer_async(self._channel.send(request))
-
     def _ask(self, request: messages.Request) -> bytes:
-        return self._channel.answer(self._channel.send(request))
+        return self._channel.take(self._channel.ask(request))
 
     def _figure(self, what: str) -> Any:
         return self._channel.call("figure", what)
-
-    def _handed_out(self, drawn: Sequence[Leased]) -> list[Group]:
-        with self._lock:
-            self._held.update(claim[0] for claim, _ in drawn)
-        self._draws.fetch_ahead()
-        return [group for _, group in drawn]
 
     def _let_go(self, group_indices: Iterable[int | None]) -> None:
         with self._lock:
@@ -315,17 +312,6 @@ class RemoteDataSource:
 
     def _told(self, samples: Any) -> list[messages.Told]:
         return messages.told(flatten(samples), self.config.reward_key, rewards=self._learns)
-
-    def _report(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> messages.Settle:
-        if fate not in ("trained", "finished", "dropped"):
-            raise ConfigurationError(
-                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
-                key="fate",
-                value=fate,
-            )
-        if rollout_id is not None:
-            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        return messages.Settle(fate, rollout_id, self._told(in_lists(samples)))
 
     @contextlib.contextmanager
     def _noting_errors(self) -> Iterator[None]:

@@ -9,8 +9,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -24,7 +24,7 @@ _TRIES = 10
 """Seconds to wait until Ray has noticed that a service is dead."""
 _HEARTBEATS = 5
 """So many are sent in a ``lease_timeout``."""
-_THREADS = {"draws": 256, "stays": 256, "watches": 256}
+_THREADS = {"draws": 256, "stays": 256}
 """Calls that may wait at once in the actor; further ones wait outside."""
 _REQUESTS = 64
 """Other calls at once: so many requests share a transaction."""
@@ -36,6 +36,11 @@ class Sent(NamedTuple):
     number: int
     reference: Any
     at: float
+
+
+T = TypeVar("T")
+Steps = Generator[Sent, bytes, T]
+"""What waits for the answer to each request that it yields."""
 
 
 class Channel:
@@ -93,10 +98,8 @@ class Channel:
             time.sleep(1.0)  # it has died with the process that made it: Ray forgets it soon
         request = self._actor.request
         self._methods = {True: request.options(concurrency_group="draws"), False: request}
-        # This process owns the object that ``stay`` will return.
+        # This process owns the object that ``stay`` will return; heartbeats tell the service.
         self._stay = self._actor.stay.options(concurrency_group="stays").remote(self._client)
-        watch = self._actor.watch.options(concurrency_group="watches")
-        watch.remote(self._client, [self._stay])
         threading.Thread(
             target=_beat,
             args=(weakref.ref(self), self._closed, config.lease_timeout / _HEARTBEATS),
@@ -111,26 +114,44 @@ class Channel:
 
     # Requests
 
+    def take(self, steps: Steps[T]) -> T:
+        """Takes all steps; if it is interrupted, the request that waits is cancelled."""
+        with contextlib.closing(steps):
+            try:
+                sent = next(steps)
+                while True:
+                    with self._answering(sent):
+                        answer = ray.get(sent.reference)
+                    sent = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    async def take_async(self, steps: Steps[T]) -> T:
+        """As ``take``."""
+        with contextlib.closing(steps):
+            try:
+                sent = next(steps)
+                while True:
+                    with self._answering(sent):
+                        answer = await sent.reference
+                    sent = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    def ask(self, request: Request) -> Steps[bytes]:
+        """The one step of a request; returns the answer."""
+        return (yield self.send(request))
+
     def send(self, request: Request) -> Sent:
-        """Sends a request; ``answer`` waits for it."""
+        """Sends a request."""
         with self._lock:
             number, self._next = self._next, self._next + 1
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
         return Sent(number, method.remote(encode_message(message)), at)
-
-    def answer(self, sent: Sent) -> bytes:
-        """Waits for the answer to a request; if it is interrupted, the request is cancelled."""
-        with self._answering(sent):
-            answer: bytes = ray.get(sent.reference)
-            return answer
-
-    async def answer_async(self, sent: Sent) -> bytes:
-        """As ``answer``."""
-        with self._answering(sent):
-            answer: bytes = await sent.reference
-            return answer
 
     def cancel(self, sent: Sent) -> None:
         """Lets the service take back what it answers to a request."""
@@ -174,7 +195,8 @@ class Channel:
                 self._heard = max(self._heard, before.at)
         with self._lock:
             done = min(self._unanswered, default=self._next)
-        return Sent(-1, self._actor.heartbeat.remote(self._client, done), time.monotonic())
+        beat = self._actor.heartbeat.remote(self._client, done, [self._stay])
+        return Sent(-1, beat, time.monotonic())
 
     def _is_open(self) -> bool:
         """Whether a call reaches the service; without its cluster, Ray would start another one."""
@@ -201,12 +223,10 @@ class Channel:
 def _beat(reference: weakref.ref[Channel], closed: threading.Event, interval: float) -> None:
     """Gives signs of life until the client is closed or forgotten."""
     sent = None
-    while not closed.wait(interval):
-        channel = reference()
-        if channel is None or not channel._is_open():
-            return
+    while (channel := reference()) is not None and channel._is_open():
         sent = channel.beat(sent)
         del channel
+        closed.wait(interval)
 
 
 @contextlib.contextmanager

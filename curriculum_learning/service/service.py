@@ -43,7 +43,7 @@ class Service:
         self.leases = Leases(config.lease_timeout, (first >> 1) << 32)
         self._limit = config.max_leased_groups
         self._sample_type = sample_class()
-        source.will_be_told()
+        source.observe([], fate="trained")  # the fate of every group will be reported
         self.account = Account(source, self.leases, database)
         if database is not None and database.is_taken_over:
             for name in list(self.leases.clients):
@@ -220,7 +220,7 @@ class Service:
         if not self.source.finds(rollout_id):
             return False
         self.source.load(rollout_id)
-        self.source.will_be_told()
+        self.source.observe([], fate="trained")
         self.leases.release(held, "given_up")
         self.account.rewrite(loaded=True)
         return True
