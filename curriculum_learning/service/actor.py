@@ -225,7 +225,7 @@ class ServiceActor:
         with self._lock:
             changes = self._service.account.take()
         try:
-            if self._database is not None:
+            if self._database is not None and changes.rows:
                 self._database.write(changes)
         except NotWrittenError as error:
             with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -92,10 +93,16 @@ class Draws:
 
     def _groups_of(self, answer: bytes) -> list[Leased]:
         drawn = decode_drawn(answer)
-        groups = [decode_group(data, self._sample_type) for data in drawn.again]
-        for sample in flatten(groups):
-            sample.metadata[LEASE_KEY] = drawn.lease
-        groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
+        collects = gc.isenabled()
+        gc.disable()  # it would run again and again over samples that are being made
+        try:
+            groups = [decode_group(data, self._sample_type) for data in drawn.again]
+            for sample in flatten(groups):
+                sample.metadata[LEASE_KEY] = drawn.lease
+            groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
+        finally:
+            if collects:
+                gc.enable()
         return [Leased((next(flatten(group)).group_index, drawn.lease), group) for group in groups]
 
     def _made(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.samples.codec import encode_group
+from curriculum_learning.groups.served import listed
+from curriculum_learning.samples.codec import encode, encode_group
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.draws import Draws
@@ -138,3 +139,21 @@ class Client:
 def ids(groups: Iterable[Group]) -> list[int]:
     """The ids of groups."""
     return [next(flatten(group)).group_index for group in groups]
+
+
+def state_of(service: Service) -> dict[str, Any]:
+    """The state of its data source, as comparable data."""
+    state = service.actor._service.source.state_dict()
+    groups = state["groups"]
+    for place in ("in_flight", "presumed"):
+        groups[place] = sorted(listed(groups[place]))
+    partials = zip(state.pop("generated_begun"), state.pop("generated_data"), strict=True)
+    state["generated"] = dict(zip(state["generated"], partials, strict=True))
+    state["feedback"] = encode(state["feedback"])
+    return state
+
+
+def leases_of(service: Service) -> dict[str, list[int]]:
+    """What each client holds."""
+    leases = service.actor._service.leases
+    return {name: sorted(leases.held(name)) for name in leases.clients}
