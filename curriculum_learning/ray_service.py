@@ -12,11 +12,12 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.data_source import registry
 from curriculum_learning.engines.swallowed import SwallowedErrors
-from curriculum_learning.errors import ConfigurationError, GroupError
+from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
-from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.groups.run import Report
+from curriculum_learning.samples.codec import decode
 from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group, flatten
@@ -24,6 +25,7 @@ from curriculum_learning.service import messages
 from curriculum_learning.service.channel import Channel, Steps
 from curriculum_learning.service.description import description
 from curriculum_learning.service.draws import Draws
+from curriculum_learning.state.states import encoded_metadata
 
 
 class RemoteDataSource:
@@ -141,23 +143,15 @@ class RemoteDataSource:
         await self._channel.take_async(self._reporting(samples, rollout_id, fate))
 
     def _reporting(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> Steps[None]:
-        if fate not in ("trained", "finished", "dropped"):
-            raise ConfigurationError(
-                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
-                key="fate",
-                value=fate,
-            )
-        if rollout_id is not None:
-            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        report = messages.Settle(fate, rollout_id, self._told(in_lists(samples)))
-        ids = {group_index for group_index, _, _ in report.told}
-        ends_rollout = fate == "trained" and rollout_id is not None
-        if ends_rollout:
+        report = Report.checked(samples, fate, rollout_id)
+        told = self._told(report.samples)
+        ids = {group_index for group_index, _, _ in told}
+        if report.ends_rollout:
             yield from self._end_rollout(ids)
-        yield from self._channel.ask(report)
+        yield from self._channel.ask(messages.Settle(fate, report.rollout_id, told))
         if fate != "finished":
             self._let_go(ids)
-        if ends_rollout:
+        if report.ends_rollout:
             self._caps.forget()
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
@@ -215,10 +209,7 @@ class RemoteDataSource:
     def source_counts(self) -> dict[str, dict[str, float]]:
         """As of the data source; and under ``ray_service`` the figures of the service itself."""
         counts: dict[str, dict[str, float]] = self._figure("source_counts")
-        status = self.service_status()
-        total = status.pop("")
-        largest = max((client["leased"] for client in status.values()), default=0)
-        return {**counts, "ray_service": {**total, "client_leased/max": largest}}
+        return {**counts, "ray_service": self.service_status()[""]}
 
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service, under "", and of each client; ``docs/ray.md`` lists them."""
@@ -282,13 +273,7 @@ class RemoteDataSource:
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """As for the data source."""
-        try:
-            values = encode(dict(metadata))
-        except CannotStoreError as error:
-            raise ConfigurationError(
-                f"update_metadata: {error}", key="metadata", value=metadata
-            ) from None
-        self._ask(messages.Metadata(values))
+        self._ask(messages.Metadata(encoded_metadata(metadata)))
 
     def close(self) -> None:
         """Ends this client: what it holds is served again first. The service goes on."""

@@ -201,6 +201,7 @@ class Leases:
         total: dict[str, float] = {
             "clients": len(clients),
             "leased": len(self),
+            "client_leased/max": max((c["leased"] for c in clients.values()), default=0),
             "lease_age/max": max((c["lease_age/max"] for c in clients.values()), default=0.0),
             "waits": sum(client["waits"] for client in clients.values()),
             "late": self.late,
