@@ -63,7 +63,7 @@ class Account:
         self._ahead, self._behind = itertools.count(-1, -1), itertools.count()
         """The order of groups; those before all others count down."""
         self._start()
-        if database is not None and database.read("parts"):
+        if database is not None and (database.read("parts") or database.set_aside):
             self.restore()
         else:
             self.rewrite()
@@ -253,7 +253,7 @@ def read_service(database: Database, now: float) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # whatever the damage is, it is one kind of error
-        raise CheckpointError(f"this is not the database of a service: {error!r}") from error
+        raise database.damaged(f"a part of the state is missing: {error!r}") from error
 
 
 def _state_of(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> dict[str, Any]:

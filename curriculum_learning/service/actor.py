@@ -192,15 +192,12 @@ class ServiceActor:
     @contextlib.contextmanager
     def _current(self) -> Iterator[Service]:
         """Gives the service, as the database has it, to one thread at a time."""
-        self._lock.acquire()
-        while self._is_stale:
-            self._lock.release()
+        while True:
+            with self._lock:
+                if not self._is_stale:
+                    yield self._service
+                    return
             self._go_back()
-            self._lock.acquire()
-        try:
-            yield self._service
-        finally:
-            self._lock.release()
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Service]:

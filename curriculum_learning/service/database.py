@@ -117,7 +117,7 @@ class Database:
             execute("BEGIN IMMEDIATE").execute("ROLLBACK")
             problems = [row[0] for row in execute("PRAGMA integrity_check(3)")]
             if problems != ["ok"]:
-                raise self._damaged("; ".join(problems))
+                raise self.damaged("; ".join(problems))
             version = execute("PRAGMA user_version").fetchone()[0]
             run, self._count = None, 0
             if version not in (0, _FORMAT):
@@ -125,7 +125,7 @@ class Database:
             if version:
                 run, self._count = execute("SELECT run, count FROM about").fetchone()
             if (lost := self._count_beside() - self._count) > 0:
-                raise self._damaged(f"its last {lost} transactions are lost")
+                raise self.damaged(f"its last {lost} transactions are lost")
         except (sqlite3.Error, TypeError, CheckpointError) as error:
             self.close()
             if isinstance(error, CheckpointError):
@@ -137,7 +137,7 @@ class Database:
                     key="save",
                     value=str(self._path),
                 ) from error
-            raise self._damaged(str(error)) from error
+            raise self.damaged(str(error)) from error
         return run
 
     def _count_beside(self) -> int:
@@ -231,7 +231,8 @@ class Database:
             self._connection.close()
         self._counter.close()
 
-    def _damaged(self, problem: str) -> CheckpointError:
+    def damaged(self, problem: str) -> CheckpointError:
+        """Returns the error for damage that the service cannot go on with."""
         return self._error(
             f"is damaged: {problem}. Move {self._path.name}* away and start again; then load a "
             f"rollout that was saved, or begin anew"

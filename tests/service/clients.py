@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from curriculum_learning.service.messages import (
 from tests.harness import arguments
 
 SIZES = {"math": 40, "code": 30}
+RAY_SIZES = {"math": 60, "code": 40}
+"""Of the services on a cluster."""
 
 
 class Service:
@@ -157,3 +160,16 @@ def leases_of(service: Service) -> dict[str, list[int]]:
     """What each client holds."""
     leases = service.actor._service.leases
     return {name: sorted(leases.held(name)) for name in leases.clients}
+
+
+def leased(client: Any) -> int:
+    """Groups that all remote clients hold."""
+    return int(client.service_status()[""]["leased"])
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Waits for what other processes bring about."""
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -197,6 +197,17 @@ def test_a_damaged_row_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert service.actor.service_status()[""]["set_aside"] == 2
 
 
+@pytest.mark.parametrize("part", ["mixture", "constants", "source math"])
+def test_a_damaged_part_says_what_to_do(tmp_path: Path, part: str) -> None:
+    """The service cannot go on without it."""
+    service = Service(tmp_path)
+    Client(service, "a").draw(2)
+    service.kill()
+    damage(service, "parts", part)
+    with pytest.raises(CheckpointError, match=r"a part of the state is missing.* Move .*\* away"):
+        service.restart()
+
+
 def test_a_damaged_database_says_what_to_do(tmp_path: Path) -> None:
     """Moved away, it makes room for the state of a rollout."""
     service = Service(tmp_path)
