@@ -94,9 +94,9 @@ class RemoteDataSource:
         count = whole_number(num_samples, "get_samples", "num_samples")
         drawn = yield from self._draws.draw(count)
         with self._lock:
-            self._held.update(claim[0] for claim, _ in drawn)
+            self._held.update(leased.claim[0] for leased in drawn)
         self._draws.fetch_ahead()
-        return [group for _, group in drawn]
+        return [leased.group for leased in drawn]
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Gives back groups that are not finished; they are served again first, to any client.

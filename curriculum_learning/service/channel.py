@@ -36,6 +36,8 @@ class Sent(NamedTuple):
     number: int
     reference: Any
     at: float
+    lapses: int
+    """See ``Channel.lapses``, before it was sent."""
 
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class Channel:
         self._unanswered: set[int] = set()
         self._heard = time.monotonic()
         """When the latest request was sent to which the service has answered."""
+        self._lapses = 0
         self._closed = threading.Event()
         service = ray.remote(concurrency_groups=_THREADS)(ServiceActor).options(
             name=config.name,
@@ -151,7 +154,8 @@ class Channel:
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
-        return Sent(number, method.remote(encode_message(message)), at)
+        lapses = self.lapses()
+        return Sent(number, method.remote(encode_message(message)), at, lapses)
 
     def cancel(self, sent: Sent) -> None:
         """Lets the service take back what it answers to a request."""
@@ -161,9 +165,18 @@ class Channel:
             received = functools.partial(self._received, sent.number, cancel.number)
             cancel.reference.future().add_done_callback(received)
 
-    def was_silent(self) -> bool:
-        """Whether the service may have ended the leases of this client."""
+    def lapses(self) -> int:
+        """How often the service may have ended all leases of this client, since it was silent."""
+        with self._lock:
+            return self._lapses + self._is_silent()
+
+    def _is_silent(self) -> bool:
         return time.monotonic() - self._heard > self._config.lease_timeout
+
+    def _was_heard(self, at: float) -> None:
+        with self._lock:
+            self._lapses += self._is_silent()
+            self._heard = max(self._heard, at)
 
     @contextlib.contextmanager
     def _answering(self, sent: Sent) -> Iterator[None]:
@@ -177,7 +190,7 @@ class Channel:
             self.cancel(sent)
             raise
         self._received(sent.number)
-        self._heard = max(self._heard, sent.at)
+        self._was_heard(sent.at)
 
     def _received(self, *numbers: Any) -> None:
         with self._lock:
@@ -192,11 +205,11 @@ class Channel:
                 return before
             with contextlib.suppress(RayError):
                 ray.get(before.reference)
-                self._heard = max(self._heard, before.at)
+                self._was_heard(before.at)
         with self._lock:
             done = min(self._unanswered, default=self._next)
         beat = self._actor.heartbeat.remote(self._client, done, [self._stay])
-        return Sent(-1, beat, time.monotonic())
+        return Sent(-1, beat, time.monotonic(), 0)
 
     def _is_open(self) -> bool:
         """Whether a call reaches the service; without its cluster, Ray would start another one."""

@@ -21,6 +21,8 @@ class Leased(NamedTuple):
 
     claim: Claim
     group: Group
+    lapses: int
+    """See ``Channel.lapses``; as they were before it was drawn."""
 
 
 class Draws:
@@ -48,12 +50,13 @@ class Draws:
             while True:
                 groups += self._take(count)
                 if len(groups) < count and (coming := self._take_coming()) is not None:
-                    self._put(self._groups_of((yield coming)))
+                    self._put(self._groups_of((yield coming), coming.lapses))
                     groups += self._take(count - len(groups))
                 while len(groups) < count:
                     missing = Draw(count - len(groups), self._slime.current())
-                    groups += self._groups_of((yield from self._channel.ask(missing)))
-                if not self._channel.was_silent():
+                    sent = self._channel.send(missing)
+                    groups += self._groups_of((yield sent), sent.lapses)
+                if all(leased.lapses == self._channel.lapses() for leased in groups):
                     return groups
                 self._put(groups, front=True)  # others may have them: they are given back
                 groups = []
@@ -73,7 +76,7 @@ class Draws:
         """Forgets the groups that are ready or coming; returns those to be given up."""
         if (coming := self._take_coming()) is not None:
             self._channel.cancel(coming)
-        return [claim for claim, _ in self._take(len(self._ready))]
+        return [leased.claim for leased in self._take(len(self._ready))]
 
     def _take_coming(self) -> Sent | None:
         with self._lock:
@@ -91,7 +94,7 @@ class Draws:
             else:
                 self._ready.extend(groups)
 
-    def _groups_of(self, answer: bytes) -> list[Leased]:
+    def _groups_of(self, answer: bytes, lapses: int) -> list[Leased]:
         drawn = decode_drawn(answer)
         collects = gc.isenabled()
         gc.disable()  # it would run again and again over samples that are being made
@@ -103,7 +106,10 @@ class Draws:
         finally:
             if collects:
                 gc.enable()
-        return [Leased((next(flatten(group)).group_index, drawn.lease), group) for group in groups]
+        return [
+            Leased((next(flatten(group)).group_index, drawn.lease), group, lapses)
+            for group in groups
+        ]
 
     def _made(
         self, lease: int, group_index: int, index: int, prompt: Any = "", label: Any = None,

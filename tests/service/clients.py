@@ -108,7 +108,7 @@ class Client:
 
     def groups(self, answer: bytes) -> list[Group]:
         """The groups of an answer."""
-        return [group for _, group in self._draws._groups_of(answer)]
+        return [leased.group for leased in self._draws._groups_of(answer, 0)]
 
     def draw(self, count: int, rollout: int | None = None) -> list[Group]:
         """Groups."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,18 +154,21 @@ class Stopped:
     def __init__(self, args: Any) -> None:
         self.source = RemoteDataSource(args)
 
-    def draw(self) -> tuple[int, list[int]]:
+    def draw(self, count: int = 1) -> tuple[int, list[int]]:
         """Its process, and groups."""
-        return os.getpid(), ids(self.source.get_samples(1))
+        return os.getpid(), ids(self.source.get_samples(count))
 
 
+@pytest.mark.parametrize(("count", "pause"), [(1, 0.0), (1, 1.5), (4, 0.0)])
 def test_a_stopped_client_does_not_hand_out_what_others_have(
-    connect: Callable[..., RemoteDataSource],
+    connect: Callable[..., RemoteDataSource], count: int, pause: float
 ) -> None:
-    """What it held ready is given back before it draws."""
-    settings = {"lease_timeout": 3.0, "prefetch": 3}
+    """What it held ready is given back before it draws.
+
+    Also if heartbeats have come through in between, or if it draws more than it held ready.
+    """
     other = connect({"lease_timeout": 3.0})
-    client = connect(settings)
+    client = connect({"lease_timeout": 3.0, "prefetch": 3})
     worker = ray.remote(Stopped).options(num_cpus=0).remote(client.args)
     pid, first = ray.get(worker.draw.remote())
     wait_until(lambda: leased(other) == 4)
@@ -173,7 +177,8 @@ def test_a_stopped_client_does_not_hand_out_what_others_have(
     groups = other.get_samples(4)
     assert set(first) < set(ids(groups))
     os.kill(pid, signal.SIGCONT)
-    assert ray.get(worker.draw.remote())[1] == [4]
+    time.sleep(pause)
+    assert ray.get(worker.draw.remote(count))[1] == [*range(4, 4 + count)]
 
 
 def test_a_client_that_dies_while_it_waits_is_not_served(
