@@ -137,6 +137,8 @@ class Database:
                     key="save",
                     value=str(self._path),
                 ) from error
+            if isinstance(error, sqlite3.OperationalError):  # the disk is full, for one
+                raise self._error(f"cannot be read: {error}") from error
             raise self.damaged(str(error)) from error
         return run
 
@@ -223,7 +225,10 @@ class Database:
     def reopen(self) -> None:
         """Opens the file again, as after a kill; raises CheckpointError."""
         self.close()
-        self._open()
+        try:
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise self._error(f"cannot be opened: {error}") from error
 
     def close(self) -> None:
         """Releases the file and its lock."""
