@@ -169,8 +169,9 @@ class Database:
     def _create(self, tables: Mapping[str, type]) -> None:
         schema = "CREATE TABLE about (run TEXT, count INTEGER);"
         for table, kind in {**tables, "set_aside": str}.items():
-            kind_name = "INTEGER" if kind is int else "TEXT"
-            schema += f"CREATE TABLE {table} (key {kind_name} PRIMARY KEY, data BLOB);"
+            # A table without rowids has its text keys in the same pages as its rows.
+            key, rows = ("INTEGER", "") if kind is int else ("TEXT", "WITHOUT ROWID")
+            schema += f"CREATE TABLE {table} (key {key} PRIMARY KEY, data BLOB) {rows};"
         self._connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {_FORMAT}")
         self._connection.execute("INSERT INTO about VALUES (?, 0)", (self._run,))
         self._connection.execute("COMMIT")

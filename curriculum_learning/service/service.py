@@ -132,8 +132,7 @@ class Service:
         elif isinstance(request, messages.Step):
             self.source.set_rollout_step(request.step)
         elif isinstance(request, messages.Metadata):
-            self.source.update_metadata(decode(request.values))
-            self.account.constants()
+            self._update_metadata(request.values)
         return encode(answer)
 
     def _refuse_too_many(self, count: int) -> None:
@@ -198,6 +197,14 @@ class Service:
         self.source.give_up(group_indices)
         self.leases.release(group_indices, how)
         self.account.in_front(groups)
+
+    def _update_metadata(self, encoded: bytes) -> None:
+        try:
+            values = {**decode(encoded)}
+        except Exception as error:  # there is no telling what the bytes hold
+            raise GroupError(f"update_metadata: this is no mapping: {error!r}") from error
+        self.source.update_metadata(values)
+        self.account.constants()
 
     def _cancel(self, name: str, number: int) -> None:
         """Gives up the groups of a draw whose answer nobody waits for."""

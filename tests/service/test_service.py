@@ -11,7 +11,7 @@ from curriculum_learning.commands.inspect import look_at
 from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
 from curriculum_learning.samples.codec import encode
 from curriculum_learning.service.account import TABLES
-from curriculum_learning.service.messages import Draw, Load, Return, Settle
+from curriculum_learning.service.messages import Draw, Load, Metadata, Return, Settle
 from tests.harness import as_data, interrupt
 from tests.service.clients import SIZES, Client, Service, ids, leases_of, state_of
 
@@ -87,6 +87,8 @@ def test_what_a_client_sends_is_checked(tmp_path: Path) -> None:
     for content in (b"", b"nonsense", encode([]), encode([{}]), encode([{"status": 3}])):
         with pytest.raises(GroupError):
             client.ask(Return([content]))
+        with pytest.raises(GroupError, match="no mapping"):
+            client.ask(Metadata(content or b"nonsense"))
     with pytest.raises(CurriculumLearningError, match="figure"):
         service.actor.figure("state_dict")
     assert state_of(service) == before
