@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import ray
+
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, GroupError
 from curriculum_learning.service.account import TABLES
@@ -107,26 +109,18 @@ class ServiceActor:
         while True:
             begun = time.monotonic()
             try:
-                for stay in self._ended(pause):
-                    self.disconnect(self._stays[stay])
-                    del self._stays[stay]
+                if stays := list(self._stays):
+                    for stay in ray.wait(stays, timeout=pause)[0]:
+                        self.disconnect(self._stays[stay])
+                        del self._stays[stay]
+                else:
+                    time.sleep(pause)
                 # Else this process was held up: heartbeats that wait are heard first.
                 if time.monotonic() - begun < pause + timeout / 4:
                     self._end_silent(timeout)
             except Exception:
                 logger.exception("the leases of clients that are gone were not ended")
                 time.sleep(pause)
-
-    def _ended(self, pause: float) -> list[Any]:
-        """Waits for the end of a client, for a time; returns references out of ``_stays``."""
-        stays = list(self._stays)
-        if not stays:
-            time.sleep(pause)
-            return []
-        import ray
-
-        ended: list[Any] = ray.wait(stays, timeout=pause)[0]
-        return ended
 
     def _end_silent(self, timeout: float) -> None:
         now, leases = time.monotonic(), self._service.leases
