@@ -56,7 +56,8 @@ class Draws:
                     missing = Draw(count - len(groups), self._slime.current())
                     sent = self._channel.send(missing)
                     groups += self._groups_of((yield sent), sent.lapses)
-                if all(leased.lapses == self._channel.lapses() for leased in groups):
+                lapses = self._channel.lapses()
+                if all(leased.lapses == lapses for leased in groups):
                     return groups
                 self._put(groups, front=True)  # others may have them: they are given back
                 groups = []
