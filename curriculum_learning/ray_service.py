@@ -39,7 +39,7 @@ class RemoteDataSource:
 
     Args:
         args: As for ``MultipleWeightedRolloutDataSourceWithBuffer``, with the mapping
-            ``ray_service``, of which ``docs/ray.md`` lists the keys.
+            ``ray_service``. ``docs/ray.md`` lists its keys.
 
     Raises:
         ConfigurationError: A value cannot be used, or the service was made from another
@@ -276,7 +276,7 @@ class RemoteDataSource:
         self._ask(messages.Metadata(encoded_metadata(metadata)))
 
     def close(self) -> None:
-        """Ends this client: what it holds is served again first. The service goes on."""
+        """Ends this client: what it holds is served again first. The service stays."""
         self._channel.close()
 
     def shut_down(self) -> None:

@@ -40,7 +40,7 @@ _OUT, _PRESUMED, _WAITS = range(3)
 """Where a group is."""
 
 Known = tuple[int, Sequence[Any], Partial | None]
-"""The id of a group, how it was served, and what is kept of it if it has come back."""
+"""The id of a group, how it was served, and its content if it has come back."""
 
 
 class Account:
@@ -73,7 +73,7 @@ class Account:
     def _start(self) -> None:
         self.take()
         self._begun: set[int] = set()
-        """Groups of which something is kept."""
+        """Groups whose content is in the database."""
         self._parts: dict[str, bytes] = {}
         self._versions: dict[str, int] = {}
         """Of the sources, as they are in the account."""
@@ -117,7 +117,7 @@ class Account:
         self._note_rollouts()
 
     def rewrite(self, *, loaded: bool = False) -> None:
-        """Adds all groups anew; with ``loaded`` also what is kept of those that have begun."""
+        """Adds all groups anew; with ``loaded`` also the content of those that have begun."""
         state = self._source.state_dict()
         begun = map(Partial, state["generated_data"], state["generated_begun"])
         partials = dict(zip(state["generated"], begun, strict=True))
@@ -140,7 +140,7 @@ class Account:
         self.changes.put("parts", "constants", encode(self._source.states.constants()))
 
     def take(self) -> Changes:
-        """Returns what is to be written, and begins the next transaction."""
+        """Returns the changes so far, and begins the next transaction."""
         changes, self.changes = self.changes, Changes()
         return changes
 
@@ -218,7 +218,7 @@ class Account:
         self._rollouts = dict(now)
 
     def restore(self) -> None:
-        """Goes back to what is in the database.
+        """Returns to the state in the database.
 
         Raises:
             CheckpointError: It is damaged, or its state does not fit the configuration.
@@ -230,13 +230,13 @@ class Account:
         self._begun = set(state["generated"])
         self._source.restore(state, state.pop("rollouts"), state.pop("ended"))
         self._rollouts = dict(self._source.states.ended()[0])
-        # What is out and not leased is served again; what is leased and not known is not.
+        # Groups that are out and not leased are served again; leases on unknown groups end.
         ledger, leases = self._source.run.groups.ledger, self._leases
         self._source.give_up([index for index in ledger if leases.holder(index)[0] is None])
         held = [index for name in leases.clients for index in leases.held(name)]
         leases.release([index for index in held if ledger.served(index) is None], "expired")
         self.rewrite()
-        logger.info("the service goes on from its database; %d groups are leased", len(leases))
+        logger.info("the service continues from its database; %d groups are leased", len(leases))
 
 
 def read_service(database: Database, now: float) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def read_service(database: Database, now: float) -> dict[str, Any]:
     ``rollouts``, the states at the end of the latest rollouts; and ``ended``, see ``States.ended``.
 
     Raises:
-        CheckpointError: Something is missing that the service cannot go on without.
+        CheckpointError: Something is missing that the service cannot do without.
     """
     try:
         return _state_of({table: database.read(table) for table in TABLES}, now)
@@ -308,7 +308,7 @@ def _groups(
 def _generated(
     begun: Mapping[int, int | None], partials: Mapping[int, bytes]
 ) -> dict[str, list[Any]]:
-    """The groups of a state that have begun; those of which nothing is kept begin anew."""
+    """The groups of a state that have begun; those without content begin anew."""
     kept = [index for index in begun if index in partials]
     return {
         "generated": kept,

@@ -46,7 +46,7 @@ class ServiceActor:
         source = ServedDataSource(args)
         self._database: Database | None = None
         if source.config.save is None:
-            run += uuid.uuid4().hex  # the next one cannot go on from this one
+            run += uuid.uuid4().hex  # no other service continues this one
         else:
             path = source.config.save / "ray_service" / f"{config.name}.sqlite"
             self._database = Database(path, run, TABLES, config.resume)
@@ -173,7 +173,7 @@ class ServiceActor:
             if now >= until:
                 raise GroupError(
                     f"get_samples waited {self._config.draw_timeout:g} s for room: this client "
-                    f"holds {held} groups of at most {limit}; report what has become of them, or "
+                    f"holds {held} groups of at most {limit}; report them, give them back, or "
                     f"raise ray_service.max_leased_groups",
                     key="max_leased_groups",
                     value=held,
@@ -221,13 +221,13 @@ class ServiceActor:
         except NotWrittenError as error:
             with self._lock:
                 self._is_stale = True
-                lost = self._service.account.take()  # made on top of what is lost
+                lost = self._service.account.take()  # changes on top of the lost ones
             for one in (changes, lost):
                 one.is_over, one.error = True, error
         changes.is_over = True
 
     def _go_back(self) -> None:
-        """Goes back to what is in the database, as after a kill; raises CheckpointError."""
+        """Returns to the state in the database, as after a kill; raises CheckpointError."""
         with self._committing, self._lock:
             if self._is_stale:
                 assert self._database is not None

@@ -85,7 +85,7 @@ class Channel:
             max_concurrency=_REQUESTS,
             num_cpus=0,
         )
-        # Services of one name, namespace and cluster are of one run: each goes on from the last.
+        # Services of one name, namespace and cluster are of one run: each continues the last.
         run = f"{self._session}/{config.namespace or context.namespace}/{config.name}"
         label = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
         for tries in reversed(range(_TRIES)):
@@ -220,7 +220,7 @@ class Channel:
         )
 
     def close(self) -> None:
-        """Ends this client; the service goes on."""
+        """Ends this client; the service stays."""
         if self._is_open():
             self._closed.set()
             with contextlib.suppress(CurriculumLearningError, RayError):  # it is dead already

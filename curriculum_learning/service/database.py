@@ -160,7 +160,7 @@ class Database:
             if file.exists():
                 file.rename(aside / file.name)
         logger.warning(
-            "%s. It is moved into %s, and the service begins anew; to go on from it instead, move "
+            "%s. It is moved into %s, and the service begins anew; to continue it instead, move "
             "it back and set resume: true in ray_service, or load what was saved for a rollout",
             why, aside,
         )  # fmt: skip
@@ -238,7 +238,7 @@ class Database:
         self._counter.close()
 
     def damaged(self, problem: str) -> CheckpointError:
-        """Returns the error for damage that the service cannot go on with."""
+        """Returns the error for damage that nothing can be read past."""
         return self._error(
             f"is damaged: {problem}. Move {self._path.name}* away and start again; then load a "
             f"rollout that was saved, or begin anew"

@@ -16,7 +16,7 @@ CANCELLED = -1
 
 @dataclasses.dataclass
 class Client:
-    """What is known of a client."""
+    """A client, its leases and its answers."""
 
     label: str
     """Names it in metrics."""

@@ -61,7 +61,7 @@ class ServedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
         rollouts: Mapping[int, dict[str, Any]],
         ended: tuple[int | None, bool],
     ) -> None:
-        """Loads a state of which the groups in flight have holders; raises CheckpointError."""
+        """Loads a state; its groups in flight have holders. Raises CheckpointError."""
         with self._lock:
             self._states.load_state_dict(state, held=True)
             self._states.go_on(rollouts, *ended)
