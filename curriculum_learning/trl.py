@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from curriculum_learning import samplers
 from curriculum_learning.config.files import read_run_config
-from curriculum_learning.engines.sampler_rewards import metrics_of
+from curriculum_learning.engines.sampler_stats import metrics_of
 from curriculum_learning.engines.trl import Clock, part_of_process, total_rewards
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.prompts.columns import SOURCE_COLUMN, read_sources

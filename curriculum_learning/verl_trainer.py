@@ -25,7 +25,7 @@ from omegaconf import OmegaConf, open_dict
 
 from curriculum_learning import samplers
 from curriculum_learning.config.dotted_path import load_callable
-from curriculum_learning.engines.sampler_rewards import metrics_of
+from curriculum_learning.engines.sampler_stats import metrics_of
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.groups.row_account import RowAccount
 
