@@ -26,7 +26,7 @@ class Ended(NamedTuple):
 
 
 class CapJudge(Protocol):
-    """Knows the caps on rewards."""
+    """Knows the source of each group, and its cap on rewards."""
 
     def refuses(self, uid: str, rewards: list[float]) -> bool:
         """Whether a finished group is not to be trained."""
