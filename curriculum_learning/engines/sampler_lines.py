@@ -57,7 +57,8 @@ def drawn_ahead(name: str, batches: int) -> str:
     return (
         f"[{name}] {batches} batches were drawn before the rewards of the first of them were "
         f"reported, so these had no influence on the others. If a loader draws ahead, use "
-        f"num_workers=0: a resume is not exact otherwise"
+        f"num_workers=0, or torchdata's StatefulDataLoader with sampler.journal: a resume is not "
+        f"exact otherwise"
     )
 
 
