@@ -95,17 +95,13 @@ class MultiSourceSampler(SamplerBase):
         self._curriculum = curriculum_of(self._mixture, config)
         self._identity = identity_of(self._name, self._mixture, self._rows, config)
         self._index = RowIndex(data_source, self._rows, self._mixture.sources)
-        self._batches = Batches(
-            self._mixture,
-            self._rows,
-            size=config.batch_size,
-            seed=config.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        sizes = {"size": config.batch_size, "rank": rank, "world_size": world_size}
+        self._batches = Batches(self._mixture, self._rows, seed=config.seed, **sizes)
         self.account: RowAccount | None = None
         """The account of the rows given out, for engines that report how each one ended."""
         self._caps = RewardCaps(config.source_reward_caps)
+        if self.reports_after_save and config.source_reward_caps:
+            logger.warning("%s", lines.no_filter(self._name))
         self._updates = Updates(self._name, config.journal, writes=rank == 0)
         self._told: set[str] = set()
         """Warnings, each told once."""
@@ -316,15 +312,14 @@ class MultiSourceSampler(SamplerBase):
 
     def _change_lines(self, changes: Changes) -> Lines:
         """What there is to say after an update."""
+        name, update, rule = self._name, self._updates.count, self._mixture.rule
         said: Lines = []
-        rule = self._mixture.rule
         if isinstance(rule, AdaptiveWeights) and changes.adapted:
-            shares = self._mixture.shares(self._now)
-            said += lines.adaptation(self._name, self._updates.count, rule.emas, shares)
+            said += lines.adaptation(name, update, rule.emas, self._mixture.shares(self._now))
         if isinstance(self._curriculum, TimeCurriculum):
-            said += lines.time_progress(self._name, self._curriculum, self._now)
-        elif self.config.complexity_source in changes.opened and self._curriculum is not None:
-            said += lines.level_up(self._name, self._curriculum, self._updates.count)
+            said += lines.time_progress(name, self._curriculum, self._now)
+        elif self._curriculum is not None and self.config.complexity_source in changes.opened:
+            said += lines.level_up(name, self._curriculum, update)
         return said
 
 

@@ -52,6 +52,14 @@ def no_journal(name: str) -> Lines:
     ]
 
 
+def no_filter(name: str) -> str:
+    """A warning: nothing asks for the caps."""
+    return (
+        f"[{name}] source_reward_caps has no effect: verl up to 0.7 has no filter of groups; use "
+        f"verl 0.9 with algorithm.filter_groups.enable=true"
+    )
+
+
 def drawn_ahead(name: str, batches: int) -> str:
     """A warning: batches were drawn before the rewards of the first of them were known."""
     return (

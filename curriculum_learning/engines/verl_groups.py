@@ -67,8 +67,8 @@ class WatchedBuffer:
         for uid, own in rewards.items():
             if self.caps.refuses(uid, own) and uid not in filtered:
                 table[uid] = sum(own) / len(own)
-        filtered = {uid for uid, reward in table.items() if reward is not None}
-        return filtered, Counter(table[uid] for uid in filtered)
+        refused = {uid: reward for uid, reward in table.items() if reward is not None}
+        return set(refused), Counter(refused.values())
 
     def _clear_groups(self, partition_id: str, uids: set[str]) -> None:
         """Evicts groups; verl calls it for each of its reasons."""
