@@ -174,7 +174,10 @@ def _read(curriculum: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(curriculum, Mapping):
         return dict(curriculum)
     values = read_run_config([str(curriculum)]).values
-    return {FILE_KEY: str(curriculum)} if WEIGHTS_KEY in values else values
+    if WEIGHTS_KEY not in values:
+        return values
+    own = {key: values[key] for key in ("source_column", "class_name") if key in values}
+    return {**own, FILE_KEY: str(curriculum)}
 
 
 def _table(dataset: Any, column: str) -> Any:
