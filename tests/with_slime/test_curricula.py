@@ -77,7 +77,7 @@ def test_metrics_of_each_source_are_tracked(tmp_path: Path, mode: dict[str, Any]
 
 
 def test_lost_groups_of_asynchronous_rollouts_are_replaced(tmp_path: Path) -> None:
-    """slime tells of no drop there: a group counts as lost when it is presumed dropped."""
+    """Slime tells of no drop there: a group counts as lost when it is presumed dropped."""
     args = make_args(
         tmp_path,
         data_source_weights=CONSTANT,

@@ -16,7 +16,9 @@ from tests.with_trl import inputs
 TEXT = """\
 source_column: data_source
 prompt_data: [nowhere/easy.jsonl, nowhere/hard.jsonl]
-data_source_weights: ["lambda step: max(8 - step, 0)", {schedule: linear, start: 0, end: 8, steps: 8}]
+data_source_weights:
+  - "lambda step: max(8 - step, 0)"
+  - {schedule: linear, start: 0, end: 8, steps: 8}
 data_source_curricula: {hard: {type: time, initial_complexity_percentile: 50}}
 rollout_batch_size: 8
 num_rollout: 9
