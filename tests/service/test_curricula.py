@@ -54,3 +54,31 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
         assert odd_share(odd) == pytest.approx(4 * 2 / (4 * 2 + 5), abs=0.05)
     finally:
         client.shut_down()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_the_service_mixes_and_replaces_as_a_data_source_does(tmp_path: Path) -> None:
+    """Weights by schedule, fates, replacements and figures are those of one data source."""
+    weights = {"math": "lambda step: 0.2 + 0.1 * step", "code": 0.5}
+    keys = {
+        "drop": 0.5, "data_source_weights": weights, "ray_service": {"name": tmp_path.name},
+        "mixture_target": "trained", "save": str(tmp_path / "save"),
+    }  # fmt: skip
+    local = data_source(tmp_path, **keys)
+    elsewhere = {**vars(local.args), "save": str(tmp_path / "shared")}
+    client = RemoteDataSource(argparse.Namespace(**elsewhere))
+    try:
+        for number in range(6):
+            trained, status, counts = rollout(client, number)  # type: ignore[arg-type]
+            expected = rollout(local, number)
+            counts.pop("ray_service")
+            assert (trained, status, counts) == expected
+            assert status["math"]["configured_weight"] == pytest.approx(0.3 + 0.1 * number)
+        assert counts["math"]["dropped"] > 0
+        assert counts["math"]["replaced"] > 0
+        client.save(5)
+        ahead = [row_of(group) for group in client.get_samples(12)]
+        client.load(5)
+        assert [row_of(group) for group in client.get_samples(12)] == ahead
+    finally:
+        client.shut_down()
