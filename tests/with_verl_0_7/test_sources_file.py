@@ -1,4 +1,4 @@
-"""The file of slime's data source in verl's own trainer: weights by schedule, caps, and a resume."""
+"""The file of slime's data source in verl's own trainer: weights by schedule, caps, a resume."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_weights_follow_the_training_step(data_file: Path, tokenizer: Any, tmp_p
 def test_caps_have_no_effect_and_say_so(
     data_file: Path, tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This verl has no filter of groups: a warning names the one that has."""
+    """Here verl has no filter of groups: a warning names the version that has one."""
     text = TEXT + "data_source_reward_caps: 0.5\n"
     train(_config(tmp_path / "capped", data_file, text), tokenizer)
     assert "source_reward_caps has no effect" in caplog.text
