@@ -25,7 +25,7 @@ _PLAIN = ("seed", "mixture_target", "max_oversampling")
 """Fields that the data source and the samplers have alike."""
 _OF_MIXTURE = {field: SOURCE_KEYS[field] for field in OF_MIXTURE}
 _READ = (
-    *(PATHS_KEY, NAMES_KEY, ADAPTIVE_KEY, RULE_KEY),
+    *(PATHS_KEY, NAMES_KEY, ADAPTIVE_KEY, RULE_KEY, PLAIN["num_rollout"]),
     *_OF_MIXTURE.values(),
     *(PLAIN[field] for field in _PLAIN),
 )

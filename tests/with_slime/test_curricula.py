@@ -81,7 +81,7 @@ def test_lost_groups_of_asynchronous_rollouts_are_replaced(tmp_path: Path) -> No
     args = make_args(
         tmp_path,
         data_source_weights=CONSTANT,
-        dynamic_sampling_filter_path="tests.with_slime.engine.drop_many",
+        dynamic_sampling_filter_path="tests.with_slime.prompts.drop_many",
         mixture_target="trained",
         max_in_flight_rollouts=2,
         **MODES["fully asynchronous"],
