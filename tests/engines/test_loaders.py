@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -209,3 +212,36 @@ def test_ranks_that_do_not_fit_are_refused() -> None:
     next(iter(sampler))
     with pytest.raises(CheckpointError, match="save between batches"):
         _ranks(dataset, 2)[0].load_state_dict(sampler.state_dict())
+
+
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(data=st.data())
+def test_any_walk_over_ranks_and_states_is_one_sequence(data: st.DataObject) -> None:
+    """However often a run is cut, and resumed by another number of ranks, the batches are one's."""
+    dataset = Rows(SIZES)
+    single = _ranks(dataset, 1, **LEARNING)
+    expected = [_drawn(dataset, single, number) for number in range(12)]
+    state: dict[str, Any] | None = None
+    got: list[list[int]] = []
+    while len(got) < 12:
+        ranks = _ranks(dataset, data.draw(st.sampled_from([1, 2, 4, 8])), **LEARNING)
+        if state is not None:
+            for sampler in ranks:
+                sampler.load_state_dict(state)
+        for _ in range(data.draw(st.integers(1, 6))):
+            got.append(_drawn(dataset, ranks, len(got)))
+        state = data.draw(st.sampled_from(ranks)).state_dict()
+    assert got[:12] == expected
+
+
+def _drawn(dataset: Rows, ranks: list[MultiSourceSampler], number: int) -> list[int]:
+    """The next batch of all ranks, over the ends of passes; all are told its rewards."""
+    size = BATCH // len(ranks)
+    parts = []
+    for sampler in ranks:
+        endless = itertools.chain.from_iterable(itertools.repeat(sampler))
+        parts.append(list(itertools.islice(endless, size)))
+    batch = [row for together in zip(*parts, strict=True) for row in together]
+    for sampler in ranks:
+        _tell(sampler, dataset, batch, number)
+    return batch
