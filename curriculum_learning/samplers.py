@@ -126,15 +126,15 @@ class MultiSourceSampler(SamplerBase):
         Nothing happens before the first row is asked for: loaders make iterators that they drop.
         """
         self._batches.begin_pass()
-        while (row := self._next_row()) is not None:
+        while True:
+            if self._updates.is_behind:
+                self._take_late()
+            row = self._batches.next_row(self._now)
+            if row is None:
+                return
             if self.account is not None:
                 self.account.open(row, self._now)
             yield row
-
-    def _next_row(self) -> int | None:
-        for results in self._updates.late(self._batches.finished):
-            self._apply(results)
-        return self._batches.next_row(self._now)
 
     def draw(self, step: int) -> list[int]:
         """Returns the rows of the next batch, for an engine that says its training step.
@@ -286,8 +286,12 @@ class MultiSourceSampler(SamplerBase):
         self._updates = updates
         self._use(account, batches)
         updates.catch_up(batches.finished, self.reports_after_save, self._mixture.learns)
+        self._take_late()
+
+    def _take_late(self) -> None:
+        """Takes in the updates of the journal that came before the next draw."""
         # A batch of which some rows are still to come has not been trained.
-        for results in updates.late(batches.finished):
+        for results in self._updates.late(self._batches.finished):
             self._apply(results)
 
     def get_stats(self) -> dict[str, float]:

@@ -47,6 +47,11 @@ class Updates:
         """Whether there is a journal."""
         return self._journal is not None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether updates of the journal are still to be taken in."""
+        return bool(self._late)
+
     def record(self, results: list[Result], drawn: int) -> None:
         """Writes the next update down; ``drawn`` batches were drawn before it."""
         if self._journal is not None and self._writes:
