@@ -37,6 +37,9 @@ from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 STATE_FILE = "curriculum.state"
 """The sampler's state in a checkpoint folder of the trainer."""
 
+_OWN_KEYS = ("source_column", "class_name")
+"""Keys that may stand in slime's file too."""
+
 
 class CurriculumMixin:
     """Chooses the prompts of TRL's ``GRPOTrainer`` or ``RLOOTrainer``; stands before it.
@@ -194,7 +197,7 @@ def _read(curriculum: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     values = read_run_config([str(curriculum)]).values
     if WEIGHTS_KEY not in values:
         return values
-    own = {key: values[key] for key in ("source_column", "class_name") if key in values}
+    own: dict[str, Any] = {key: values[key] for key in _OWN_KEYS if key in values}
     return {**own, FILE_KEY: str(curriculum)}
 
 

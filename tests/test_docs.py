@@ -237,6 +237,7 @@ def test_every_key_of_the_samplers_is_documented() -> None:
         "source_weights",
         "source_curricula",
         "source_rule",
+        "config",
         "seed",
         "journal",
         "reward_threshold",

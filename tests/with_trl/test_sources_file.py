@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ custom_rollout_log_function_path: curriculum_learning.custom_log.custom_rollout_
 
 
 @pytest.fixture(params=["file", "mapping"])
-def curriculum(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+def curriculum(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """The file, named by itself and in a mapping."""
     (path := tmp_path / "sources.yaml").write_text(TEXT)
     return path if request.param == "file" else {"config": str(path)}
