@@ -108,9 +108,8 @@ def _take_from_file(fields: dict[str, Any], node: Mapping[str, Any], findings: F
             findings.say(f"sampler.{key}", text, node[key])
     found, errors = read_sources_file(fields[FILE_KEY])
     findings.errors += errors
-    for name, value in found.items():
-        if name in _ALSO_IN_FILE or node.get(name) is None:
-            fields[name] = value
+    above = {name for name in found if node.get(name) is not None and name not in _ALSO_IN_FILE}
+    fields.update({name: value for name, value in found.items() if name not in above})
 
 
 def _check_together(fields: Mapping[str, Any], findings: Findings) -> None:
