@@ -74,7 +74,7 @@ def test_a_file_is_the_same_as_the_keys_of_the_node(tmp_path: Path) -> None:
     assert file.get_stats() == node.get_stats()
     assert file.config.max_oversampling == node.config.max_oversampling == 2
     assert file.state_dict()["identity"] == node.state_dict()["identity"]
-    empty = {"source_weights": {}, "source_rule": None, "adaptive_weights": False}
+    empty: dict[str, Any] = {"source_weights": {}, "source_rule": None, "adaptive_weights": False}
     same = MultiSourceSampler(dataset, config(10, config=_write(tmp_path), **empty))
     assert same.get_stats() == MultiSourceSampler(dataset, config(10, **IN_NODE)).get_stats()
 
