@@ -99,6 +99,8 @@ class Circulation:
 
     def hand_out(self, taken: Taken, step: int) -> list[Group]:
         """Puts taken groups in flight; returns them."""
+        if not (taken.served or taken.dropped):  # by far the most frequent
+            return []
         for waiting in taken.served:
             served = waiting.served._replace(step=step)
             self.ledger.serve(waiting.group_index, served, waiting.partial)
