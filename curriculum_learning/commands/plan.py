@@ -123,7 +123,8 @@ def _read_slime(
     if rows:
         quiet |= _assumed(config, rows, folder)
     try:
-        mixture, lengths = _opened(quiet)
+        # The schedules have been tried already.
+        mixture, lengths = _opened({**quiet, "num_rollout": 1})
     except CurriculumLearningError as error:
         return None, [error], names
     size = config.rollout_batch_size or batch

@@ -70,7 +70,7 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            str(len(source.epoch_ends))
+            str(source.epochs)
             if source.has_curriculum
             else f"{source.groups / source.served_rows:.2f}",
             _first(source.epoch_ends),
