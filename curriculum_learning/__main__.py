@@ -11,11 +11,9 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import nullcontext
 
 from curriculum_learning.commands import inspect, preview, schema, simulate
 from curriculum_learning.commands.arguments import (
@@ -113,10 +111,8 @@ def _command(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Runs the command; turns every error but those of the output into an exit code."""
     try:
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            options.folder = Path(folder)
-            if getattr(options, "untrusted", False):
-                stack.enter_context(importing_nothing())
+        untrusted = getattr(options, "untrusted", False)
+        with importing_nothing() if untrusted else nullcontext():
             code = _COMMANDS[options.command](options)
         with writing():
             sys.stdout.flush()

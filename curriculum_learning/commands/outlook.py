@@ -125,7 +125,8 @@ def _reckoning(mixture: Mixture, asked: int) -> str:
     most = 2 + sum(1 / number for number in range(1, len(mixture.sources) + 1))
     text = (
         f"more than {MOST_DRAWN} groups are not drawn one by one: each source has its shares of "
-        f"them, less than {math.ceil(most)} groups off; an epoch takes about as many groups as rows are open"
+        f"them, less than {math.ceil(most)} groups off; an epoch takes about as many groups as "
+        f"rows are open"
     )
     parts = [mixture.rule, *(source.curriculum for source in mixture.sources)]
     if any(part is not None for part in parts):

@@ -21,6 +21,7 @@ from curriculum_learning.commands.terminal import (
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.prompts.assumed import assuming
 
 _SHOWN_EPOCHS = 3
 """Ends of epochs that a table shows."""
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
     ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+    with assuming(sizes):
+        plan, errors, warnings = read_plan(configured, sizes, options.batch)
     if plan is None:
         show_errors(errors, options.json)
         return WRONG
