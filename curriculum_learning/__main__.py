@@ -25,13 +25,14 @@ from curriculum_learning.commands.arguments import (
     read_arguments,
 )
 from curriculum_learning.commands.terminal import (
-    LogLines,
     OutputError,
+    clean_stderr,
     show_errors,
     tell,
     writing,
 )
 from curriculum_learning.config.dotted_path import importing_nothing
+from curriculum_learning.config.visible import LogLines
 from curriculum_learning.errors import CurriculumLearningError
 
 __all__ = ["INTERRUPTED", "UNREAD", "WARNED", "WELL", "WRONG", "main"]
@@ -97,7 +98,8 @@ def _command(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal lacks
     try:
-        code = _run(options)
+        with clean_stderr():
+            code = _run(options)
     except BrokenPipeError:  # nobody reads the output any more, as with `| head`
         _close_output()
         return UNREAD
