@@ -52,12 +52,9 @@ class JsonlRows:
             # All before the first read: the disk then reads them side by side.
             for start, stop in zip(starts, stops, strict=True):
                 os.posix_fadvise(at, start, stop - start, os.POSIX_FADV_WILLNEED)
-        lines = [
-            os.pread(at, stop - start, start) for start, stop in zip(starts, stops, strict=True)
-        ]
         return [
-            self._record(index, line, start, stop)
-            for index, line, start, stop in zip(indices, lines, starts, stops, strict=True)
+            self._record(index, os.pread(at, stop - start, start), start, stop)
+            for index, start, stop in zip(indices, starts, stops, strict=True)
         ]
 
     def block(self, first: int, count: int) -> bytes:
