@@ -13,6 +13,8 @@ from weakref import WeakValueDictionary
 class OpenFile:
     """An open file. It closes when nobody holds it any more."""
 
+    __slots__ = ("descriptor",)
+
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
@@ -26,6 +28,8 @@ class PooledFile:
     The one that was opened first is let go where too many are open, and opened again when it is
     read. A pickled copy opens the file by its path.
     """
+
+    __slots__ = ("__weakref__", "_file", "_identity", "_is_closed", "_path")
 
     def __init__(self, path: str) -> None:
         self._path = path
