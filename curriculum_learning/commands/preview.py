@@ -21,6 +21,7 @@ from curriculum_learning.commands.terminal import (
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.prompts.assumed import assuming
 
 _SHOWN_EPOCHS = 3
 """Ends of epochs that a table shows."""
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
     ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+    with assuming(sizes):
+        plan, errors, warnings = read_plan(configured, sizes, options.batch)
     if plan is None:
         show_errors(errors, options.json)
         return WRONG
@@ -70,8 +72,8 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            str(len(source.epoch_ends))
-            if source.has_curriculum
+            str(source.epochs)
+            if source.curriculum
             else f"{source.groups / source.served_rows:.2f}",
             _first(source.epoch_ends),
             f"{source.open_shares[0]:.0%} > {source.open_shares[-1]:.0%}",
