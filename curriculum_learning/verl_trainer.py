@@ -151,6 +151,13 @@ class CurriculumMixin:
                 key="sampler.source_reward_caps",
                 value=list(self.sampler.config.source_reward_caps),
             )
+        if getattr(self.replay_buffer, "filter_groups_metric", None) is None:
+            logger.warning(
+                "sampler.source_reward_caps has no effect: the replay buffer %s "
+                "(trainer.v1.sampler.custom_sampler) does not use verl's filter of groups; leave "
+                "custom_sampler out, or have it use the filter",
+                type(self.replay_buffer).__name__,
+            )
         self.replay_buffer.caps = _Caps(self.sampler)
 
     @property
