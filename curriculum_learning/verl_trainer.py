@@ -118,6 +118,10 @@ class CurriculumMixin:
         super()._init_dataloader()  # type: ignore[misc]
         data, stock = self.config.data, self.train_dataloader
         cls = sampler_class(data)
+        steps = self.config.trainer.total_training_steps
+        if steps is not None and data.sampler.get("num_rollout") is None:
+            with open_dict(data):
+                data.sampler.num_rollout = steps
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
         self.sampler.keep_account()

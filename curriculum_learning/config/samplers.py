@@ -103,7 +103,7 @@ def check_sampler_config(
     if plan.config is None:  # those of a file have been tried
         weights, rule = plan.source_weights, plan.rule if plan.source_weights else None
         caps, key = plan.source_reward_caps, f"sampler.{WEIGHTS_KEY}"
-        try_schedules(weights, caps, rule, None, findings, key)
+        try_schedules(weights, caps, rule, plan.num_rollout, findings, key)
     return (None if findings.errors else plan), findings
 
 
@@ -113,7 +113,7 @@ def _take_from_file(fields: dict[str, Any], node: Mapping[str, Any], findings: F
         if node.get(key):
             text = f" and sampler.{FILE_KEY} are both set; keep one of the two"
             findings.say(f"sampler.{key}", text, node[key])
-    found, errors = read_sources_file(fields[FILE_KEY])
+    found, errors = read_sources_file(fields[FILE_KEY], fields["num_rollout"])
     findings.errors += errors
     above = {name for name in found if node.get(name) is not None and name not in _ALSO_IN_FILE}
     fields.update({name: value for name, value in found.items() if name not in above})

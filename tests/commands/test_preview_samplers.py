@@ -27,6 +27,7 @@ NODE: dict[str, Any] = {
     "source_curricula": {"code": {"type": "time", "complexity_warmup_steps": 10}},
     "source_reward_caps": {"math": 0.9, "chat": "lambda step: 0.9 - step / 100"},
     "source_rule": {"type": "temperature", "temperature": 2},
+    "num_rollout": 12,
 }
 FILE = {
     "prompt_data_source_names": list(SIZES),
@@ -94,7 +95,10 @@ def test_the_table_shows_all_of_it(
 @pytest.mark.parametrize("where", ["keys", "file"])
 @pytest.mark.parametrize(
     ("weight", "message"),
-    [("lambda step: 700 - step", "at step 701"), ("lambda step: step < 300", "at step 300")],
+    [
+        ("lambda step: 700 - step", "at step 701"),
+        ("lambda step: 1 if step < 300 else 0", "at step 300"),
+    ],
 )
 def test_schedules_are_tried_ahead(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, weight: str, message: str
