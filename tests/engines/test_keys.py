@@ -33,7 +33,7 @@ from tests.engines.sampler_data import (
         (MultiSourceSampler, {"source_weights": [1, 1]}, "sampler.source_weights", "mapping"),
         (MultiSourceSampler,
          {"source_weights": {"logicif": 4, "iftrain": 1}, "adaptive_weights": True},
-         "source_weights", "max_source_ratio"),
+         "sampler.source_weights", "max_source_ratio"),
         (MultiSourceSampler, {"sampling_strategy": "uniform"},
          "sampler.sampling_strategy", "proportional"),
         (MultiSourceSampler,
