@@ -28,8 +28,8 @@ class Run(NamedTuple):
     name: str
     metrics: list[Metrics]
     """One per rollout."""
-    held_out: dict[str, dict[str, float]]
-    """Accuracy per source, ``before`` and ``after`` the rollouts."""
+    held_out: dict[int, dict[str, float]]
+    """Accuracy per source, by the rollouts before it was measured."""
 
     def total(self, source: str, metric: str) -> float:
         """The sum of a metric of a source over the rollouts."""
@@ -54,7 +54,7 @@ def read_run(name: str, folder: Path) -> Run:
 
 def table(runs: Sequence[Run]) -> str:
     """Held-out accuracy and trained samples per source and run, as text."""
-    accuracies = [runs[0].held_out["before"], *(run.held_out["after"] for run in runs)]
+    accuracies = [runs[0].held_out[0], *(run.held_out[max(run.held_out)] for run in runs)]
     samples = [{source: run.total(source, "sample_count") for source in SOURCES} for run in runs]
     names = [run.name for run in runs]
     lines = [
