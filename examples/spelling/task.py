@@ -27,6 +27,10 @@ class Task(ABC):
     def rows(self, source: str) -> tuple[Sequence[Row], Sequence[Row]]:
         """Returns the training rows and the held-out rows of a source, always the same ones."""
 
+    def warm_start_rows(self, training_files: Sequence[str]) -> list[list[Row]]:
+        """Returns the rows of the supervised start, a list for each share in ``warm_start_mix``."""
+        return [read_rows(path) for path in training_files]
+
     def score(self, response: str, label: str) -> float:
         """Returns the verifiable reward of a response: 1.0 if it is right, else 0.0."""
         return float(response == label)

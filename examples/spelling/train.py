@@ -28,7 +28,7 @@ from examples.spelling.policy import new_policy
 from examples.spelling.prompts import Spelling
 from examples.spelling.records import CURVES_FOLDER, MetricsFile, write_held_out
 from examples.spelling.state import State, load_state, save_state, saved_states
-from examples.spelling.task import Task, held_out_sets, read_rows
+from examples.spelling.task import Task, held_out_sets
 from examples.spelling.warm_start import accuracy, warm_start
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def start(args: Namespace, task: Task, out: Path, state: State) -> None:
     warm_start(
         state.policy,
         task,
-        [read_rows(path) for path in args.prompt_data],
+        task.warm_start_rows(args.prompt_data),
         args.warm_start_mix,
         args.warm_start_accuracy,
         args.warm_start_steps,
