@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
+.PHONY: bench demo evidence evidence-report evidence-tune fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,18 @@ fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time
 
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
+
+EVIDENCE := $(if $(TASKS),--tasks $(TASKS)) $(if $(CURRICULA),--curricula $(CURRICULA)) $(if $(WORKERS),--workers $(WORKERS))
+
+evidence: $(READY)  ## which curriculum helps: make evidence SEEDS=2 TASKS="ladder rows" CURRICULA="uniform dump" WORKERS=2; all of it takes hours and continues where it was stopped
+	$(BIN)/python -m benchmarks.evidence run $(if $(SEEDS),--seeds $(SEEDS)) $(EVIDENCE)
+	$(BIN)/python -m benchmarks.evidence report
+
+evidence-report: $(READY)  ## tables and pictures of docs/evidence.md from the results alone
+	$(BIN)/python -m benchmarks.evidence report
+
+evidence-tune: $(READY)  ## choose the settings of benchmarks/evidence/settings.yaml, before the runs that are reported
+	$(BIN)/python -m benchmarks.evidence tune $(EVIDENCE)
 
 simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 3 minutes
 	$(BIN)/python -m examples.curricula

@@ -10,12 +10,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.evidence.errors import UsageError
 from benchmarks.evidence.grid import grid, perform_all
-from benchmarks.evidence.methods import FOLDER, read_methods, read_search
+from benchmarks.evidence.methods import (
+    FOLDER,
+    SETTINGS_FILE,
+    read_methods,
+    read_search,
+    read_settings,
+)
 from benchmarks.evidence.report import PAGE, write_page
 from benchmarks.evidence.results import Results, read_results
 from benchmarks.evidence.tasks import TASKS
 from benchmarks.evidence.tuning import choose, tuning_runs, write_settings
+
+_RESULTS = FOLDER / "results.jsonl.gz"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)
         return 130
-    except (ValueError, BlockingIOError) as error:
+    except (UsageError, OSError) as error:
         print(f"evidence: {error}", file=sys.stderr)
         return 1
     return 0
@@ -40,40 +49,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    names = list(read_methods())
-    for command, text, file in (
-        ("run", "the reported runs", "results.jsonl.gz"),
-        ("tune", "the search for settings; writes settings.yaml", "tuning.jsonl.gz"),
-    ):
-        of = commands.add_parser(command, help=text)
-        of.add_argument(
-            "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all"
-        )
-        of.add_argument("--curricula", nargs="+", choices=names, default=names, help="default: all")
-        of.add_argument("--workers", type=int, default=2, help="cores; default: %(default)s")
-        of.add_argument("--rollouts", type=int, help="shorter runs, to try it out")
-        of.add_argument("--results", type=Path, default=FOLDER / file, help="grows with each run")
-        if command == "run":
-            of.add_argument("--seeds", type=int, default=10, help="1 to N; default: %(default)s")
+    run = commands.add_parser("run", help="the reported runs")
+    run.add_argument("--seeds", type=int, default=10, help="1 to N; default: %(default)s")
+    _add_grid(run, _RESULTS)
+    tune = commands.add_parser("tune", help="the search for settings")
+    _add_grid(tune, FOLDER / "tuning.jsonl.gz")
     report = commands.add_parser("report", help="tables and pictures, from the results alone")
-    report.add_argument("--results", type=Path, default=FOLDER / "results.jsonl.gz")
-    report.add_argument("--page", type=Path, default=PAGE)
+    report.add_argument("--results", type=Path, default=_RESULTS, help="default: %(default)s")
+    report.add_argument("--page", type=Path, default=PAGE, help="default: %(default)s")
     return parser
 
 
+def _add_grid(parser: argparse.ArgumentParser, results: Path) -> None:
+    names = list(read_methods())
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument("--curricula", nargs="+", choices=names, default=names, metavar="METHOD")
+    parser.add_argument("--workers", type=int, default=2, help="cores; default: %(default)s")
+    parser.add_argument("--rollouts", type=int, help="shorter runs, to try it; needs --results")
+    parser.add_argument("--results", type=Path, help=f"one line per run; default: {results}")
+    parser.add_argument("--settings", type=Path, default=SETTINGS_FILE, help="of the methods")
+    parser.set_defaults(reported_to=results)
+
+
+def _results(options: argparse.Namespace) -> Results:
+    if options.rollouts is not None and options.results is None:
+        raise UsageError(
+            f"--rollouts {options.rollouts}: give --results, a file for these shorter runs; "
+            f"{options.reported_to} is for whole ones"
+        )
+    return Results(options.results or options.reported_to)
+
+
 def _run(options: argparse.Namespace) -> None:
-    if options.seeds >= min(read_search().seeds):
-        raise ValueError(f"--seeds {options.seeds}: the seeds of the search must not be reported")
-    runs = grid(options.tasks, options.curricula, range(1, options.seeds + 1), options.rollouts)
-    with Results(options.results) as results:
+    first_not_reported = min(read_search().seeds)
+    if options.seeds not in range(1, first_not_reported):
+        raise UsageError(
+            f"--seeds {options.seeds} must be from 1 to {first_not_reported - 1}: the settings "
+            f"were chosen on the seeds from {first_not_reported} on"
+        )
+    settings = read_settings(options.settings)
+    seeds = range(1, options.seeds + 1)
+    runs = grid(options.tasks, options.curricula, settings, seeds, options.rollouts)
+    with _results(options) as results:
         perform_all(runs, results, options.workers)
 
 
 def _tune(options: argparse.Namespace) -> None:
     runs = tuning_runs(options.tasks, options.curricula, options.rollouts)
-    with Results(options.results) as results:
+    with _results(options) as results:
         chosen = choose(perform_all(runs, results, options.workers))
-    write_settings(chosen)
+    write_settings({**read_settings(options.settings), **chosen}, options.settings)
 
 
 if __name__ == "__main__":

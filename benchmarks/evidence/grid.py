@@ -7,14 +7,14 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.evidence.methods import Method, read_methods, read_settings
+from benchmarks.evidence.methods import Method, Settings, read_methods
 from benchmarks.evidence.results import Results
 from benchmarks.evidence.runs import Line, Run, make_run, perform, prompt_files
 from benchmarks.evidence.tasks import TASKS
@@ -23,12 +23,20 @@ _CACHE = "CURRICULUM_LEARNING_CACHE"
 """The environment variable of the library's cache of prompt files."""
 
 
+class RunFailedError(RuntimeError):
+    """A run ended with an error, which is the cause of this one."""
+
+
 def grid(
-    tasks: Iterable[str], methods: Iterable[str], seeds: Sequence[int], rollouts: int | None
+    tasks: Iterable[str],
+    methods: Iterable[str],
+    settings: Mapping[str, Settings],
+    seeds: Sequence[int],
+    rollouts: int | None,
 ) -> list[Run]:
     """Returns the reported runs, seed by seed: a grid that is stopped has all cells alike."""
-    chosen, known, settings = list(tasks), read_methods(), read_settings()
-    cells = fitting(chosen, [known[name] for name in methods])
+    known = read_methods()
+    cells = fitting(tasks, [known[name] for name in methods])
     return [
         make_run(task, method, seed, settings[method.name], rollouts)
         for seed in seeds
@@ -51,6 +59,9 @@ def perform_all(runs: Sequence[Run], results: Results, workers: int) -> list[Lin
         runs: What is wanted.
         results: Where lines are looked up and added.
         workers: Processes; each uses one core.
+
+    Raises:
+        RunFailedError: A run failed; no further ones are begun.
     """
     ids = {run.id for run in runs}
     known = {line["id"] for line in results.lines}
@@ -72,6 +83,9 @@ def perform_all(runs: Sequence[Run], results: Results, workers: int) -> list[Lin
         futures = {executor.submit(perform, run, folder): run for run in missing}
         try:
             for future in as_completed(futures):
+                if error := future.exception():
+                    run = futures[future]
+                    raise RunFailedError(f"{run.task} {run.method} seed {run.seed}") from error
                 results.append(future.result())
                 bar.set_postfix_str("{task} {method} {seed}".format(**results.lines[-1]))
                 bar.update()

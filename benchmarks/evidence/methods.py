@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.evidence.errors import UsageError
 from benchmarks.evidence.tasks.base import EvidenceTask
 
 FOLDER = Path(__file__).parent
@@ -45,11 +46,11 @@ class Method:
         """Returns so many settings to try: the defaults, then different ones at random.
 
         Raises:
-            ValueError: There are fewer.
+            UsageError: There are fewer.
         """
         shape = tuple(map(len, self.search.values()))
         if count > math.prod(shape):
-            raise ValueError(f"{self.name}: only {math.prod(shape)} settings, not {count}")
+            raise UsageError(f"{self.name}: only {math.prod(shape)} settings, not {count}")
         random = np.random.default_rng([*self.name.encode()])
         others = 1 + random.choice(math.prod(shape) - 1, count - 1, replace=False)
         return [
@@ -88,9 +89,9 @@ def read_methods() -> dict[str, Method]:
     return {UNIFORM: found.pop(UNIFORM), **found}
 
 
-def read_settings() -> dict[str, Settings]:
-    """Returns the settings of each method: those chosen by the search, or else the defaults."""
-    chosen = _read(SETTINGS_FILE) if SETTINGS_FILE.exists() else {}
+def read_settings(path: Path) -> dict[str, Settings]:
+    """Returns the settings of each method: those that a search has written, or the defaults."""
+    chosen = _read(path) if path.exists() else {}
     return {
         name: chosen.get(name, method.candidates(1)[0]) for name, method in read_methods().items()
     }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.evidence.errors import UsageError
 from benchmarks.evidence.pictures import draw_curves, draw_forest
 from benchmarks.evidence.runs import Line
 from benchmarks.evidence.tables import behind, cells, final_table, settings_table, task_table
@@ -22,14 +23,14 @@ def write_page(lines: Sequence[Line], page: Path) -> None:
         page: A Markdown file with the two marks between which the figures are.
 
     Raises:
-        ValueError: There are no results, or the page has not both marks.
+        UsageError: There are no results, or the page has not both marks.
     """
     if not lines:
-        raise ValueError("there are no results: run `make evidence` first")
+        raise UsageError("there are no results: run `make evidence` first")
     text = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"{page} lacks the lines {_BEGIN} and {_END}, between which figures go")
+        raise UsageError(f"{page} lacks the lines {_BEGIN} and {_END}, between which figures go")
     figures = _figures(lines, page.parent / "pictures")
     page.write_text(pattern.sub(lambda _: f"{_BEGIN}\n{figures}\n{_END}", text), encoding="utf-8")
 

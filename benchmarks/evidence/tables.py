@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks.evidence.comparison import Difference, Interval, bootstrap, differences
+from benchmarks.evidence.errors import UsageError
 from benchmarks.evidence.measures import (
     area,
     area_by_tokens,
@@ -27,7 +28,7 @@ def cells(lines: Iterable[Line]) -> Cells:
     """Sorts lines; of two of the same task, method and seed the later one counts.
 
     Raises:
-        ValueError: Runs that would be compared differ in length, or in the settings of a method.
+        UsageError: Runs that would be compared differ in length, or in the settings of a method.
     """
     latest = {(line["task"], line["method"], line["seed"]): line for line in lines}
     found: Cells = defaultdict(lambda: defaultdict(list))
@@ -136,7 +137,7 @@ def _reached(values: Sequence[float]) -> str:
 def _check_same(what: str, values: Sequence[Any]) -> None:
     for value in values:
         if value != values[0]:
-            raise ValueError(
+            raise UsageError(
                 f"{what}: runs with {values[0]} and with {value} cannot be compared; put the ones "
                 f"into another file"
             )

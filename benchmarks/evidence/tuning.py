@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import fmean
 
 import yaml
 
 from benchmarks.evidence.grid import fitting
 from benchmarks.evidence.measures import area
-from benchmarks.evidence.methods import SETTINGS_FILE, Settings, read_methods, read_search
+from benchmarks.evidence.methods import Settings, read_methods, read_search
 from benchmarks.evidence.runs import Line, Run, make_run
 
 _HEAD = """\
 # Chosen by `make evidence-tune`, which writes this file: for each method the best mean area of the
-# {candidates} settings of search.yaml, over its tasks and {seeds} seeds that are not reported.
+# {candidates} settings tried (search.yaml), over its tasks and {seeds} seeds that are not reported.
 """
 
 
@@ -45,9 +46,9 @@ def choose(lines: Iterable[Line]) -> dict[str, Settings]:
     }
 
 
-def write_settings(chosen: dict[str, Settings]) -> None:
-    """Writes ``settings.yaml``."""
+def write_settings(chosen: dict[str, Settings], path: Path) -> None:
+    """Writes a file as ``read_settings`` reads it."""
     search = read_search()
     head = _HEAD.format(candidates=search.candidates, seeds=len(search.seeds))
     content = yaml.safe_dump(chosen, sort_keys=False)
-    SETTINGS_FILE.write_text(head + content, encoding="utf-8")
+    path.write_text(head + content, encoding="utf-8")
