@@ -22,14 +22,15 @@ def length_in(name: str, random: np.random.Generator) -> int:
 
 def to_reverse(length: int, random: np.random.Generator) -> Row:
     """Returns a row that can be learned."""
-    letters = _draw(length, random)
+    letters = draw(length, random)
     return {"input": letters, "label": letters[::-1], "metadata": {}}
 
 
 def to_guess(length: int, random: np.random.Generator) -> Row:
     """Returns a row whose label has nothing to do with its question."""
-    return {"input": _draw(length, random), "label": _draw(length, random), "metadata": {}}
+    return {"input": draw(length, random), "label": draw(length, random), "metadata": {}}
 
 
-def _draw(length: int, random: np.random.Generator) -> str:
+def draw(length: int, random: np.random.Generator) -> str:
+    """Returns random letters."""
     return "".join(random.choice(list(LETTERS), length))

@@ -7,6 +7,7 @@ long ones in equal parts; the labels of the others are wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +15,6 @@ import numpy as np
 from benchmarks.evidence.tasks import letters
 from benchmarks.evidence.tasks.base import EvidenceTask
 from examples.spelling.task import HELD_OUT_SET, Row
-
-WRONG = "wrong"
 
 
 class Rows(EvidenceTask):
@@ -35,9 +34,6 @@ class Rows(EvidenceTask):
 
     def row(self, source: str, random: np.random.Generator) -> Row:
         """See ``EvidenceTask``; here a source is a kind of rows."""
-        if source == WRONG:
-            kind = str(random.choice(list(letters.LENGTHS)))
-            return letters.to_guess(letters.length_in(kind, random), random)
         return letters.to_reverse(letters.length_in(source, random), random)
 
     def metadata(self, row: Row, random: np.random.Generator) -> dict[str, Any]:
@@ -46,19 +42,20 @@ class Rows(EvidenceTask):
 
     def rows(self, source: str) -> tuple[list[Row], list[Row]]:
         """See ``Task``; a held-out set for each kind that can be learned."""
+        quarter = self.sources[source] // 4
+        random = np.random.default_rng(0)
         training: list[Row] = []
         held_out: list[Row] = []
-        random = np.random.default_rng(0)
-        for kind in (*letters.LENGTHS, WRONG):
-            rows = self._of_kind(kind)
-            end = self.held_out_rows + self.sources[source] // 4
-            if kind != WRONG:
-                known = {HELD_OUT_SET: kind}
-                held_out += [{**row, "metadata": known} for row in rows[: self.held_out_rows]]
-            training += [
-                {**row, "metadata": self.metadata(row, random)}
-                for row in rows[self.held_out_rows : end]
-            ]
+        spare: list[list[Row]] = []
+        for kind in letters.LENGTHS:
+            rows = iter(self._of_kind(kind))
+            known = {HELD_OUT_SET: kind}
+            held_out += [{**row, "metadata": known} for row in islice(rows, self.held_out_rows)]
+            training += islice(rows, quarter)
+            spare.append(list(islice(rows, quarter)))
+        for row in islice(chain.from_iterable(zip(*spare, strict=True)), quarter):
+            training.append({**row, "label": letters.draw(len(row["label"]), random)})
+        training = [{**row, "metadata": self.metadata(row, random)} for row in training]
         return training, held_out
 
     def warm_start_rows(self, training_files: Sequence[str]) -> list[list[Row]]:
@@ -66,5 +63,6 @@ class Rows(EvidenceTask):
         return [self._of_kind(kind)[-self.warm_start_size :] for kind in letters.LENGTHS]
 
     def _of_kind(self, kind: str) -> list[Row]:
-        size = self.held_out_rows + sum(self.sources.values()) // 4
-        return self.different_rows(kind, size + self.warm_start_size)
+        """Returns held-out rows, two quarters of the training rows, and those of the start."""
+        trained = 2 * (sum(self.sources.values()) // 4)
+        return self.different_rows(kind, self.held_out_rows + trained + self.warm_start_size)
