@@ -23,14 +23,17 @@ _HEAD = """\
 def tuning_runs(
     tasks: Iterable[str], methods: Iterable[str], rollouts: int | None = None
 ) -> list[Run]:
-    """Returns the runs of the search."""
+    """Returns the runs of the search: all defaults first, on one seed."""
     search, known = read_search(), read_methods()
-    cells = fitting(tasks, [known[name] for name in methods])
+    cells = [
+        (task, method, method.candidates(search.candidates))
+        for task, method in fitting(tasks, [known[name] for name in methods])
+    ]
     return [
-        make_run(task, method, seed, settings, rollouts)
+        make_run(task, method, seed, candidates[number], rollouts)
         for seed in search.seeds
-        for task, method in cells
-        for settings in method.candidates(search.candidates)
+        for number in range(search.candidates)
+        for task, method, candidates in cells
     ]
 
 
