@@ -18,6 +18,7 @@ matplotlib.use("Agg")  # no screen is needed
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 _ACROSS = 4
 _COLOUR = "tab:blue"
@@ -76,6 +77,7 @@ def draw_curves(methods: Mapping[str, Sequence[Line]], path: Path) -> None:
         axis.set_title(f"{name} ({len(lines)})", fontsize="small")
         axis.tick_params(labelsize="x-small")
         axis.set_ylim(0, 1)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.grid(alpha=0.3)
     for axis in list(axes.flat)[len(methods) :]:
         axis.set_axis_off()
