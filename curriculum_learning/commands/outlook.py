@@ -7,7 +7,7 @@ import dataclasses
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.commands.terminal import progress
 from curriculum_learning.config.problems import shown
-from curriculum_learning.curricula import SourceRule
+from curriculum_learning.curricula import CURRICULA, RULES, RowCurriculum, SourceRule
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
@@ -33,6 +33,10 @@ class SourceOutlook:
     epoch_ends: list[int] = dataclasses.field(default_factory=list)
     """The step in which each epoch ends."""
     has_curriculum: bool = False
+    curriculum: str | None = None
+    """Its type."""
+    reward_caps: list[float] = dataclasses.field(default_factory=list)
+    """Empty without a cap."""
 
 
 @dataclasses.dataclass
@@ -43,6 +47,8 @@ class Outlook:
     batch: int
     sources: list[SourceOutlook]
     assumptions: list[str]
+    rule: str | None
+    """The type of the source rule."""
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -54,8 +60,14 @@ def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:
     """
     mixture = plan.mixture
     outlooks = [
-        SourceOutlook(s.name, plan.rows[s.name], s.size, has_curriculum=s.curriculum is not None)
-        for s in mixture.sources
+        SourceOutlook(
+            source.name,
+            plan.rows[source.name],
+            source.size,
+            has_curriculum=source.curriculum is not None,
+            curriculum=_type_of(source.curriculum),
+        )
+        for source in mixture.sources
     ]
     for step in progress(range(steps), "drawing"):
         weights, shares = mixture.weights(step), mixture.shares(step)
@@ -63,13 +75,23 @@ def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:
             outlook.weights.append(weights[source.name])
             outlook.shares.append(shares[source.name])
             outlook.open_shares.append(source.open_rows(step) / source.size)
+            if source.name in plan.caps:
+                outlook.reward_caps.append(plan.caps[source.name](step))
         for _ in range(batch):
             mixture.draw(step)
         for outlook, source in zip(outlooks, mixture.sources, strict=True):
             outlook.epoch_ends += [step] * (source.epoch - len(outlook.epoch_ends))
     for outlook, drawn in zip(outlooks, mixture.drawn, strict=True):
         outlook.groups = drawn
-    return Outlook(steps, batch, outlooks, _assumptions(plan))
+    return Outlook(steps, batch, outlooks, _assumptions(plan), _type_of(mixture.rule))
+
+
+def _type_of(part: SourceRule | RowCurriculum | None) -> str | None:
+    """Returns the name by which a configuration chooses a rule or curriculum."""
+    if part is None:
+        return None
+    ours = {kind: name for name, kind in (*CURRICULA.items(), *RULES.items())}
+    return ours.get(type(part), f"{type(part).__module__}.{type(part).__qualname__}")
 
 
 def _assumptions(plan: Plan) -> list[str]:

@@ -27,6 +27,7 @@ from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.prompts.tokenizer import load_tokenizer
+from curriculum_learning.weights.schedules import Schedule
 
 Errors = list[CurriculumLearningError]
 
@@ -47,6 +48,8 @@ class Plan:
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
     """Rollouts of the run; updates in verl."""
+    caps: Mapping[str, Schedule]
+    """The caps on rewards, of sources that have one."""
     config: DataSourcePlan | None
     """The data source's configuration, where there is one."""
     values: Mapping[str, Any]
@@ -127,7 +130,8 @@ def _read_slime(
     except CurriculumLearningError as error:
         return None, [error], names
     size = config.rollout_batch_size or batch
-    return Plan("slime", mixture, lengths, size, config.num_rollout, config, quiet), [], names
+    caps = {source.name: source.reward_cap for source in config.sources if source.reward_cap}
+    return Plan("slime", mixture, lengths, size, config.num_rollout, caps, config, quiet), [], names
 
 
 def _is_of_tokenizer(error: ConfigurationError) -> bool:
@@ -237,7 +241,8 @@ def _read_verl(
     steps = trainer.get("total_training_steps")
     if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
         steps = epochs * len(sampler) // config.batch_size
-    return Plan("verl", mixture, sizes, config.batch_size, steps, None, {}), []
+    caps = config.source_reward_caps
+    return Plan("verl", mixture, sizes, config.batch_size, steps, caps, None, {}), []
 
 
 @contextmanager

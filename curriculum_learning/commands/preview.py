@@ -78,7 +78,16 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
         ]
         for source in outlook.sources
     ]
+    if any(source.reward_caps for source in outlook.sources):
+        columns.append("cap")
+        for row, source in zip(rows, outlook.sources, strict=True):
+            row.append(_three(source.reward_caps) if source.reward_caps else "-")
     show_table(columns, rows)
+    for source in outlook.sources:
+        if source.curriculum is not None:
+            show(f"curriculum of source '{source.name}': {source.curriculum}")
+    if outlook.rule is not None:
+        show(f"source rule: {outlook.rule}")
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
     show_warnings(outlook.warnings)
