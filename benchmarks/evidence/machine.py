@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 _CPU_FILE = Path("/proc/cpuinfo")
+_FOLDER = Path(__file__).parent
 
 
 @cache
@@ -32,9 +33,14 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """Returns the commit, with ``+`` where files differ from it; empty without a repository."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=12"],
-        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return described.stdout.strip()
+    """Returns the commit, with ``+`` where code differs from it; empty without a repository."""
+    commit = _git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    # Not all files: results are in the repository, and grow.
+    changed = _git("diff", "--quiet", "HEAD", "--", ":/*.py", ":/*.yaml").returncode == 1
+    return commit + "+" * changed
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["git", *arguments], cwd=_FOLDER, capture_output=True, text=True, check=False
+    )

@@ -24,7 +24,7 @@ class Ladder(EvidenceTask):
     hardest = "long"
     offers = frozenset({"sources"})
     config: ClassVar = {
-        "warm_start_mix": [0.6, 0.3, 0.1],
+        "warm_start_mix": [0.55, 0.3, 0.15],
         "warm_start_accuracy": 0.5,
         "warm_start_steps": 400,
     }

@@ -25,7 +25,7 @@ class Rows(EvidenceTask):
     hardest = "long"
     offers = frozenset({"rows"})
     config: ClassVar = {
-        "warm_start_mix": [0.6, 0.3, 0.1],
+        "warm_start_mix": [0.5, 0.3, 0.2],
         "warm_start_accuracy": 0.5,
         "warm_start_steps": 400,
     }

@@ -22,7 +22,7 @@ class Swamp(EvidenceTask):
     hardest = "long"
     offers = frozenset({"sources"})
     config: ClassVar = {
-        "warm_start_mix": [0.85, 0.12, 0.03, 0],
+        "warm_start_mix": [0.8, 0.15, 0.05, 0],
         "warm_start_accuracy": 0.9,
         "warm_start_steps": 400,
     }
