@@ -70,7 +70,9 @@ def test_a_killed_grid_continues_and_repeats_bit_for_bit(tmp_path: Path) -> None
     assert lines[: len(before)] == before
     assert [line["method"] for line in lines] == ["uniform", "thompson"]
     settings = METHODS["thompson"].candidates(1)[0]
-    again = perform(make_run("rows", METHODS["thompson"], 1, settings, 2), tmp_path)
+    again = perform(
+        make_run("rows", METHODS["thompson"], read_search().first_reported, settings, 2), tmp_path
+    )
     assert without_time(again) == without_time(lines[1])
     assert lines[0]["held_out"] != lines[1]["held_out"] or lines[0]["tokens"] != lines[1]["tokens"]
     assert lines[1]["samples"] == [0, 2 * 16 * 8]
@@ -93,7 +95,7 @@ def test_only_one_process_appends(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "message"),
     [
         (["run", "--rollouts", "3"], "give --results"),
-        (["run", "--seeds", "1001"], "chosen on the seeds from 1001"),
+        (["run", "--seeds", "901"], "must be from 1 to 900"),
         (["report", "--results", "nowhere.gz"], "make evidence"),
     ],
 )

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="the reported runs")
-    run.add_argument("--seeds", type=int, default=10, help="1 to N; default: %(default)s")
+    run.add_argument("--seeds", type=int, default=10, help="how many; default: %(default)s")
     _add_grid(run, _RESULTS)
     tune = commands.add_parser("tune", help="the search for settings")
     _add_grid(tune, FOLDER / "tuning.jsonl.gz")
@@ -81,14 +81,14 @@ def _results(options: argparse.Namespace) -> Results:
 
 
 def _run(options: argparse.Namespace) -> None:
-    first_not_reported = min(read_search().seeds)
-    if options.seeds not in range(1, first_not_reported):
+    first = read_search().first_reported
+    seeds = range(first, first + options.seeds)
+    if not seeds or set(seeds) & set(read_search().seeds):
         raise UsageError(
-            f"--seeds {options.seeds} must be from 1 to {first_not_reported - 1}: the settings "
-            f"were chosen on the seeds from {first_not_reported} on"
+            f"--seeds {options.seeds} must be from 1 to {min(read_search().seeds) - first}: the "
+            f"settings were chosen on other seeds than the reported ones, which begin at {first}"
         )
     settings = read_settings(options.settings)
-    seeds = range(1, options.seeds + 1)
     runs = grid(options.tasks, options.curricula, settings, seeds, options.rollouts)
     with _results(options) as results:
         perform_all(runs, results, options.workers)

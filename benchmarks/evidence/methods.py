@@ -70,6 +70,7 @@ class Search:
 
     candidates: int
     seeds: list[int]
+    first_reported: int
     everybody: Mapping[str, list[Any]]
 
 
