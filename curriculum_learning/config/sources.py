@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from annotated_types import Len, MinLen, Predicate
 
 from curriculum_learning.config.curricula import read_curriculum
 from curriculum_learning.config.keys import keys_of, read_value
-from curriculum_learning.config.paths import file_of
+from curriculum_learning.config.paths import name_of
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.problems import Findings, Path, Problems, shown, suggestion
 from curriculum_learning.config.weights import checked, read_weight
@@ -109,7 +108,7 @@ class SourceReader:
 
     def _read_names(self, paths: list[str]) -> None:
         """Finds the names of the sources, which all other keys go by."""
-        names, value = [FilePath(file_of(path)).stem for path in paths], self._values.get(NAMES_KEY)
+        names, value = [name_of(path) for path in paths], self._values.get(NAMES_KEY)
         count = len(self._findings.errors)
         if value is not None:
             given, problems = read_value(NAMES, [value] if isinstance(value, str) else value)

@@ -23,6 +23,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from curriculum_learning.prompts.contents import file_pieces
+from curriculum_learning.prompts.rows import content_hash
+
 logger = logging.getLogger(__name__)
 
 _FORMAT = 3
@@ -31,6 +34,8 @@ _SAMPLE_SIZE = 4096
 
 _WHOLE = 1 << 26
 """Bytes; of larger files samples are compared with the recorded hash, of others everything."""
+_DIGESTED = 1 << 24
+"""Bytes; smaller files are hashed again each time."""
 _MAPPED = 1 << 24
 """Bytes; smaller arrays are read, as each mapped one keeps a file open."""
 _MOST_BYTES = 100 << 30
@@ -235,6 +240,17 @@ def file_key(path: str) -> Key:
         "time": status.st_mtime_ns,
         "sample": _sampled(path, status.st_size),
     }
+
+
+def file_digest(path: str, cache: Cache) -> str:
+    """Returns the hash of the whole content of a file; of large files the cache knows it."""
+    size = os.path.getsize(path)
+    key: Key = {"what": "digest", **file_key(path)} if size >= _DIGESTED else {}
+    kept = cache.find(key) if key else None
+    if kept is None:
+        kept = Kept(np.zeros(0), content_hash(file_pieces(path, size)))
+        kept = cache.keep(key, kept) if key else kept
+    return str(kept.facts)
 
 
 def _sampled(path: str, size: int) -> str:

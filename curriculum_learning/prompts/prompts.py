@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
-from curriculum_learning.prompts.files import open_rows
 from curriculum_learning.prompts.look import check_rows
+from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.reader import PromptReader
+from curriculum_learning.prompts.rows import Rows
 from curriculum_learning.prompts.tokenizer import tokenizer_of
 from curriculum_learning.samples.group import Prompt
 
@@ -123,7 +124,7 @@ class Prompts:
             return "prompts are left out by another length"
         if any(fingerprint.get(key) != now for key, now in self._reader.fingerprint.items()):
             return "its rows are read by other columns or another template"
-        problem = self._rows.grown_from(fingerprint)
+        problem = _slice_problem(fingerprint, self._rows) or self._rows.grown_from(fingerprint)
         if problem is not None:
             return problem
         old = np.arange(fingerprint["rows"]) if self._kept is None else self._kept
@@ -136,6 +137,20 @@ class Prompts:
     def close(self) -> None:
         """Closes the file."""
         self._rows.close()
+
+
+def _slice_problem(fingerprint: Mapping[str, Any], rows: Rows) -> str | None:
+    """Returns why a slice of other rows cannot begin with the rows of a state."""
+    (start, stop), (now_start, now_stop) = fingerprint["span"], rows.fingerprint["span"]
+    if any(bound is not None and bound < 0 for bound in (start, stop, now_start, now_stop)):
+        return "a slice with a negative bound means other rows in a file that has changed"
+    if (start or 0) != (now_start or 0):
+        return "its slice begins elsewhere"
+    if fingerprint["rows"] is None or rows.size is None:
+        return "its rows have no end, so they cannot have grown"
+    if rows.size < fingerprint["rows"]:
+        return "there are fewer rows"
+    return None
 
 
 def _hash(data: bytes) -> str:

@@ -10,7 +10,6 @@ import orjson
 
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.errors import DataError
-from curriculum_learning.prompts.jsonl import JsonlRows
 from curriculum_learning.prompts.rows import Record, Rows
 from curriculum_learning.samples.group import Prompt
 from curriculum_learning.samples.tags import move_tags_aside
@@ -29,7 +28,6 @@ class PromptReader:
         self.rows = rows
         self.config = config
         self.tokenizer = tokenizer
-        self._is_json = isinstance(rows, JsonlRows)
         self.fingerprint = _fingerprint(config, tokenizer)
         """What decides which prompt a row becomes, as plain data."""
 
@@ -70,7 +68,7 @@ class PromptReader:
             metadata["tools"] = tools = self._tools(tools, row)
         if config.apply_chat_template:
             prompt = self._render(prompt, tools, row)
-        return Prompt(prompt, label, metadata, self._is_json)
+        return Prompt(prompt, label, metadata, self.rows.is_json)
 
     def _bad_input(self, record: Record, row: int) -> DataError:
         prompt = record.get(self.config.input_key)

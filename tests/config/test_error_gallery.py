@@ -5,6 +5,7 @@ A message names the place (file and line, or key and source), the value, and wha
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -122,19 +123,25 @@ configured("weight: all are 0", data_source_weights=[0, "lambda step: max(0, 9 -
 # Data files
 
 
-def filed(name: str, content: bytes | None, file: str = "a.jsonl", **changes: Any) -> None:
-    """A case of a data source over one file."""
+def filed(
+    name: str, content: bytes | None, file: str = "a.jsonl", path: str = "", **changes: Any
+) -> None:
+    """A case of a data source over one file, or over ``path``."""
 
     def run(folder: Path) -> None:
         if content is not None:
             (folder / file.split("@")[0]).write_bytes(content)
-        DataSource({"prompt_data": str(folder / file), **changes})
+        DataSource({"prompt_data": str(folder / (path or file)), **changes})
 
     case(f"data: {name}")(run)
 
 
 filed("no file", None)
-filed("another kind of file", b"input\nhello\n", "a.csv")
+filed("another kind of file", b"input\nhello\n", "a.txt")
+filed("no column of that name in a csv", b"question\nhello\n", "a.csv")
+filed("a shard is missing", b'{"input": "x"}\n', "a-00001-of-00003.jsonl",
+      "*.jsonl")  # fmt: skip
+filed("a packed file is cut off", gzip.compress(b'{"input": "x"}\n')[:-5], "a.jsonl.gz")
 filed("no rows", b"")
 filed("a slice with no rows", b'{"input": "x"}\n', "a.jsonl@[5:]")
 filed("no JSON", b'{"input": "x"}\n{"input": "y"\n')
