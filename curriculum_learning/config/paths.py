@@ -6,6 +6,9 @@ import re
 from glob import has_magic
 from pathlib import PurePosixPath
 
+ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".gz", ".zst")
+"""Of files of rows."""
+
 _SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>(?:-?\d+)?):(?P<stop>(?:-?\d+)?)\]$")
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, MinLen, Predicate
 
 from curriculum_learning.config.keys import Recipe
+from curriculum_learning.config.kinds import Kind
 from curriculum_learning.curricula import RowCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
@@ -56,7 +57,8 @@ class SourcePlan:
 
     Args:
         name: Name of the source; by default its file's, without the ending.
-        path: Prompt file (.jsonl or .parquet), with a slice if wanted: ``file.jsonl@[a:b]``.
+        path: Prompt files, with a slice if wanted: ``file.jsonl@[a:b]``.
+        kind: What it is if it is no files; ``path`` is then what messages call it.
         weight: Weight over the rollout steps.
         input_key: Column of the prompts.
         label_key: Column of the labels.
@@ -71,6 +73,7 @@ class SourcePlan:
 
     name: Text
     path: Text
+    kind: Kind | None = None
     weight: Schedule
     input_key: Text = "input"
     label_key: Text | None = None

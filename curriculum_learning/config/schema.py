@@ -11,6 +11,7 @@ from typing import Any
 from curriculum_learning.config import data_source, sources
 from curriculum_learning.config.curricula import CURRICULA_GROUP, ROW_KEYS, RULES_GROUP
 from curriculum_learning.config.keys import REQUIRED, keys_of
+from curriculum_learning.config.kinds import KINDS, PROMPTS_GROUP
 from curriculum_learning.config.plan import (
     DataSourcePlan,
     SamplerPlan,
@@ -27,10 +28,12 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
-_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in ("weight", "curriculum", "rule")}
+_DEFINED = ("weight", "curriculum", "rule", "prompts")
+_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in _DEFINED}
 _READ_BY_CODE = (
     "name",
     "path",
+    "kind",
     "sources",
     "weight",
     "reward_cap",
@@ -58,7 +61,8 @@ def slime_schema() -> Schema:
     for field in ("surplus", "mixture_target"):  # these follow other keys
         del plan[field]["default"]
     properties = {
-        sources.PATHS_KEY: source["path"] | _one_or_more(sources.PATHS),
+        sources.PATHS_KEY: source["path"]
+        | {"anyOf": [_REFERENCES["prompts"], {"type": "array", "items": _REFERENCES["prompts"]}]},
         sources.NAMES_KEY: source["name"] | _one_or_more(sources.NAMES),
         **{
             key: source[field] if field in sources.FOR_ALL else _by_source(source[field])
@@ -130,7 +134,9 @@ def _definitions() -> dict[str, Schema]:
     for mapping in curricula:
         mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
     text = {"type": "string", "description": "lambda step: ..., or a dotted path"}
+    kinds = [_tagged(KINDS[name], "type", name) for name in KINDS]
     return {
+        "prompts": {"anyOf": [{"type": "string", "minLength": 1}, *kinds, _own(PROMPTS_GROUP)]},
         "weight": {"anyOf": [_of_type(Number), text, *schedules]},
         "curriculum": {"anyOf": [*curricula, _own(CURRICULA_GROUP)]},
         "rule": {"anyOf": [*(_tagged(RULES[n], "type", n) for n in RULES), _own(RULES_GROUP)]},

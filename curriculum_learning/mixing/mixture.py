@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result, by_source
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.mixing.endless import EndlessSource
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule, is_zero
@@ -81,7 +82,18 @@ class Mixture:
         self._force = _InForce(-1, 0, {}, {}, [])
 
     def __len__(self) -> int:
+        for source in self.sources:
+            if isinstance(source, EndlessSource):
+                raise ConfigurationError(
+                    f"the rows of source '{source.name}' have no end, so there is no number of "
+                    f"rows, and no epoch of all sources; set num_rollout, not num_epoch",
+                    source=source.name,
+                    key="num_epoch",
+                )
         return sum(source.size for source in self.sources)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no number of rows
 
     @property
     def names(self) -> list[str]:

@@ -21,9 +21,14 @@ class RowSource(Protocol):
 
     name: str
     size: int
-    curriculum: RowCurriculum | None
-    version: int
-    """Counts the changes of ``state_dict``, but for those of ``place``."""
+
+    @property
+    def curriculum(self) -> RowCurriculum | None:
+        """Which rows are open; None opens all."""
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of ``state_dict``, but for those of ``place``."""
 
     @property
     def epoch(self) -> int:

@@ -22,6 +22,8 @@ from curriculum_learning.samples.tags import ORIGINAL_KEY, TAGS
 logger = logging.getLogger(__name__)
 
 _BATCH = 1024
+_TRIED = 64
+"""Rows of a generator that are made at the start."""
 _PATIENCE = 2.0
 """Seconds of work before a progress bar is shown."""
 _SETTINGS = (
@@ -42,6 +44,9 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
         ConfigurationError: No row is within the limit.
     """
     config = reader.config
+    if reader.rows.is_generated:
+        _try_rows(reader)
+        return None
     asks_tokenizer = config.apply_chat_template or config.max_prompt_len is not None
     key: Key = {
         "what": "rows",
@@ -52,6 +57,20 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
     kept = cache.find(key) or cache.keep(key, _look_through(reader))
     _tell(kept.facts, len(reader.rows), config)
     return kept.array if kept.facts["left_out"] else None
+
+
+def _try_rows(reader: PromptReader) -> None:
+    """Reads the first rows of a generator: to make all would take long, or for ever."""
+    config, size = reader.config, reader.rows.size
+    rows = range(_TRIED if size is None else min(size, _TRIED))
+    for row, prompt in zip(rows, reader.read(rows), strict=True):
+        _check_storable(reader, prompt, row)
+    if config.max_prompt_len is not None:
+        logger.warning(
+            "source '%s': rollout_max_prompt_len is not applied, because its rows are made when "
+            "they are served; see to it that its generator keeps prompts short",
+            config.name,
+        )
 
 
 def _look_through(reader: PromptReader) -> Kept:

@@ -29,6 +29,8 @@ _BATCH = 1024
 class Prompts:
     """The rows of a source that may be served, as prompts.
 
+    Of rows without end any index can be read.
+
     Args:
         config: The source's part of the configuration.
         tokenizer: A Hugging Face tokenizer; needed for a chat template or a length limit.
@@ -44,10 +46,11 @@ class Prompts:
         self, config: SourcePlan, tokenizer: Any = None, cache: Cache | None = None
     ) -> None:
         self.config = config
-        self._rows = open_rows(config.path, config.name, cache)
+        self._rows = open_rows(config.path, config.name, cache, config.kind)
         self._reader = PromptReader(self._rows, config, tokenizer)
-        is_large = len(self._rows) > _SMALL
-        self._cache = cache if cache is not None and is_large else Cache(None)
+        size = self._rows.size
+        is_kept = size is not None and size > _SMALL and not self._rows.is_generated
+        self._cache = cache if cache is not None and is_kept else Cache(None)
         try:
             self._kept = check_rows(self._reader, self._cache)
         except BaseException:
@@ -62,7 +65,19 @@ class Prompts:
         }
 
     def __len__(self) -> int:
+        if self.is_endless:
+            return len(self._rows.levels)
         return len(self._rows) if self._kept is None else len(self._kept)
+
+    @property
+    def size(self) -> int | None:
+        """Number of rows that may be served; None is without end."""
+        return None if self.is_endless else len(self)
+
+    @property
+    def is_endless(self) -> bool:
+        """There are rows without end; the length is then the number of their levels."""
+        return self._rows.size is None
 
     def read(self, indices: Sequence[int]) -> list[Prompt]:
         """Reads the prompts at ``indices`` (0 to ``len(self) - 1``); nothing in them is shared."""
@@ -72,6 +87,8 @@ class Prompts:
 
     def priors(self, key: str) -> NDArray[np.float64]:
         """Reads an offline pass rate of each prompt, as ``scores``; NaN where there is none."""
+        if self.is_endless:
+            return np.full(len(self), np.nan)
         rates = self._numbers(key)
         return rates if self._kept is None else rates[self._kept]
 
@@ -82,8 +99,11 @@ class Prompts:
             Finite numbers, shape (len(self),).
 
         Raises:
-            DataError: A row has no such number; the message has their count, file and line.
+            DataError: A row has no such number; the message has their count, file and line. Or
+                there are rows without end, and of one level only.
         """
+        if self.is_endless:
+            return self._scores_of_levels()
         numbers = self._numbers(key)
         scores = numbers if self._kept is None else numbers[self._kept]
         bad = np.flatnonzero(~np.isfinite(scores))
@@ -98,6 +118,17 @@ class Prompts:
                 value=key,
             )
         return scores
+
+    def _scores_of_levels(self) -> NDArray[np.float64]:
+        if len(self) < 2:
+            raise DataError(
+                f"source '{self.config.name}': its rows have no end and all have one difficulty, "
+                f"so its curriculum has nothing to choose; set levels, or drop the curriculum",
+                source=self.config.name,
+                key="data_source_curricula",
+                value=len(self),
+            )
+        return np.array(self._rows.levels, dtype=np.float64)
 
     def _numbers(self, key: str) -> NDArray[np.float64]:
         """Reads a number of all rows, those that are too long included; NaN if there is none."""

@@ -140,7 +140,7 @@ filed("no file", None)
 filed("another kind of file", b"input\nhello\n", "a.txt")
 filed("no column of that name in a csv", b"question\nhello\n", "a.csv")
 filed("a shard is missing", b'{"input": "x"}\n', "a-00001-of-00003.jsonl",
-      "*.jsonl")  # fmt: skip
+      "*.jsonl", prompt_data_source_names="s")  # fmt: skip
 filed("a packed file is cut off", gzip.compress(b'{"input": "x"}\n')[:-5], "a.jsonl.gz")
 filed("no rows", b"")
 filed("a slice with no rows", b'{"input": "x"}\n', "a.jsonl@[5:]")

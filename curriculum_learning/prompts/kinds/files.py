@@ -11,6 +11,7 @@ from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.kinds.arrow_file import ArrowFileRows
 from curriculum_learning.prompts.kinds.csv import CsvRows
+from curriculum_learning.prompts.kinds.datasets import SavedRows, is_saved
 from curriculum_learning.prompts.kinds.json import CopiedLines
 from curriculum_learning.prompts.kinds.jsonl import JsonlRows
 from curriculum_learning.prompts.kinds.parquet import ParquetRows
@@ -40,6 +41,8 @@ def open_files(path: str, source: str, cache: Cache) -> Rows:
     place = os.path.abspath(path)  # engines change the working directory of their workers
     if os.path.isfile(place):
         return _open_file(place, source, cache)
+    if is_saved(place):
+        return SavedRows(place, source, cache)
     files = _files_of_folder(place, source) if os.path.isdir(place) else _matching(place, source)
     _check_numbers(files, source, path)
     shards: list[Rows] = []
