@@ -20,14 +20,14 @@ class SourceOutlook:
     """What one source will do; the lists have an entry for each step."""
 
     name: str
-    rows: int
-    """Rows in the file."""
+    rows: int | None
+    """Rows in the file; None is without end."""
     served_rows: int
-    """Rows within the length limit."""
+    """Rows within the length limit; difficulty levels of rows without end."""
     weights: list[float] = dataclasses.field(default_factory=list)
     shares: list[float] = dataclasses.field(default_factory=list)
     open_shares: list[float] = dataclasses.field(default_factory=list)
-    """Open part of the served rows, 0 to 1."""
+    """Open part of the served rows, or levels, 0 to 1."""
     groups: int = 0
     """Groups drawn in all steps."""
     epoch_ends: list[int] = dataclasses.field(default_factory=list)

@@ -41,8 +41,8 @@ class Plan:
     engine: str
     """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
     mixture: Mixture
-    rows: Mapping[str, int]
-    """Rows of each source, those over the length limit included."""
+    rows: Mapping[str, int | None]
+    """Rows of each source, those over the length limit included; None is without end."""
     batch: int | None
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
@@ -187,7 +187,7 @@ def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> d
     }
 
 
-def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:
     """Returns the mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:

@@ -136,16 +136,29 @@ _FIRST = {"hf": "name", "reasoning_gym": "task"}
 """The key that stands behind the colon in the text of a kind."""
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def read_kind(value: Any) -> tuple[Kind | None, Problems]:
     """Reads an entry of ``prompt_data``."""
-    if not isinstance(value, (str, Mapping)) or not value:
-        words = "a path, or a mapping with type and the keys of that kind"
+    if not (isinstance(value, str) and value) and not (_is_mapping(value) and "type" in value):
+        kinds = one_of([*KINDS, "a dotted path"])
+        words = f"a path, or a mapping with type ({kinds}) and the keys of that kind"
         return None, [Problem((), value, f" {shown(value)} must be {words}")]
     written: Mapping[str, Any] = _long_form(value) if isinstance(value, str) else value
     kind, problems = _read_mapping(written)
     if isinstance(value, str):  # there is no key in it to point at
         problems = [Problem((), value, f" {shown(value)}:{text}") for _, _, text in problems]
     return kind, problems
+
+
+def is_remote(value: Any) -> bool:
+    """Whether an entry of ``prompt_data`` may have to be fetched from another machine."""
+    written = _long_form(value) if isinstance(value, str) else value
+    if not isinstance(written, Mapping):
+        return False
+    return written.get("type") == "hf" or "://" in str(written.get("path"))
 
 
 def _long_form(text: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def slime_schema() -> Schema:
         "type": "object",
         "properties": properties,
         "propertyNames": {"anyOf": [{"enum": known}, others]},
-        "$defs": _definitions(),
+        "$defs": {"prompts": _prompts(), **_definitions()},
     }
 
 
@@ -128,15 +128,19 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
     }
 
 
+def _prompts() -> Schema:
+    """An entry of ``prompt_data``."""
+    kinds = [_tagged(KINDS[name], "type", name) for name in KINDS]
+    return {"anyOf": [{"type": "string", "minLength": 1}, *kinds, _own(PROMPTS_GROUP)]}
+
+
 def _definitions() -> dict[str, Schema]:
     schedules = [_tagged(SHAPES[name], "schedule", name) for name in SHAPES]
     curricula = [_tagged(CURRICULA[name], "type", name) for name in CURRICULA]
     for mapping in curricula:
         mapping["properties"] |= {key: _of_type(hint) for key, hint in ROW_KEYS.items()}
     text = {"type": "string", "description": "lambda step: ..., or a dotted path"}
-    kinds = [_tagged(KINDS[name], "type", name) for name in KINDS]
     return {
-        "prompts": {"anyOf": [{"type": "string", "minLength": 1}, *kinds, _own(PROMPTS_GROUP)]},
         "weight": {"anyOf": [_of_type(Number), text, *schedules]},
         "curriculum": {"anyOf": [*curricula, _own(CURRICULA_GROUP)]},
         "rule": {"anyOf": [*(_tagged(RULES[n], "type", n) for n in RULES), _own(RULES_GROUP)]},

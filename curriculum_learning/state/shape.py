@@ -141,7 +141,9 @@ def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int | None]) -> No
                 raise ValueError(f"a result of '{source}' has no rewards")
 
 
-def _check_entries(entries: Iterable[_Entry], sizes: Mapping[str, int | None], next_group: int) -> None:
+def _check_entries(
+    entries: Iterable[_Entry], sizes: Mapping[str, int | None], next_group: int
+) -> None:
     for group_index, source, _, row, *_ in entries:
         _check_row(source, row, sizes)
         if group_index >= next_group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from curriculum_learning import CheckpointError, ConfigurationError, DataError
+from curriculum_learning import CheckpointError, ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.__main__ import main
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.custom_log import custom_rollout_log_function
 from curriculum_learning.prompts.opening import open_rows
+from curriculum_learning.reasoning_gym_reward import reasoning_gym_reward, score
 from tests.harness import check_resume, prompt_files
 
 HERE = "tests.prompts.generators"
@@ -74,7 +77,7 @@ def test_rows_are_pure_in_their_index(prompts: Any) -> None:
     assert rows.size is None
 
 
-CURRICULA = {
+CURRICULA: dict[str, dict[str, Any]] = {
     "time": {"type": "time", "initial_complexity_percentile": 0, "complexity_warmup_steps": 8},
     "reward": {"type": "reward", "reward_threshold": 0.5, "num_intervals": 3,
                "initial_complexity_percentile": 25, "min_batches_per_level": 2},
@@ -197,3 +200,40 @@ def test_a_curriculum_needs_levels() -> None:
         curated(CURRICULA["time"], SQUARES)
     with pytest.raises(ConfigurationError, match="no end"):
         len(over(SQUARES))
+
+
+def test_the_verifier_comes_with_the_row() -> None:
+    """The answer of a task scores 1 through the hook of slime, and nonsense does not."""
+    source = over(CHAINS, {"type": "reasoning_gym", "task": "sudoku"}, label_key="label")
+    samples = [group[0] for group in source.get_samples(6)]
+    for sample in samples:
+        sample.response = f"I think <answer>{sample.label}</answer>"
+    assert asyncio.run(reasoning_gym_reward(None, samples)) == [1.0] * 6
+    samples[0].response = "no idea"
+    assert asyncio.run(reasoning_gym_reward(None, samples[0])) < 0.1
+    with pytest.raises(GroupError, match="no 'reasoning_gym' with task"):
+        score("4", {"task": "chain_sum"})
+
+
+def test_preview_and_simulate_know_rows_without_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They show levels where there are no rows to count; --untrusted imports no generator."""
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"prompt_data: [{{type: reasoning_gym, task: chain_sum, levels: 4}}, {SQUARES}]\n"
+        "data_source_weights: [1, 1]\nnum_rollout: 20\nrollout_batch_size: 8\n"
+        "n_samples_per_prompt: 4\n"
+        "data_source_curricula: {chain_sum: {type: time, complexity_warmup_steps: 10}}\n"
+        "custom_rollout_log_function_path: " + HOOK + "\n",
+        encoding="utf-8",
+    )
+    assert main(["preview", str(config), "--no-picture"]) == 0
+    shown = capsys.readouterr().out
+    assert "4 levels" in shown
+    assert "25% > 100%" in shown
+    assert shown.count("endless") == 3
+    assert main(["simulate", str(config), "--learner", "ladder", "--no-picture"]) == 0
+    capsys.readouterr()
+    assert main(["preview", str(config), "--untrusted", "--no-picture"]) == 2
+    assert "imports nothing" in capsys.readouterr().err

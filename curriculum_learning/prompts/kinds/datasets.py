@@ -35,9 +35,6 @@ class DatasetRows(ArrowRows):
         digest = hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
         super().__init__(path, batches, fingerprint(len(dataset), sum(sizes), digest))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise NotImplementedError
-
 
 class SavedRows(DatasetRows):
     """The rows of a folder that ``save_to_disk`` has written."""
@@ -47,8 +44,9 @@ class SavedRows(DatasetRows):
         datasets = _datasets(path, source)
         try:
             dataset = datasets.load_from_disk(path)
-        except (OSError, ValueError) as error:
-            raise unreadable(source, path, f"{path} is no saved data set: {error}") from error
+        except Exception as error:  # of many libraries below it; an empty one cannot be loaded
+            problem = f"{path} is no saved data set with rows: {error}; save it anew"
+            raise unreadable(source, path, problem) from error
         if isinstance(dataset, dict):
             problem = f"{path} has the splits {sorted(dataset)}; name one: {path}/{min(dataset)}"
             raise unreadable(source, path, problem)
