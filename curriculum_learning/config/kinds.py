@@ -19,7 +19,7 @@ from annotated_types import Ge, MinLen
 from curriculum_learning.config.dotted_path import NoModuleError, load_callable
 from curriculum_learning.config.keys import Recipe, read_arguments, read_choice, read_value
 from curriculum_learning.config.paths import ENDINGS, file_of, name_of
-from curriculum_learning.config.problems import Problem, Problems, below, one_of, shown
+from curriculum_learning.config.problems import Problem, Problems, below, one_of, shown, spelled
 
 _Text = Annotated[str, MinLen(1), "a text"]
 _Count = Annotated[int, Ge(1)]
@@ -149,7 +149,12 @@ def read_kind(value: Any) -> tuple[Kind | None, Problems]:
     written: Mapping[str, Any] = _long_form(value) if isinstance(value, str) else value
     kind, problems = _read_mapping(written)
     if isinstance(value, str):  # there is no key in it to point at
-        problems = [Problem((), value, f" {shown(value)}:{text}") for _, _, text in problems]
+        problems = [
+            problem._replace(path=(), value=value)
+            if problem.path == ("type",)
+            else Problem((), value, f" {shown(value)}: {spelled(problem.path)[1:]}{problem.text}")
+            for problem in problems
+        ]
     return kind, problems
 
 

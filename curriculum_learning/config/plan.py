@@ -29,6 +29,12 @@ Name = Annotated[
     str, Predicate(re.compile(r"[\w.-]+").fullmatch), "a text of letters, digits and '_.-'"
 ]
 
+MediaColumns = Annotated[
+    Mapping[str, Text],
+    Predicate(lambda columns: {"image", "video", "audio"}.issuperset(columns)),
+    "a mapping from image, video or audio to a column",
+]
+
 LOG_FUNCTION = "curriculum_learning.custom_log.custom_rollout_log_function"
 ALL_SAMPLES_FUNCTION = "curriculum_learning.custom_log.process_all_samples"
 
@@ -64,6 +70,7 @@ class SourcePlan:
         label_key: Column of the labels.
         metadata_key: Column of the metadata.
         tool_key: Column of the tools.
+        multimodal_keys: Columns of pictures and other media, by their kind.
         apply_chat_template: Render prompts with the template of ``hf_checkpoint``.
         apply_chat_template_kwargs: Passed to the template.
         max_prompt_len: In tokens; longer prompts are left out.
@@ -79,6 +86,7 @@ class SourcePlan:
     label_key: Text | None = None
     metadata_key: Text = "metadata"
     tool_key: Text | None = "tools"
+    multimodal_keys: MediaColumns | None = None
     apply_chat_template: bool = False
     apply_chat_template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_prompt_len: Count | None = None

@@ -153,7 +153,7 @@ class SourceReader:
             for place, item in enumerate(value):
                 name = names[place] if place < len(names) else f"source {place + 1}"
                 yield item, [name], (place,)
-        elif isinstance(value, Mapping) and _SINGLE.get(field) not in value:
+        elif isinstance(value, Mapping) and not _is_single(field, value):
             for name, item in value.items():
                 if name in names or not self.sure:
                     yield item, [name], (name,)
@@ -180,6 +180,13 @@ class SourceReader:
         text += f"or a mapping from source to weight; the sources are {', '.join(self.names)}"
         self._findings.say(WEIGHTS_KEY, text, weights)
         return False
+
+
+def _is_single(field: str, value: Mapping[str, Any]) -> bool:
+    """Whether a mapping is one value for all sources, and not one for each."""
+    if field == "multimodal_keys":
+        return not value or any(isinstance(column, str) for column in value.values())
+    return _SINGLE.get(field) in value
 
 
 def _read_field(field: str, hint: Any, value: Any) -> tuple[Any, Problems]:

@@ -36,8 +36,9 @@ class Glance:
             "tools": config.tool_key,
         }
         self._columns = {name: column for name, column in columns.items() if column is not None}
-        is_plain = not config.apply_chat_template and config.max_prompt_len is None
-        self._is_used = is_plain and len(set(self._columns.values())) == len(self._columns)
+        asks_more = config.apply_chat_template or config.max_prompt_len or config.multimodal_keys
+        are_distinct = len(set(self._columns.values())) == len(self._columns)
+        self._is_used = are_distinct and not asks_more
         self._lines = _line_decoder(self._columns) if self._is_used else None
 
     def passes(self, batch: range) -> bool:

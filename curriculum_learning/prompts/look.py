@@ -14,7 +14,7 @@ from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.glance import Glance
 from curriculum_learning.prompts.reader import PromptReader
-from curriculum_learning.prompts.tokenizer import token_counts, tokenizer_key
+from curriculum_learning.prompts.tokenizer import prompt_lengths, tokenizer_key
 from curriculum_learning.samples.codec import CannotStoreError, encode
 from curriculum_learning.samples.group import Prompt
 from curriculum_learning.samples.tags import ORIGINAL_KEY, TAGS
@@ -28,7 +28,7 @@ _PATIENCE = 2.0
 """Seconds of work before a progress bar is shown."""
 _SETTINGS = (
     "input_key", "label_key", "metadata_key", "tool_key", "apply_chat_template",
-    "apply_chat_template_kwargs", "max_prompt_len",
+    "apply_chat_template_kwargs", "max_prompt_len", "multimodal_keys",
 )  # fmt: skip
 """The settings that the outcome depends on."""
 
@@ -53,6 +53,7 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
         "rows": reader.rows.fingerprint,
         "config": {name: getattr(config, name) for name in _SETTINGS},
         "tokenizer": tokenizer_key(reader.tokenizer) if asks_tokenizer else None,
+        "processor": None if reader.processor is None else reader.processor.to_json_string(),
     }
     kept = cache.find(key) or cache.keep(key, _look_through(reader))
     _tell(kept.facts, len(reader.rows), config)
@@ -89,20 +90,17 @@ def _look_through(reader: PromptReader) -> Kept:
         batch = range(start, min(start + _BATCH, total))
         if glance.passes(batch):
             continue
-        prompts = reader.read(batch)
+        prompts = reader.look(batch) if limit is None else reader.read(batch)
         if not reader.rows.is_json:  # a state file can hold all that JSON can
             for row, prompt in zip(batch, prompts, strict=True):
                 _check_storable(reader, prompt, row)
         tagged += sum(ORIGINAL_KEY in prompt.metadata for prompt in prompts)
         if limit is None:
             continue
-        texts = [prompt.prompt for prompt in prompts if isinstance(prompt.prompt, str)]
-        unlimited += len(prompts) - len(texts)
-        counts = iter(token_counts(reader.tokenizer, texts))
+        counts = prompt_lengths(prompts, reader.tokenizer, reader.processor)
+        unlimited += counts.count(None)
         fitting += [
-            row
-            for row, prompt in zip(batch, prompts, strict=True)
-            if not isinstance(prompt.prompt, str) or next(counts) <= limit
+            row for row, count in zip(batch, counts, strict=True) if count is None or count <= limit
         ]
     left_out = 0 if limit is None else total - len(fitting)
     if left_out == total:

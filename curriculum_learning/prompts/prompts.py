@@ -18,7 +18,7 @@ from curriculum_learning.prompts.look import check_rows
 from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.reader import PromptReader
 from curriculum_learning.prompts.rows import Rows
-from curriculum_learning.prompts.tokenizer import tokenizer_of
+from curriculum_learning.prompts.tokenizer import processor_of, tokenizer_of
 from curriculum_learning.samples.group import Prompt
 
 _SMALL = 4096
@@ -35,6 +35,7 @@ class Prompts:
         config: The source's part of the configuration.
         tokenizer: A Hugging Face tokenizer; needed for a chat template or a length limit.
         cache: Keeps what takes long to work out of the file; None keeps nothing.
+        processor: A Hugging Face processor; needed for a length limit of prompts with pictures.
 
     Raises:
         DataError: The file cannot be read, or a row cannot be served; the message has file and
@@ -43,11 +44,15 @@ class Prompts:
     """
 
     def __init__(
-        self, config: SourcePlan, tokenizer: Any = None, cache: Cache | None = None
+        self,
+        config: SourcePlan,
+        tokenizer: Any = None,
+        cache: Cache | None = None,
+        processor: Any = None,
     ) -> None:
         self.config = config
         self._rows = open_rows(config.path, config.name, cache, config.kind)
-        self._reader = PromptReader(self._rows, config, tokenizer)
+        self._reader = PromptReader(self._rows, config, tokenizer, processor)
         size = self._rows.size
         is_kept = size is not None and size > _SMALL and not self._rows.is_generated
         self._cache = cache if cache is not None and is_kept else Cache(None)
@@ -196,10 +201,11 @@ def open_prompts(config: DataSourcePlan, trusts_code: bool = False) -> dict[str,
         trusts_code: Whether code of the tokenizer may run, if ``trust_remote_code`` is not set.
     """
     tokenizer, cache = tokenizer_of(config, trusts_code), Cache(config.cache)
+    processor = processor_of(config, trusts_code)
     opened: dict[str, Prompts] = {}
     try:
         for source in config.sources:
-            opened[source.name] = Prompts(source, tokenizer, cache)
+            opened[source.name] = Prompts(source, tokenizer, cache, processor)
     except BaseException:
         for prompts in opened.values():
             prompts.close()

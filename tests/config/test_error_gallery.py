@@ -22,6 +22,7 @@ from curriculum_learning.samplers import (
     TimeCurriculumSampler,
 )
 from tests.harness import arguments, data_source, interrupt, write_rows
+from tests.prompts.pictures import content
 
 MESSAGES = Path(__file__).with_name("error_gallery.txt")
 
@@ -66,7 +67,7 @@ configured("config: half a batch", rollout_batch_size=0.5)
 configured("config: a negative run", num_rollout=-1)
 configured("config: a column for one source of two", input_key=["text"])
 configured("config: a column that is no text", label_key=[None, 5])
-configured("config: images", multimodal_keys={"image": "images"})
+configured("config: an unknown kind of media", multimodal_keys={"picture": "images"})
 configured("config: a choice that is none", on_source_change="merge")
 configured("config: surplus", surplus="forget")
 configured("config: a new name for no source", renamed_from={"c": "d"})
@@ -142,6 +143,10 @@ filed("no column of that name in a csv", b"question\nhello\n", "a.csv")
 filed("a shard is missing", b'{"input": "x"}\n', "a-00001-of-00003.jsonl",
       "*.jsonl", prompt_data_source_names="s")  # fmt: skip
 filed("a packed file is cut off", gzip.compress(b'{"input": "x"}\n')[:-5], "a.jsonl.gz")
+filed("a picture is missing", b'{"input": "<image>", "images": ["no.png"]}\n',
+      multimodal_keys={"image": "images"})  # fmt: skip
+filed("fewer pictures than placeholders", b'{"input": "<image>", "images": []}\n',
+      multimodal_keys={"image": "images"})  # fmt: skip
 filed("no rows", b"")
 filed("a slice with no rows", b'{"input": "x"}\n', "a.jsonl@[5:]")
 filed("no JSON", b'{"input": "x"}\n{"input": "y"\n')
@@ -153,6 +158,36 @@ filed("metadata that is text", b'{"input": "x", "metadata": "m"}\n')
 filed("tools that are no list", b'{"input": "x", "tools": {"a": 1}}\n')
 filed("no parquet", b"PAR2 or so", "a.parquet")
 filed("bytes that are no text", b'{"input": "\xff"}\n')
+
+
+@case("data: a corrupt picture")
+def _(folder: Path) -> None:
+    (folder / "cut.png").write_bytes(content(1)[:-40])
+    row = {"input": "what is <image>?", "images": [str(folder / "cut.png")]}
+    args = {"multimodal_keys": {"image": "images"}}
+    DataSource({"prompt_data": write_rows(folder / "a.jsonl", [row]), **args}).get_samples(1)
+
+
+def prompted(name: str, prompts: Any, **changes: Any) -> None:
+    """A case of a source that is no file."""
+    case(f"source: {name}")(lambda folder: DataSource({"prompt_data": prompts, **changes}))
+
+
+HERE = "tests.prompts.generators"
+prompted("an unknown kind", [{"type": "gym", "task": "chain_sum"}])
+prompted("no type", [{"task": "chain_sum"}])
+prompted("an unknown key", {"type": "reasoning_gym", "task": "chain_sum", "sed": 3})
+prompted("an unknown task", "reasoning_gym:chain_sums")
+prompted("a setting that is none",
+         {"type": "reasoning_gym", "task": "chain_sum", "settings": {"max_term": 3}})  # fmt: skip
+prompted("more levels than there are", {"type": "reasoning_gym", "task": "chain_sum", "levels": 99})
+prompted("neither a file nor a module", "nowhere.rows")
+prompted("no such function", f"{HERE}.cubes")
+prompted("a class without rows", f"{HERE}.Any")
+prompted("a row that cannot be made", f"{HERE}.no_rows@[90:]")
+prompted("a row without a prompt", f"{HERE}.squares", input_key="question")
+prompted("an end to count from", f"{HERE}.squares@[-5:]")
+prompted("a curriculum over one level", f"{HERE}.squares", data_source_curricula={"type": "time"})
 
 
 # Samplers

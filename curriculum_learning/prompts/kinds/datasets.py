@@ -11,12 +11,12 @@ from curriculum_learning.prompts.cache import Cache, file_digest
 from curriculum_learning.prompts.kinds.arrow import ArrowRows, storable, unreadable
 from curriculum_learning.prompts.rows import fingerprint
 
-_MARKS = ("dataset_dict.json", "state.json")
+_SPLITS = "dataset_dict.json"
 
 
 def is_saved(folder: str) -> bool:
     """Whether ``save_to_disk`` has written a folder."""
-    return any(os.path.isfile(os.path.join(folder, mark)) for mark in _MARKS)
+    return any(os.path.isfile(os.path.join(folder, mark)) for mark in (_SPLITS, "state.json"))
 
 
 class DatasetRows(ArrowRows):
@@ -41,15 +41,16 @@ class SavedRows(DatasetRows):
 
     def __init__(self, path: str, source: str, cache: Cache) -> None:
         self._remake = (path, source, cache)
+        if os.path.isfile(os.path.join(path, _SPLITS)):
+            splits = sorted(entry.name for entry in os.scandir(path) if is_saved(entry.path))
+            problem = f"{path} has the splits {splits}; name one: {path}/{splits[0]}"
+            raise unreadable(source, path, problem)
         datasets = _datasets(path, source)
         try:
             dataset = datasets.load_from_disk(path)
         except Exception as error:  # of many libraries below it; an empty one cannot be loaded
             problem = f"{path} is no saved data set with rows: {error}; save it anew"
             raise unreadable(source, path, problem) from error
-        if isinstance(dataset, dict):
-            problem = f"{path} has the splits {sorted(dataset)}; name one: {path}/{min(dataset)}"
-            raise unreadable(source, path, problem)
         super().__init__(dataset, path, source, cache)
 
     def __reduce__(self) -> tuple[Any, ...]:

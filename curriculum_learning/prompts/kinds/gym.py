@@ -69,6 +69,10 @@ class GymRows(GeneratedRows):
     def _levels(self, factory: Any, config_type: Any) -> list[Any]:
         """Returns the configuration of the task at each level."""
         kind = self._kind
+        known = [field.name for field in dataclasses.fields(config_type) if field.name != "seed"]
+        for key in kind.settings:
+            if key not in known:
+                raise self._refused(f"has no setting {key}; {suggestion(key, known)}")
         plain = {"seed": kind.seed, **kind.settings}
         if kind.levels == 1:
             return [config_type(**plain)]
