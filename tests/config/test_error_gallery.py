@@ -190,6 +190,16 @@ prompted("an end to count from", f"{HERE}.squares@[-5:]")
 prompted("a curriculum over one level", f"{HERE}.squares", data_source_curricula={"type": "time"})
 
 
+@case("source: a dead server")
+def _(folder: Path) -> None:
+    url = "http://127.0.0.1:9/math.jsonl"
+    DataSource({"prompt_data": url, "data_source_cache": str(folder / "cache")})
+
+
+prompted("an unknown place", "nowhere://math.jsonl")
+prompted("a missing remote file", "memory://math.jsonl")
+
+
 # Samplers
 
 

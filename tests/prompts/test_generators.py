@@ -182,7 +182,7 @@ def test_a_row_that_cannot_be_made_is_named() -> None:
         ("nowhere.rows", r"no file of rows .*, and no dotted path: there is no module nowhere"),
         ("reasoning_gym:chain_sums", "did you mean chain_sum?"),
         ({"type": "reasoning_gym", "task": "chain_sum", "levels": 99}, "difficulty levels, fewer"),
-        ({"type": "reasoning_gym", "task": "chain_sum", "settings": {"min_term": 3}}, "mean min_terms"),
+        ({"type": "reasoning_gym", "task": "chain_sum", "settings": {"min_term": 3}}, "min_terms"),
         ({"type": "reasoning_gym", "task": "chain_sum", "settings": {"min_terms": 0}}, "refuses"),
         ({"type": "reasoning_gym", "task": "chain_sum", "levels": 2, "settings": {"min_terms": 9}},
          "leave it out of settings"),

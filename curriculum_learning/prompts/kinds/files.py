@@ -16,6 +16,7 @@ from curriculum_learning.prompts.kinds.json import CopiedLines
 from curriculum_learning.prompts.kinds.jsonl import JsonlRows
 from curriculum_learning.prompts.kinds.parquet import ParquetRows
 from curriculum_learning.prompts.packed import ending_of, is_packed
+from curriculum_learning.prompts.remote import RemoteFiles, is_remote
 from curriculum_learning.prompts.rows import Rows
 from curriculum_learning.prompts.sharded import ShardedRows
 
@@ -33,47 +34,68 @@ _NUMBERED = re.compile(r"(.*-)(\d+)(-of-)(\d+)(\D.*|)$")
 def open_files(path: str, source: str, cache: Cache) -> Rows:
     """Opens a file, the files of a folder, or those that a glob such as ``data/*.parquet`` matches.
 
-    Several files are shards of one source, in the order of their names.
+    Several files are shards of one source, in the order of their names. A path may be a URL.
 
     Raises:
         DataError: There is no such file, a shard is missing, or one is unreadable.
     """
+    if is_remote(path):
+        return _open_remote(path, source, cache)
     place = os.path.abspath(path)  # engines change the working directory of their workers
     if os.path.isfile(place):
         return _open_file(place, source, cache)
     if is_saved(place):
         return SavedRows(place, source, cache)
-    files = _files_of_folder(place, source) if os.path.isdir(place) else _matching(place, source)
+    if os.path.isdir(place):
+        entries = [entry.path for entry in os.scandir(place) if entry.is_file()]
+        files = _shards_among(sorted(entries), source, path)
+    else:
+        files = _matching(place, source)
     _check_numbers(files, source, path)
+    return _open_shards(files, files, source, cache)
+
+
+def _open_remote(url: str, source: str, cache: Cache) -> Rows:
+    remote = RemoteFiles(url, source, cache)
+    paths, is_folder = remote.find()
+    if is_folder:
+        paths = _shards_among(paths, source, url)
+    if not paths:
+        raise error(url, source, "matches no file; correct it")
+    _check_numbers(paths, source, url)
+    return _open_shards(paths, [remote.fetch(path) for path in paths], source, cache)
+
+
+def _open_shards(names: list[str], files: list[str], source: str, cache: Cache) -> Rows:
     shards: list[Rows] = []
     try:
-        shards.extend(_open_file(file, source, cache) for file in files)
+        for name, file in zip(names, files, strict=True):
+            shards.append(_open_file(file, source, cache, name))
     except BaseException:
         for shard in shards:
             shard.close()
         raise
-    return ShardedRows(shards)
+    return shards[0] if len(shards) == 1 else ShardedRows(shards)
 
 
-def _open_file(path: str, source: str, cache: Cache) -> Rows:
+def _open_file(path: str, source: str, cache: Cache, name: str | None = None) -> Rows:
+    """Opens a file; messages about its rows call it ``name``."""
     kind = _KINDS.get(ending_of(path))
     if kind is None:
-        known = ", ".join(_KINDS)
-        raise error(
-            path,
-            source,
-            f"is no file of rows; convert it to one of {known}, packed as .gz or .zst or not",
-        )
+        known = f"{', '.join(_KINDS)}, packed as .gz or .zst or not"
+        raise error(name or path, source, f"is no file of rows; convert it to one of {known}")
     if kind is JsonlRows and is_packed(path):
         kind = CopiedLines
-    return kind(path, source, cache)
+    rows = kind(path, source, cache)
+    rows.path = name or path
+    return rows
 
 
-def _files_of_folder(folder: str, source: str) -> list[str]:
+def _shards_among(paths: list[str], source: str, folder: str) -> list[str]:
+    """Returns the files of rows in a folder."""
+    names = {path: path.rstrip("/").rpartition("/")[-1] for path in paths}
     files = [
-        entry.path
-        for entry in os.scandir(folder)
-        if entry.name[0] not in "._" and entry.is_file() and ending_of(entry.name) in _KINDS
+        path for path, name in names.items() if name[0] not in "._" and ending_of(name) in _KINDS
     ]
     endings = Counter(map(ending_of, files))
     if len(endings) > 1:
@@ -84,7 +106,7 @@ def _files_of_folder(folder: str, source: str) -> list[str]:
         raise error(
             folder, source, f"is a folder without any file of rows; they end in {', '.join(_KINDS)}"
         )
-    return sorted(files)
+    return files
 
 
 def _matching(pattern: str, source: str) -> list[str]:
