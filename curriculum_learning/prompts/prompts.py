@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import numbers
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.look import check_rows
+from curriculum_learning.prompts.numbers import read_numbers
 from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.reader import PromptReader
 from curriculum_learning.prompts.rows import Rows
@@ -23,7 +22,6 @@ from curriculum_learning.samples.group import Prompt
 
 _SMALL = 4096
 """Rows; what is worked out of fewer is not kept."""
-_BATCH = 1024
 
 
 class Prompts:
@@ -140,19 +138,10 @@ class Prompts:
         asked = {"metadata_key": self.config.metadata_key, "complexity_key": key}
         entry: Key = {"what": "scores", "rows": self._rows.fingerprint, "config": asked}
         found = self._cache.find(entry)
-        return (found or self._cache.keep(entry, Kept(self._read_numbers(key)))).array
-
-    def _read_numbers(self, key: str) -> NDArray[np.float64]:
-        scores = np.full(len(self._rows), np.nan)
-        for start in range(0, len(scores), _BATCH):
-            rows = range(start, min(start + _BATCH, len(scores)))
-            for row, record in zip(rows, self._rows.records(rows), strict=True):
-                metadata = record.get(self.config.metadata_key)
-                inner = metadata.get(key) if isinstance(metadata, dict) else None
-                score = record.get(key) if inner is None else inner
-                if isinstance(score, (numbers.Real, Decimal)) and not isinstance(score, bool):
-                    scores[row] = float(score)
-        return scores
+        if found is None:
+            read = read_numbers(self._rows, self.config.metadata_key, key)
+            found = self._cache.keep(entry, Kept(read))
+        return found.array
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Returns why these prompts do not begin with those of ``fingerprint``; None if they do."""

@@ -120,9 +120,9 @@ class RemoteFiles:
             cause = error.__cause__  # over http, any failure is said to be a missing file
             if cause is None or getattr(cause, "status", None) == 404:
                 raise
-            raise _FetchError(repr(cause)) from error
+            raise _FetchError(str(cause) or repr(cause)) from error
         except Exception as error:  # of many libraries below it
-            raise _FetchError(repr(error)) from error
+            raise _FetchError(str(error) or repr(error)) from error
         told = {name: str(found[name]) for name in _FACTS if found.get(name) is not None}
         return {"size": found.get("size"), **told}
 
@@ -136,7 +136,7 @@ class RemoteFiles:
         try:
             self._system.get_file(path, copy, callback=TqdmCallback(tqdm_kwargs=look))
         except Exception as error:  # of many libraries below it
-            raise _FetchError(repr(error)) from error
+            raise _FetchError(str(error) or repr(error)) from error
         size = os.path.getsize(copy)
         if facts["size"] not in (None, size):
             raise _FetchError(f"{size} bytes came, the server has {facts['size']}")

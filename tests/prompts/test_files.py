@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -20,6 +21,8 @@ from hypothesis import strategies as st
 
 from curriculum_learning import DataError
 from curriculum_learning.prompts.cache import Cache
+from curriculum_learning.prompts.kinds.arrow import ArrowRows
+from curriculum_learning.prompts.numbers import read_numbers
 from curriculum_learning.prompts.opening import open_rows
 from tests.harness import data_source, write_rows
 
@@ -204,3 +207,35 @@ def test_a_packed_file_that_is_cut_off_is_an_error(tmp_path: Path, kind: str, pa
         with pytest.raises(DataError, match="cut off or damaged"):
             open_rows(str(path), "s", cache)
     assert not list((tmp_path / "cache").glob("*"))
+
+
+entries = st.none() | st.integers(-5, 5) | st.floats(width=32)
+tables = st.lists(st.tuples(entries, entries, st.booleans()), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=tables, kinds=st.lists(st.sampled_from(["n", "x", "n x", "bool", "text"]), max_size=2))
+def test_numbers_are_the_same_by_row_and_by_column(
+    rows: list[tuple[Any, Any, bool]], kinds: list[str]
+) -> None:
+    """Scores of Arrow rows are those of the same rows as JSON: metadata first, then the column."""
+    records: list[Row] = []
+    for inner, outer, has_metadata in rows:
+        record: Row = {"input": "x"}
+        if kinds:
+            record["n"] = {"bool": True, "text": "7"}.get(kinds[0], outer)
+        if len(kinds) == 2:
+            entry = {"bool": False, "text": "8"}.get(kinds[1], inner)
+            record["metadata"] = {"n": entry, "m": 1} if has_metadata else None
+        records.append(record)
+    made = pa.Table.from_pylist(records)
+    by_column = ArrowRows("t", made.to_batches(max_chunksize=5), {})
+    expected = [plain_number(record) for record in made.to_pylist()]
+    np.testing.assert_array_equal(read_numbers(by_column, "metadata", "n"), expected)
+
+
+def plain_number(record: Row) -> float:
+    """The number n of a row."""
+    inner = (record.get("metadata") or {}).get("n")
+    value: Any = record.get("n") if inner is None else inner
+    return float(value) if type(value) in (int, float) else math.nan
