@@ -50,7 +50,7 @@ def open_files(path: str, source: str, cache: Cache) -> Rows:
         entries = [entry.path for entry in os.scandir(place) if entry.is_file()]
         files = _shards_among(sorted(entries), source, path)
     else:
-        files = _matching(place, source)
+        files = _matching(place, source, path)
     _check_numbers(files, source, path)
     return _open_shards(files, files, source, cache)
 
@@ -109,15 +109,16 @@ def _shards_among(paths: list[str], source: str, folder: str) -> list[str]:
     return files
 
 
-def _matching(pattern: str, source: str) -> list[str]:
+def _matching(pattern: str, source: str, written: str) -> list[str]:
     files = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
     if files:
         return files
-    relative = f"paths are relative to the working directory, {os.getcwd()}"
     if glob.has_magic(pattern):
-        raise error(pattern, source, f"matches no file; {relative}")
-    problem = "is not a file" if os.path.exists(pattern) else "does not exist"
-    raise error(pattern, source, f"{problem}; {relative}")
+        problem = "matches no file"
+    else:
+        problem = "is not a file" if os.path.exists(pattern) else "does not exist"
+    relative = f"paths are relative to the working directory, {os.getcwd()}"
+    raise error(written, source, f"{problem}; {relative}")
 
 
 def _check_numbers(files: list[str], source: str, path: str) -> None:
