@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -20,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
+from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.kinds.arrow import ArrowRows
 from curriculum_learning.prompts.numbers import read_numbers
 from curriculum_learning.prompts.opening import open_rows
-from tests.harness import data_source, write_rows
+from tests.harness import check_resume, data_source, name_of, write_rows
 
 Row = dict[str, Any]
 ROWS: list[Row] = [
@@ -177,6 +179,42 @@ def test_shards_may_be_added(tmp_path: Path) -> None:
     write_rows(folder / "part-0.jsonl", ROWS[15:20])
     with pytest.raises(Exception, match="shard 1 has changed"):
         data_source(tmp_path, {}, **values).load_state_dict(state)
+
+
+@pytest.mark.parametrize("packing", ["", ".zst"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_run_over_each_kind_resumes_exactly(tmp_path: Path, kind: str, packing: str) -> None:
+    """Cut anywhere, a run over a file of each kind goes on as if it had not been."""
+    args = {
+        "prompt_data": str(write(tmp_path, kind, packing, ROWS)),
+        "rollout_shuffle": True,
+        "label_key": "label",
+    }
+    check_resume(lambda: DataSource(args), serve, 4, tmp_path)
+
+
+def test_a_mixture_of_all_kinds_resumes_exactly(tmp_path: Path) -> None:
+    """Files of five kinds, shards, a data set and a generator in one run."""
+    files = [str(write(tmp_path, kind, "", ROWS, kind)) for kind in WRITERS]
+    (tmp_path / "shards").mkdir()
+    for number in range(3):
+        write(tmp_path / "shards", "jsonl", ".gz", ROWS[number * 4 :][:4], f"part-{number}")
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
+    others = [str(tmp_path / "shards"), str(tmp_path / "saved"), "tests.prompts.generators.squares"]
+    args = {
+        "prompt_data": [*files, *others],
+        "data_source_weights": [1, 2, 3, 4, 5, 6, 7, 8],
+        "rollout_shuffle": True,
+        "label_key": "label",
+    }
+    check_resume(lambda: DataSource(args), serve, 5, tmp_path)
+
+
+def serve(source: DataSource, step: int) -> list[tuple[str, str, str]]:
+    """Source, prompt and label of the next groups."""
+    return [
+        (name_of(group), group[0].prompt, group[0].label) for group in source.get_samples(7 + step)
+    ]
 
 
 def test_odd_json_and_csv(tmp_path: Path) -> None:
