@@ -180,10 +180,11 @@ def _long_form(text: str) -> dict[str, Any]:
 
 def _read_mapping(value: Mapping[str, Any]) -> tuple[Kind | None, Problems]:
     name = value.get("type")
-    installed = {point.name: point.value for point in entry_points(group=PROMPTS_GROUP)}
-    if isinstance(name, str) and name not in KINDS and ("." in name or name in installed):
+    if isinstance(name, str) and name not in KINDS:
+        installed = {point.name: point.value for point in entry_points(group=PROMPTS_GROUP)}
         path = installed.get(name, name).replace(":", ".")
-        return _read_own(path, {key: item for key, item in value.items() if key != "type"})
+        if "." in path:
+            return _read_own(path, {key: item for key, item in value.items() if key != "type"})
     recipe, problems = read_choice("type", KINDS, "kind of source", value)
     return (None, problems) if recipe is None else (recipe.make(), problems)
 

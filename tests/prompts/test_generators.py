@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.metadata
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from curriculum_learning import CheckpointError, ConfigurationError, DataError, GroupError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.__main__ import main
+from curriculum_learning.config import kinds
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.custom_log import custom_rollout_log_function
 from curriculum_learning.prompts.opening import open_rows
@@ -238,3 +240,13 @@ def test_preview_and_simulate_know_rows_without_end(
     capsys.readouterr()
     assert main(["preview", str(config), "--untrusted", "--no-picture"]) == 2
     assert "imports nothing" in capsys.readouterr().err
+
+
+def test_a_package_ships_a_kind_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of an entry point is a type, with the settings of its class."""
+    point = importlib.metadata.EntryPoint("sums", f"{HERE}:Sums", kinds.PROMPTS_GROUP)
+    monkeypatch.setattr(kinds, "entry_points", lambda group: [point])
+    (text,) = texts(over({"type": "sums", "terms": 5}, rollout_shuffle=False), 1)
+    assert text == "sum of 5 numbers, no 0"
+    with pytest.raises(ConfigurationError, match="did you mean terms"):
+        over({"type": "sums", "term": 5})
