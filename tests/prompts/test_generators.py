@@ -242,6 +242,25 @@ def test_preview_and_simulate_know_rows_without_end(
     assert "imports nothing" in capsys.readouterr().err
 
 
+def test_inspect_knows_rows_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows no epochs where there are none."""
+    source = over(SQUARES, CHAINS, save=str(tmp_path))
+    source.get_samples(6)
+    source.save(0)
+    assert main(["inspect", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.split() for line in lines if line.startswith(("squares", "chain_sum"))]
+    assert [words[1:4] for words in shown] == [["endless", "-", "3"]] * 2
+
+
+def test_a_restart_says_where_rows_without_end_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    """The table of a changed mix speaks of levels, not of epochs."""
+    state = over(SUMS, rollout_seed=1).state_dict()
+    with caplog.at_level("INFO"):
+        over(SUMS, rollout_seed=2, on_source_change="restart").load_state_dict(state)
+    assert "walk 1 over its levels" in caplog.text
+
+
 def test_a_package_ships_a_kind_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of an entry point is a type, with the settings of its class."""
     point = importlib.metadata.EntryPoint("sums", f"{HERE}:Sums", kinds.PROMPTS_GROUP)
