@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
@@ -107,6 +108,32 @@ class GymTask:
         return f"reasoning_gym:{self.task}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Rows that can be read only once.
+
+    Args:
+        function: ``f(start)`` gives an iterable of rows, from row number ``start`` on if it can.
+        record: A folder that belongs to the run; the latest rows are recorded there.
+        window: Rows that stay in the record.
+    """
+
+    function: Annotated[Callable[..., Any], "the dotted path of a function"]
+    record: Annotated[Path, "a folder"]
+    window: _Count = 65_536
+
+    @property
+    def source_name(self) -> str:
+        """The name of the source, if it is given none."""
+        return str(getattr(self.function, "__name__", "stream"))
+
+    @property
+    def text(self) -> str:
+        """What messages call it."""
+        module = getattr(self.function, "__module__", "")
+        return f"stream {module}.{getattr(self.function, '__qualname__', '')}"
+
+
 @dataclasses.dataclass(frozen=True)
 class OwnRows:
     """A function ``f(index) -> row``, or a class with a method ``row(index)``, of the user's."""
@@ -129,9 +156,14 @@ class OwnRows:
         return self.path
 
 
-Kind = Files | HubData | GymTask | OwnRows
+Kind = Files | HubData | GymTask | Stream | OwnRows
 
-KINDS: dict[str, Callable[..., Any]] = {"files": Files, "hf": HubData, "reasoning_gym": GymTask}
+KINDS: dict[str, Callable[..., Any]] = {
+    "files": Files,
+    "hf": HubData,
+    "reasoning_gym": GymTask,
+    "stream": Stream,
+}
 _FIRST = {"hf": "name", "reasoning_gym": "task"}
 """The key that stands behind the colon in the text of a kind."""
 

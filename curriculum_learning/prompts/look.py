@@ -22,8 +22,6 @@ from curriculum_learning.samples.tags import ORIGINAL_KEY, TAGS
 logger = logging.getLogger(__name__)
 
 _BATCH = 1024
-_TRIED = 64
-"""Rows of a generator that are made at the start."""
 _PATIENCE = 2.0
 """Seconds of work before a progress bar is shown."""
 _SETTINGS = (
@@ -63,7 +61,8 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
 def _try_rows(reader: PromptReader) -> None:
     """Reads the first rows of a generator: to make all would take long, or for ever."""
     config, size = reader.config, reader.rows.size
-    rows = range(_TRIED if size is None else min(size, _TRIED))
+    tried = reader.rows.tried
+    rows = range(tried if size is None else min(size, tried))
     for row, prompt in zip(rows, reader.read(rows), strict=True):
         _check_storable(reader, prompt, row)
     if config.max_prompt_len is not None:

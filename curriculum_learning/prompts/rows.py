@@ -31,6 +31,9 @@ class Rows:
     is_generated = False
     """A row is made when it is asked for, so the rows are not all checked at the start."""
 
+    tried = 64
+    """How many of generated rows are checked at the start."""
+
     def __len__(self) -> int:
         if self.size is None:
             raise TypeError("these rows have no end")

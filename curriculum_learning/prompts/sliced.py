@@ -31,7 +31,7 @@ class SlicedRows(Rows):
             self._first, stop, _ = span.indices(rows.size)
             self.size = max(stop - self._first, 0)
         self.is_json, self.is_generated = rows.is_json, rows.is_generated
-        self.levels = rows.levels
+        self.levels, self.tried = rows.levels, rows.tried
         self.fingerprint = {**rows.fingerprint, "rows": self.size, "span": self._bounds}
 
     def _outer(self, indices: Sequence[int]) -> list[int]:

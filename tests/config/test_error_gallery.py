@@ -196,6 +196,26 @@ def _(folder: Path) -> None:
     DataSource({"prompt_data": url, "data_source_cache": str(folder / "cache")})
 
 
+def streamed(name: str, **settings: Any) -> None:
+    """A case of a stream, of which five rows are asked for."""
+
+    def run(folder: Path) -> None:
+        entry = {"type": "stream", "record": str(folder / "record"), **settings}
+        source = DataSource({"prompt_data": entry})
+        try:
+            for _ in range(5):
+                source.get_samples(1)
+            source.load_state_dict(DataSource({"prompt_data": entry}).state_dict())
+            source.get_samples(1)
+        finally:
+            source.close()
+
+    case(f"source: {name}")(run)
+
+
+streamed("a stream that has ended", function=f"{HERE}.three")
+streamed("a row that has left the window", function=f"{HERE}.numbers", window=2)
+streamed("a stream without a function")
 prompted("an unknown place", "nowhere://math.jsonl")
 prompted("a missing remote file", "memory://math.jsonl")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 
@@ -41,3 +43,23 @@ class Few:
     def row(self, index: int) -> dict[str, Any]:
         """One of seven rows."""
         return {"input": f"one of seven, {index}", "metadata": {"complexity_score": index}}
+
+
+def numbers(start: int) -> Iterator[dict[str, Any]]:
+    """A stream that can be opened at any row."""
+    return ({"input": f"number {n}", "metadata": {"n": n}} for n in count(start))
+
+
+def three(start: int) -> Iterator[dict[str, Any]]:
+    """A stream of three rows."""
+    return ({"input": f"{n} of three"} for n in range(start, 3))
+
+
+QUEUE: list[dict[str, Any]] = []
+"""What ``from_queue`` reads."""
+
+
+def from_queue(start: int) -> Iterator[dict[str, Any]]:
+    """A queue: what is read is gone, and it knows no row numbers."""
+    while QUEUE:
+        yield QUEUE.pop(0)
