@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import shutil
@@ -137,6 +138,9 @@ def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         write_rows(folder / "demo_output" / "prompts" / f"{name}.jsonl", rows)
     monkeypatch.setattr(trackers, "_made", {})
     monkeypatch.setenv("RAY_ADDRESS", "local")  # not a cluster that happens to run here
+    # Ray's workers begin in this folder: they import the package under test, not an installed one.
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
     before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:
