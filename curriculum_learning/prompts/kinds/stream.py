@@ -144,7 +144,7 @@ class StreamRows(Rows):
         if found is None:
             raise self._error(
                 f"row {index} is not among the latest {self._kind.window} any more; set window to "
-                f"more rows than can be in flight"
+                f"more rows than can be in flight, and record to a new folder for a new run"
             )
         record: Record = decode(found[0])
         return record
