@@ -32,6 +32,12 @@ def content(number: int, form: str = "PNG") -> bytes:
     return file.getvalue()
 
 
+def pixels(sample: Any) -> list[bytes]:
+    """The pictures of a sample."""
+    images = (sample.multimodal_inputs or {}).get("images") or []
+    return [image.convert("RGB").tobytes() for image in images]
+
+
 def text_of(number: int) -> str:
     """A picture as base64."""
     return base64.b64encode(content(number)).decode()

@@ -24,6 +24,7 @@ from tests.prompts.pictures import (
     checkpoint_with_processor,
     content,
     picture,
+    pixels,
     rows_with_pictures,
     text_of,
 )
@@ -35,12 +36,6 @@ def over(path: str, **changes: Any) -> DataSource:
     """A data source over one file."""
     values = {"prompt_data": path, "multimodal_keys": KEYS, "n_samples_per_prompt": 2}
     return DataSource({**values, **changes})
-
-
-def pixels(sample: Any) -> list[bytes]:
-    """The pictures of a sample."""
-    images = (sample.multimodal_inputs or {}).get("images") or []
-    return [image.convert("RGB").tobytes() for image in images]
 
 
 def expected(*numbers: int) -> list[bytes]:
