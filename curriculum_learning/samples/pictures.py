@@ -15,7 +15,9 @@ _BYTES = {
 def is_picture(value: Any) -> bool:
     """Whether a value is a picture of Pillow's that ``picture_data`` can store."""
     module = sys.modules.get("PIL.Image")  # before it is imported no value can be one
-    return module is not None and isinstance(value, module.Image) and value.mode in _BYTES
+    if module is None or not isinstance(value, module.Image):
+        return False
+    return value.mode in _BYTES and min(value.size) > 0
 
 
 def picture_data(picture: Any) -> list[Any]:
@@ -35,7 +37,7 @@ def picture_of(data: Any) -> Any:
     from PIL import Image  # here, because only a state with pictures needs it
 
     mode, width, height, pixels, palette, clear = data
-    if not all(type(side) is int and 0 <= side < 2**31 for side in (width, height)):
+    if not all(type(side) is int and 0 < side < 2**31 for side in (width, height)):
         raise ValueError(f"a picture of {width} x {height}")
     line = (width + 7) // 8 if mode == "1" else width * _BYTES[mode]
     if line * height != len(pixels):

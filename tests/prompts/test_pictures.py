@@ -146,6 +146,8 @@ def test_damaged_pictures_in_a_state_are_refused() -> None:
     assert huge != data
     with pytest.raises(ValueError, match="a picture of 127 x 31"):
         decode(huge)
+    with pytest.raises(ValueError, match="which a checkpoint cannot hold"):
+        encode([Image.new("RGB", (0, 5))])
 
 
 @pytest.fixture(scope="module")
