@@ -26,6 +26,7 @@ from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.kinds.arrow import ArrowRows
 from curriculum_learning.prompts.numbers import read_numbers
 from curriculum_learning.prompts.opening import open_rows
+from tests.fuzz.targets import prompt_file
 from tests.harness import check_resume, data_source, name_of, write_rows
 
 Row = dict[str, Any]
@@ -110,6 +111,26 @@ def test_packing_does_not_change_what_lines_are(tmp_path: Path) -> None:
         for packing in PACKINGS
     ]
     assert prints[0] == prints[1] == prints[2]
+
+
+damage = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3)), max_size=4)
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet", "arrow", "jsonl.gz", "jsonl.zst"])
+@settings(deadline=None, max_examples=60)
+@given(changes=damage)
+def test_damaged_files_are_refused_or_served(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, changes: list[tuple[int, bytes]]
+) -> None:
+    """Whatever is written over parts of a file, it is a DataError, or every row can be served."""
+    ending, _, packing = kind.partition(".")
+    folder = tmp_path_factory.mktemp("damaged")
+    path = write(folder, ending, packing and f".{packing}", ROWS)
+    content = bytearray(path.read_bytes())
+    for place, piece in changes:
+        start = place % len(content)
+        content[start : start + len(piece)] = piece
+    prompt_file(bytes(content), kind)
 
 
 counts = st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(sum)

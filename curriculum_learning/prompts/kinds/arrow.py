@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from curriculum_learning.errors import DataError
+from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.rows import Record, Rows
 
 
@@ -106,6 +107,24 @@ def _plain_type(kind: Any) -> Any:
     if types.is_large_list(kind):
         return pyarrow.large_list(inside(kind.value_field))
     return kind
+
+
+def valid(table: Any) -> Any:
+    """Returns a table or batch; raises ValueError if its memory is not what its types say.
+
+    A damaged file can hold anything, such as text that is none, or offsets to nowhere.
+    """
+    table.validate(full=True)
+    table.slice(0, 1).to_pylist()  # reads the names of columns, which may be no text either
+    return table
+
+
+def check(batches: Sequence[Any], key: Key, cache: Cache) -> None:
+    """Validates batches, unless the cache knows that those of ``key`` are valid."""
+    if cache.find(key) is None:
+        for batch in batches:
+            valid(batch)
+        cache.keep(key, Kept(np.zeros(0)))
 
 
 def mapped(path: Path) -> list[Any]:

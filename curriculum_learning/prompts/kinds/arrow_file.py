@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curriculum_learning.prompts.cache import Cache
-from curriculum_learning.prompts.kinds.arrow import mapped, storable
-from curriculum_learning.prompts.kinds.converted import ConvertedRows
+from curriculum_learning.prompts.cache import Cache, file_key
+from curriculum_learning.prompts.kinds.arrow import check, mapped, storable
+from curriculum_learning.prompts.kinds.converted import SMALL, ConvertedRows
 from curriculum_learning.prompts.packed import is_packed
 
 
@@ -19,6 +20,8 @@ class ArrowFileRows(ConvertedRows):
         if not is_packed(path):
             batches = mapped(Path(path))
             if all(batch.schema == storable(batch.schema) for batch in batches[:1]):
+                kept = cache if os.path.getsize(path) >= SMALL else Cache(None)
+                check(batches, {"what": "valid", **file_key(path)}, kept)
                 return batches
         return super()._opened(path, source, cache)
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.prompts.cache import Cache, file_digest, file_key
-from curriculum_learning.prompts.kinds.arrow import ArrowRows, mapped, need_pyarrow, unreadable
+from curriculum_learning.prompts.kinds.arrow import (
+    ArrowRows,
+    mapped,
+    need_pyarrow,
+    unreadable,
+    valid,
+)
 from curriculum_learning.prompts.packed import ending_of, unpacked_file
 from curriculum_learning.prompts.rows import fingerprint
 
@@ -31,7 +37,7 @@ class ConvertedRows(ArrowRows):
 
         try:
             batches = self._opened(path, source, cache)
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
             message = f"{path} is not a readable {ending_of(path)[1:]} file: {error}; write it anew"
             raise unreadable(source, path, message) from None
         rows, digest = sum(map(len, batches)), file_digest(path, cache)
@@ -55,7 +61,7 @@ class ConvertedRows(ArrowRows):
                     self._convert(path, source, folder / _NAME)
                     return mapped(folder / _NAME)
         with unpacked_file(path, source) as file:
-            table = pyarrow.concat_tables(self._tables(file)).combine_chunks()
+            table = pyarrow.concat_tables(map(valid, self._tables(file))).combine_chunks()
         batches: list[Any] = table.to_batches()
         return batches
 
@@ -64,11 +70,11 @@ class ConvertedRows(ArrowRows):
 
         with unpacked_file(path, source) as file:
             tables = self._tables(file)
-            first = next(tables)
+            first = valid(next(tables))
             with pyarrow.ipc.new_file(str(copy), first.schema) as writer:
                 writer.write_table(first)
                 for table in tables:
-                    writer.write_table(table)
+                    writer.write_table(valid(table))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._remake

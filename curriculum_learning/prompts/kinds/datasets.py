@@ -8,7 +8,7 @@ from typing import Any
 
 from curriculum_learning.config.kinds import HubData
 from curriculum_learning.prompts.cache import Cache, file_digest
-from curriculum_learning.prompts.kinds.arrow import ArrowRows, storable, unreadable
+from curriculum_learning.prompts.kinds.arrow import ArrowRows, check, storable, unreadable
 from curriculum_learning.prompts.rows import fingerprint
 
 _SPLITS = "dataset_dict.json"
@@ -32,6 +32,10 @@ class DatasetRows(ArrowRows):
         files = [entry["filename"] for entry in dataset.cache_files]
         sizes = [os.path.getsize(file) for file in files]
         digests = "".join(file_digest(file, cache) for file in files)
+        try:
+            check(batches, {"what": "valid", "hashes": digests}, cache if batches else Cache(None))
+        except ValueError as error:
+            raise unreadable(source, path, f"{path} is damaged: {error}; make it anew") from None
         digest = hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
         super().__init__(path, batches, fingerprint(len(dataset), sum(sizes), digest))
 
