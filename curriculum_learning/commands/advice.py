@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from curriculum_learning.commands.forecast import weights_over
 from curriculum_learning.commands.outlook import Outlook, SourceOutlook, request_of
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.config.data_source import HOOKS
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.weights import in_parts
 from curriculum_learning.errors import ScheduleError
+from curriculum_learning.mixing.mixture import Mixture
 
 
 def warnings_of(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
@@ -34,21 +39,21 @@ def warnings_of(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
 def _never_reached(source: SourceOutlook) -> str | None:
     if source.groups:
         return None
-    if not any(source.weights):
+    if not source.largest_weight:
         return "never reached: its weight is 0 at every step; remove the source or raise its weight"
     return (
-        f"never reached: its largest share ({max(source.shares):.2g}) gives it less than one group "
-        f"of the run; raise its weight"
+        f"never reached: its largest share ({source.largest_share:.2g}) gives it less than one "
+        f"group of the run; raise its weight"
     )
 
 
 def _repeated(source: SourceOutlook, max_epochs: float) -> str | None:
     if source.rows is None:
         return None
-    passes = max(source.groups / source.served_rows, len(source.epoch_ends))
+    passes = max(source.groups / source.served_rows, source.epochs)
     if passes <= max_epochs:
         return None
-    rows = "open rows" if source.has_curriculum else f"{source.served_rows} rows"
+    rows = "open rows" if source.curriculum else f"{source.served_rows} rows"
     return (
         f"its {rows} are gone through {passes:.1f} times, more than "
         f"{max_epochs:g}; lower its weight, or accept it with --max-epochs {passes:.0f}"
@@ -56,14 +61,13 @@ def _repeated(source: SourceOutlook, max_epochs: float) -> str | None:
 
 
 def _rounded_out(source: SourceOutlook, batch: int) -> str | None:
-    few = [step for step, share in enumerate(source.shares) if 0 < share * batch < 1]
-    if not few or not source.groups:
+    few = source.scarcity
+    if few is None or not source.groups:
         return None
-    least = min(source.shares[step] for step in few)
     return (
-        f"less than one group of {batch} is its own in {len(few)} steps ({few[0]} to {few[-1]}, "
-        f"down to {least * batch:.2g} groups): some rollouts have none of it, and no metrics; "
-        f"raise its weight or the batch size"
+        f"less than one group of {batch} is its own in {few.steps} steps ({few.first} to "
+        f"{few.last}, down to {few.least * batch:.2g} groups): some rollouts have none of it, and "
+        f"no metrics; raise its weight or the batch size"
     )
 
 
@@ -73,15 +77,31 @@ def _last_changes(plan: Plan, steps: int) -> tuple[dict[str, int], int | None]:
     Looks beyond the end of the run, to notice schedules that are longer than it.
     """
     last: dict[str, int] = {}
-    before = plan.mixture.weights(0)
-    for step in range(1, _horizon(steps)):
+    mixture, before = plan.mixture, weights_over(plan.mixture, range(1))
+    for part in in_parts(range(1, _horizon(steps))):
+        usable = part
         try:
-            now = plan.mixture.weights(step)
+            now = weights_over(mixture, part)
         except ScheduleError:
-            return last, step
-        last.update((name, step) for name, weight in now.items() if weight != before[name])
-        before = now
+            usable = range(part.start, _first_unusable(mixture, part))
+            now = weights_over(mixture, usable)
+        changes = np.diff(np.hstack((before, now)), axis=1) != 0
+        for name, changed in zip(mixture.names, changes, strict=True):
+            if changed.any():
+                last[name] = usable[int(np.flatnonzero(changed)[-1])]
+        if usable != part:
+            return last, usable.stop
+        before = now[:, -1:]
     return last, None
+
+
+def _first_unusable(mixture: Mixture, steps: range) -> int:
+    for step in steps:
+        try:
+            mixture.weights(step)
+        except ScheduleError:  # noqa: PERF203 - the first one ends the loop
+            return step
+    return steps.stop
 
 
 def _horizon(steps: int) -> int:

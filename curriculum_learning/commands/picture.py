@@ -6,25 +6,37 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from curriculum_learning.commands.outlook import Outlook
 from curriculum_learning.commands.simulation import Result
 from curriculum_learning.errors import ConfigurationError
 
 Curves = Mapping[str, Sequence[float]]
-"""Values at steps 0, 1, ... by the name of the curve."""
+"""Values at the steps, by the name of the curve."""
+_PIXELS = 700
+"""The width of a picture of one column: a curve has no more points."""
 
 
 def draw_outlook(outlook: Outlook, path: Path) -> None:
     """Writes a picture of weights, shares and, with a curriculum, the open part of the rows."""
+    count = len(outlook.curve_steps)
+    at = np.unique(np.rint(np.linspace(0, count - 1, min(count, _PIXELS))).astype(np.int64))
+
+    def seen(values: Sequence[float]) -> list[float]:
+        points: list[float] = np.asarray(values)[at].tolist()
+        return points
+
     panels: dict[str, Curves] = {
-        "weight": {source.name: source.weights for source in outlook.sources},
-        "share": {source.name: source.shares for source in outlook.sources},
+        "weight": {source.name: seen(source.weights) for source in outlook.sources},
+        "share": {source.name: seen(source.shares) for source in outlook.sources},
     }
-    if any(source.has_curriculum for source in outlook.sources):
+    if any(source.curriculum for source in outlook.sources):
         panels["open percentile"] = {
-            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
+            source.name: [100 * part for part in seen(source.open_shares)]
+            for source in outlook.sources
         }
-    draw_curves(panels, path, "step")
+    draw_curves(panels, path, "step", seen(outlook.curve_steps))
 
 
 def draw_simulations(results: Mapping[str, Result], path: Path) -> None:
@@ -54,13 +66,21 @@ def smooth(values: Sequence[float | None]) -> list[float]:
     return [math.fsum(part) / len(part) for part in parts]
 
 
-def draw_curves(panels: Mapping[str, Curves], path: Path, below: str) -> None:
+def draw_curves(
+    panels: Mapping[str, Curves], path: Path, below: str, steps: Sequence[float] | None = None
+) -> None:
     """Writes a picture with a panel for each entry of ``panels``, the label ``below`` the last.
+
+    Args:
+        panels: The curves of each panel.
+        path: The file.
+        below: The label of the steps.
+        steps: Where the values of all curves are; None is 0, 1, ....
 
     Raises:
         ConfigurationError: matplotlib is not installed, or the file cannot be written.
     """
-    _draw({"": panels}, path, below)
+    _draw({"": panels}, path, below, steps=steps)
 
 
 def _draw(
@@ -68,6 +88,7 @@ def _draw(
     path: Path,
     below: str,
     top: float | None = None,
+    steps: Sequence[float] | None = None,
 ) -> None:
     """Writes a picture of panels in columns; ``top`` is the end of all scales, if it is given."""
     try:
@@ -92,7 +113,7 @@ def _draw(
         for axis, (label, curves) in zip(axes[:, column], panels.items(), strict=True):
             for name, values in curves.items():
                 # A curve stays visible under another one.
-                axis.plot(range(len(values)), values, label=name, alpha=0.8)
+                axis.plot(steps or range(len(values)), values, label=name, alpha=0.8)
             axis.set_ylabel(label if column == 0 else "")
             axis.grid(alpha=0.3)
             axis.set_ylim(0, top)

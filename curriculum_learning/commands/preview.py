@@ -27,6 +27,7 @@ from curriculum_learning.commands.terminal import (
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.prompts.assumed import assuming
 
 _SHOWN_EPOCHS = 3
 """Ends of epochs that a table shows."""
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
     ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+    with assuming(sizes):
+        plan, errors, warnings = read_plan(configured, sizes, options.batch)
     if plan is None:
         show_errors(errors, options.json)
         return WRONG
@@ -81,7 +83,16 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
         ]
         for source in outlook.sources
     ]
+    if any(source.reward_caps for source in outlook.sources):
+        columns.append("cap")
+        for row, source in zip(rows, outlook.sources, strict=True):
+            row.append(_three(source.reward_caps) if source.reward_caps else "-")
     show_table(columns, rows)
+    for source in outlook.sources:
+        if source.curriculum is not None:
+            show(f"curriculum of source '{source.name}': {source.curriculum}")
+    if outlook.rule is not None:
+        show(f"source rule: {outlook.rule}")
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
     show_warnings(outlook.warnings)
@@ -99,8 +110,8 @@ def _sizes(source: SourceOutlook) -> tuple[str, str]:
 def _passes(source: SourceOutlook) -> str:
     if source.rows is None:
         return "-"
-    if source.has_curriculum:
-        return str(len(source.epoch_ends))
+    if source.curriculum:
+        return str(source.epochs)
     return f"{source.groups / source.served_rows:.2f}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 class Content(Protocol):
     """Bytes that any number of threads may read."""
 
-    def read(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
+    def read(self, starts: Sequence[int], stops: Sequence[int]) -> Iterable[bytes]:
         """Reads the bytes from each start to its stop; fewer where the content ends before."""
 
     def pieces(self, size: int) -> Iterator[bytes]:
@@ -32,17 +32,17 @@ class FileContent:
     def __init__(self, path: str) -> None:
         self._path, self._file = path, PooledFile(path)
 
-    def read(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
+    def read(self, starts: Sequence[int], stops: Sequence[int]) -> Iterable[bytes]:
         """See ``Content``."""
-        with self._file.reading() as file:
-            if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
-                # All before the first read: the disk then reads them side by side.
-                for start, stop in zip(starts, stops, strict=True):
-                    os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
-            return [
-                os.pread(file, stop - start, start)
-                for start, stop in zip(starts, stops, strict=True)
-            ]
+        file = self._file.opened()
+        if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
+            # All before the first read: the disk then reads them side by side.
+            for start, stop in zip(starts, stops, strict=True):
+                os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+        return (
+            os.pread(file.descriptor, stop - start, start)
+            for start, stop in zip(starts, stops, strict=True)
+        )
 
     def pieces(self, size: int) -> Iterator[bytes]:
         """See ``Content``."""
@@ -61,7 +61,7 @@ class MappedContent:
             is_empty = os.fstat(file.fileno()).st_size == 0  # which cannot be mapped
             self._bytes = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def read(self, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
+    def read(self, starts: Sequence[int], stops: Sequence[int]) -> Iterable[bytes]:
         """See ``Content``."""
         return [self._bytes[start:stop] for start, stop in zip(starts, stops, strict=True)]
 

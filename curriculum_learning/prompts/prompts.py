@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
+from curriculum_learning.prompts.assumed import assumed_rows
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.look import check_rows
 from curriculum_learning.prompts.numbers import read_numbers
@@ -49,13 +50,14 @@ class Prompts:
         processor: Any = None,
     ) -> None:
         self.config = config
-        self._rows = open_rows(config.path, config.name, cache, config.kind)
+        assumed = assumed_rows(config)
+        self._rows: Rows = assumed or open_rows(config.path, config.name, cache, config.kind)
         self._reader = PromptReader(self._rows, config, tokenizer, processor)
         size = self._rows.size
         is_kept = size is not None and size > _SMALL and not self._rows.is_generated
         self._cache = cache if cache is not None and is_kept else Cache(None)
         try:
-            self._kept = check_rows(self._reader, self._cache)
+            self._kept = None if assumed else check_rows(self._reader, self._cache)
         except BaseException:
             self._rows.close()
             raise
