@@ -48,6 +48,8 @@ def _never_reached(source: SourceOutlook) -> str | None:
 
 
 def _repeated(source: SourceOutlook, max_epochs: float) -> str | None:
+    if source.rows is None:
+        return None
     passes = max(source.groups / source.served_rows, source.epochs)
     if passes <= max_epochs:
         return None
