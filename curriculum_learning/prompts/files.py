@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from curriculum_learning.config.paths import file_of, span_of
+from curriculum_learning.config.paths import file_of, lost, span_of
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.jsonl import JsonlRows
@@ -29,11 +29,8 @@ def open_rows(path: str, source: str, cache: Cache | None = None) -> Rows:
     kind = _KINDS.get(os.path.splitext(file)[1])
     if kind is None:
         raise _error(path, source, "is neither .jsonl nor .parquet; convert it to one of the two")
-    if not os.path.isfile(file):
-        problem = "is not a file" if os.path.exists(file) else "does not exist"
-        raise _error(
-            path, source, f"{problem}; paths are relative to the working directory, {os.getcwd()}"
-        )
+    if (problem := lost(path)) is not None:
+        raise _error(path, source, problem)
     rows: Rows = kind(file, source, span_of(path), cache or Cache(None))
     if not len(rows):
         rows.close()

@@ -232,5 +232,5 @@ class StateWriter:
         for state in sorted(mine, key=lambda state: state.age)[:-keep]:
             try:
                 state.path.unlink(missing_ok=True)
-            except OSError as error:  # the new state is there: a full list is no reason to stop
+            except OSError as error:  # noqa: PERF203 - the new state is there, the run goes on
                 logger.warning("an old state cannot be removed: %s", error)
