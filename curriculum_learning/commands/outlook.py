@@ -44,6 +44,8 @@ class Outlook:
     sources: list[SourceOutlook]
     assumptions: list[str]
     warnings: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is worth knowing and nothing to mend."""
 
 
 def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:

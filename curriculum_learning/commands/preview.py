@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from curriculum_learning.commands.advice import warnings_of
+from curriculum_learning.commands.advice import advise
 from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
 from curriculum_learning.commands.outlook import Outlook, batch_of, look_ahead, steps_of
 from curriculum_learning.commands.picture import draw_outlook
@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
         show_errors(errors, options.json)
         return WRONG
     outlook = look_ahead(plan, steps_of(plan, options.steps), batch_of(plan))
-    outlook.warnings += [*ignored, *warnings, *warnings_of(plan, outlook, options.max_epochs)]
+    outlook.warnings += [*ignored, *warnings]
+    advise(plan, outlook, options.max_epochs)
     picture = picture_path(options, "preview.png")
     if picture is not None:
         try:
@@ -81,6 +82,8 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
     show_table(columns, rows)
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
+    for note in outlook.notes:
+        show(f"note: {note}")
     show_warnings(outlook.warnings)
     if picture is not None:
         show(f"picture: {picture}")
