@@ -38,7 +38,8 @@ def advise(plan: Plan, outlook: Outlook, max_epochs: float) -> None:
             _rounded_out(plan, source, outlook.batch),
         )
         outlook.warnings += [f"source '{source.name}': {text}" for text in found if text]
-    outlook.warnings += _cut_off(plan, last, outlook.steps)
+    if end_step is None:  # else they have no end
+        outlook.warnings += _cut_off(plan, last, outlook.steps)
     if (hooks := _missing_hooks(plan)) is not None:
         outlook.warnings.append(f"hooks: {hooks}")
     outlook.notes += _notes(last, end_step, outlook.steps)
