@@ -64,6 +64,14 @@ def test_the_yaml_of_the_readme_works(folder: Path) -> None:
     assert source.source_status()["math"]["weight"] == pytest.approx(0.3 / 0.9)
 
 
+def test_the_quickstart_shows_its_configuration() -> None:
+    """The page has the file that it runs, and all of it."""
+    shown, _ = blocks("yaml", "docs/quickstart.md")
+    file = (ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8")
+    assert file.endswith(shown)
+    assert file.removesuffix(shown).count("\n") == file.removesuffix(shown).count("#")
+
+
 def test_the_paths_of_the_readme_exist() -> None:
     """The dotted paths that slime is given can be imported."""
     paths = re.findall(r"[-_]path:? (curriculum_learning\.\S+)", README)
@@ -175,9 +183,7 @@ def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
         if program == "python":
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             words = [sys.executable, *arguments]
-            run = subprocess.run(
-                words, env=environment, capture_output=True, text=True, check=True
-            )
+            run = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
             shown.append(f"$ {line}\n{run.stderr}{run.stdout}")
             continue
         assert program == "curriculum-learning"
