@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from curriculum_learning.commands.advice import advise
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     picture = picture_path(options, "preview.png")
     if picture is not None:
         try:
-            draw_outlook(outlook, picture)
+            draw_outlook(outlook, picture, _title(options.config))
         except ConfigurationError as error:
             if options.picture is not None:
                 raise
@@ -87,6 +88,11 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
     show_warnings(outlook.warnings)
     if picture is not None:
         show(f"picture: {picture}")
+
+
+def _title(config: Sequence[str]) -> str:
+    """Returns the names of the files that were read."""
+    return ", ".join(Path(word).name for word in config if "=" not in word)
 
 
 def _three(values: list[float]) -> str:
