@@ -53,7 +53,8 @@ def draw_family(
     names = [name.split("/")[1] for name in metrics[0] if name.endswith("/configured_weight")]
     for axis, (metric, label) in zip(axes[0], family.items(), strict=True):
         for place, source in enumerate(names):
-            steps, means = _means(metrics, f"rollout/{source}/{metric}", window)
+            width = 1 if metric == "epoch" else window
+            steps, means = _means(metrics, f"rollout/{source}/{metric}", width)
             axis.plot(steps, means, label=source, **style(place))
             if metric == "trained_share":
                 steps, shares = _means(metrics, f"rollout/{source}/weight", 1)
@@ -66,7 +67,7 @@ def draw_family(
         if metric == "epoch":
             axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title, fontsize="medium")
-    add_legend(figure, axes[0][-1])
+    add_legend(figure, axes[0][-1], columns=len(names))
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
@@ -184,7 +185,7 @@ def draw_targets(path: Path, rollouts: int = 200) -> None:
             axis.grid(alpha=0.3)
     axes[0].set_ylabel("cumulative share of trained groups")
     axes[0].set_ylim(0, 0.7)
-    add_legend(figure, axes[1])
+    add_legend(figure, axes[1], columns=len(shares))
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
@@ -231,9 +232,12 @@ def main(folder: Path, demo: Path | None = None) -> None:
     draw_targets(folder / "mixture_target.png")
     draw_curricula(folder)
     draw_rewards(folder / "monitoring_rewards.png")
-    places = {"buffer_length": "buffer_length (groups)", "epoch": "epoch"}
+    places = {
+        "buffer_length": f"buffer_length (groups, mean of {WINDOW} rollouts)",
+        "epoch": "epoch",
+    }
     title = "a loop over examples/data, weights 0.5, 0.3 and 0.2; 4 of 16 groups come back"
-    draw_family(passes(), places, folder / "monitoring_places.png", title, 1)
+    draw_family(passes(), places, folder / "monitoring_places.png", title, WINDOW)
     if demo is None:
         return
     metrics = MetricsReader(demo).new()

@@ -143,14 +143,14 @@ def _draw(
         pyplot.close(figure)
 
 
-def add_legend(figure: Any, axis: Any) -> None:
+def add_legend(figure: Any, axis: Any, columns: int = 4) -> None:
     """Puts the legend of a panel below all panels, where it hides no curve."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(len(labels), 4),
+        ncols=min(len(labels), columns),
         fontsize="small",
         handlelength=3.5,
     )
