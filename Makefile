@@ -79,7 +79,7 @@ llm-demo: .venv-trl/.ready  ## train a real language model on a curriculum; it s
 docs: .venv-docs/.ready  ## the site of the documentation in build/site, every link checked
 	rm -rf build/docs build/site
 	mkdir -p build/docs
-	git ls-files -zco --exclude-standard -- '*.md' '*.png' '*.py' '*.yaml' '*.json' LICENSE | xargs -0 cp --parents -t build/docs
+	git ls-files -zco --exclude-standard -- '*.md' '*.css' '*.png' '*.py' '*.yaml' '*.json' LICENSE | xargs -0 cp --parents -t build/docs
 	.venv-docs/bin/mkdocs build --quiet --strict
 
 clean:
