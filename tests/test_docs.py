@@ -88,12 +88,14 @@ def test_the_loop_of_the_readme_works(folder: Path) -> None:
 
     trained: list[Group] = []
     (text,) = blocks("python")
-    program = text.replace("200)", "6)")
+    program = text.replace('"num_rollout": 200', '"num_rollout": 6')
     names: dict[str, Any] = {"generate": generate, "train": trained.extend}
     exec(compile(program, "README.md", "exec"), names)
     assert len(trained) == 6 * 32
-    assert saved_rollouts(folder / "checkpoints") == list(range(6))
-    exec(compile(program.replace("6)", "9)"), "README.md", "exec"), names)
+    assert saved_rollouts(folder / "checkpoints") == [3, 4, 5]
+    exec(
+        compile(program.replace('"num_rollout": 6', '"num_rollout": 9'), "README.md", "exec"), names
+    )
     ids = [group[0].group_index for group in trained]
     assert len(ids) == len(set(ids)) == 9 * 32
 
