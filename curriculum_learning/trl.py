@@ -17,6 +17,7 @@ earlier blocks are known. ``docs/trl.md`` has the keys.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class CurriculumMixin:
     Raises:
         ConfigurationError: Keys are unknown or out of range; or sources and weights do not match.
         DataError: The data set is no table, or rows have no source or no complexity score.
+        RuntimeError: From ``train``: this version of TRL does not call what the mixin stands in
+            for, so the curriculum would not be used.
     """
 
     # What TRL's trainers have.
@@ -132,6 +135,21 @@ class CurriculumMixin:
         figures = metrics_of(self._sources[self._block].tolist(), rewards.reshape(-1, copies))
         for name, value in {**self.curriculum.get_stats(), **figures}.items():
             self._metrics["train"][f"curriculum/{name}"].append(value)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; then checks that TRL drew from the curriculum and told it the rewards.
+
+        The mixin overrides private methods. A version of TRL that renames one would train on
+        other prompts without a word.
+        """
+        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        if not self._block or not self._is_scored:
+            missing = "_calculate_rewards" if self._block else "_generate_and_score_completions"
+            raise RuntimeError(
+                f"TRL {version('trl')} did not call {missing} in a training step, so the "
+                f"curriculum has no say; use a version that curriculum_learning[trl] allows"
+            )
+        return loss
 
     # Checkpoints
 

@@ -74,13 +74,14 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network the run is written to the folder, to be synchronised later."""
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setattr(trackers, "_made", {})
     train(tmp_path, "curriculum_learning.trackers.wandb")
     made = trackers._made["wandb"]
     made.close()
+    wandb.teardown()  # W&B's own process writes the file; this waits for its end
     (run,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
     assert b"rollout/a/weight" in run.read_bytes()
 

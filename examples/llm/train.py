@@ -87,7 +87,7 @@ def make_trainer(model: Path, out: Path, *, steps: int, prompts: int, uniform: b
             per_device_train_batch_size=prompts * COMPLETIONS,
             num_generations=COMPLETIONS,
             max_completion_length=problems.TOKENS,
-            learning_rate=2e-5,
+            learning_rate=1e-5,
             lr_scheduler_type="constant",
             gradient_checkpointing=False,
             logging_steps=1,

@@ -276,6 +276,16 @@ def test_what_does_not_fit_is_said_at_the_start(model: Path) -> None:
         inputs.trainer(model, {}, dataset=inputs.rows().to_iterable_dataset())
 
 
+@pytest.mark.parametrize("method", ["_generate_and_score_completions", "_calculate_rewards"])
+def test_a_trainer_that_passes_the_curriculum_by_is_stopped(model: Path, method: str) -> None:
+    """Where TRL no longer calls a method that the mixin extends, the first step is an error."""
+    trainer, _ = inputs.trainer(model, {})
+    setattr(trainer, method, getattr(super(CurriculumMixin, trainer), method))
+    with pytest.raises(RuntimeError, match=f"did not call {method}"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
 class Stop(TrainerCallback):
     """Ends the training after a step."""
 
