@@ -16,7 +16,7 @@ from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as D
 from curriculum_learning.__main__ import WARNED, WELL, WRONG, main
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.samplers import TimeCurriculumSampler
-from tests.harness import name_of, prompt_files
+from tests.harness import name_of, prompt_files, write_rows
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -404,3 +404,22 @@ def test_a_normal_schedule_is_a_note_at_most(
     capsys.readouterr()
     main(["preview", path, "--no-picture"])
     assert (f"note: {note}\n" in capsys.readouterr().out) == (note is not None)
+
+
+def test_a_wrong_column_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the place of the key, or that of the file where the key has its default."""
+    path = write_config(tmp_path, input_key="prompt")
+    (error,) = preview(capsys, path)["errors"]
+    assert error["place"] == f"{path}:{line_of(path, 'input_key')}"
+    assert error["message"].endswith("its columns, ['input', 'metadata']; the same in 'b'")
+    path = write_config(tmp_path)
+    write_rows(tmp_path / "b.jsonl", [{"text": "x"}])
+    (error,) = preview(capsys, path)["errors"]
+    assert error["place"] == f"{path}:{line_of(path, 'b.jsonl')}"
+    assert "set input_key (also by source) to one of its columns, ['text']" in error["message"]
+
+
+def line_of(path: str, text: str) -> int:
+    """The number of the line that has a text."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
