@@ -34,7 +34,10 @@ WINDOW = 10
 """Rollouts over which curves are averaged."""
 
 FAMILIES: Mapping[str, Mapping[str, str]] = {
-    "weights": {"configured_weight": "configured_weight", "trained_share": "trained_share"},
+    "weights": {
+        "configured_weight": "configured_weight",
+        "trained_share": "trained_share, weight (dotted)",
+    },
     "lengths": {"response_len/mean": "response_len/mean (tokens)"},
 }
 """Pictures of a demo run, and the metrics in each."""
@@ -55,7 +58,7 @@ def draw_family(
         for place, source in enumerate(names):
             width = 1 if metric == "epoch" else window
             steps, means = _means(metrics, f"rollout/{source}/{metric}", width)
-            axis.plot(steps, means, label=source, **style(place))
+            axis.plot(steps, means, label=source, drawstyle="steps-post", **style(place))
             if metric == "trained_share":
                 steps, shares = _means(metrics, f"rollout/{source}/weight", 1)
                 dots = {**style(place), "linestyle": ":"}
