@@ -146,15 +146,7 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
             fate: ``trained`` and ``dropped`` settle the groups; ``finished`` says only that they
                 were generated and scored.
         """
-        if fate not in ("trained", "finished", "dropped"):
-            raise ConfigurationError(
-                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
-                key="fate",
-                value=fate,
-            )
-        if rollout_id is not None:
-            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        report = Report(in_lists(samples), fate, rollout_id)
+        report = Report.checked(samples, fate, rollout_id)
         with self._lock:
             self._states.report(report)
 

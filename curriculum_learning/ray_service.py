@@ -12,18 +12,20 @@ from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.data_source import registry
 from curriculum_learning.engines.swallowed import SwallowedErrors
-from curriculum_learning.errors import ConfigurationError, GroupError
+from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
-from curriculum_learning.samples.codec import CannotStoreError, decode, encode
+from curriculum_learning.groups.run import Report
+from curriculum_learning.samples.codec import decode
 from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service import messages
-from curriculum_learning.service.channel import Channel
+from curriculum_learning.service.channel import Channel, Steps
 from curriculum_learning.service.description import description
-from curriculum_learning.service.draws import Draws, Leased
+from curriculum_learning.service.draws import Draws
+from curriculum_learning.state.states import encoded_metadata
 
 
 class RemoteDataSource:
@@ -37,7 +39,7 @@ class RemoteDataSource:
 
     Args:
         args: As for ``MultipleWeightedRolloutDataSourceWithBuffer``, with the mapping
-            ``ray_service``, of which ``docs/ray.md`` lists the keys.
+            ``ray_service``. ``docs/ray.md`` lists its keys.
 
     Raises:
         ConfigurationError: A value cannot be used, or the service was made from another
@@ -82,25 +84,19 @@ class RemoteDataSource:
             DataError: A row cannot be read.
         """
         with self._noting_errors():
-            steps = self._draws.draw(whole_number(num_samples, "get_samples", "num_samples"))
-            with contextlib.closing(steps):
-                try:
-                    sent = next(steps)
-                    while True:
-                        sent = steps.send(self._channel.answer(sent))
-                except StopIteration as end:
-                    return self._handed_out(end.value)
+            return self._channel.take(self._drawing(num_samples))
 
     async def get_samples_async(self, num_samples: int) -> list[Group]:
         """As ``get_samples``."""
-        steps = self._draws.draw(whole_number(num_samples, "get_samples", "num_samples"))
-        with contextlib.closing(steps):
-            try:
-                sent = next(steps)
-                while True:
-                    sent = steps.send(await self._channel.answer_async(sent))
-            except StopIteration as end:
-                return self._handed_out(end.value)
+        return await self._channel.take_async(self._drawing(num_samples))
+
+    def _drawing(self, num_samples: int) -> Steps[list[Group]]:
+        count = whole_number(num_samples, "get_samples", "num_samples")
+        drawn = yield from self._draws.draw(count)
+        with self._lock:
+            self._held.update(leased.claim[0] for leased in drawn)
+        self._draws.fetch_ahead()
+        return [leased.group for leased in drawn]
 
     def add_samples(self, samples: Sequence[Group]) -> None:
         """Gives back groups that are not finished; they are served again first, to any client.
@@ -110,12 +106,14 @@ class RemoteDataSource:
                 has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            self._ask(messages.Return(_encoded(samples)))
-            self._let_go(map(group_id, flatten(samples or ())))
+            self._channel.take(self._returning(samples))
 
     async def add_samples_async(self, samples: Sequence[Group]) -> None:
         """As ``add_samples``."""
-        await self._ask_async(messages.Return(_encoded(samples)))
+        await self._channel.take_async(self._returning(samples))
+
+    def _returning(self, samples: Sequence[Group]) -> Steps[None]:
+        yield from self._channel.ask(messages.Return(_encoded(samples)))
         self._let_go(map(group_id, flatten(samples or ())))
 
     def give_up(self, groups: Sequence[Group]) -> None:
@@ -136,24 +134,25 @@ class RemoteDataSource:
                 it. ``value`` has the ids of all such groups. Nothing of the call has been taken in.
         """
         with self._noting_errors():
-            report = self._report(samples, rollout_id, fate)
-            ids = {index for index, _, _ in report.told}
-            if fate == "trained" and rollout_id is not None:
-                self._end_rollout(ids)
-            self._ask(report)
-            if fate != "finished":
-                self._let_go(ids)
-            if fate == "trained" and rollout_id is not None:
-                self._caps.forget()
+            self._channel.take(self._reporting(samples, rollout_id, fate))
 
     async def observe_async(
         self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate
     ) -> None:
-        """As ``observe``, for loops that do not call ``rollout_finished``."""
-        report = self._report(samples, rollout_id, fate)
-        await self._ask_async(report)
+        """As ``observe``."""
+        await self._channel.take_async(self._reporting(samples, rollout_id, fate))
+
+    def _reporting(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> Steps[None]:
+        report = Report.checked(samples, fate, rollout_id)
+        told = self._told(report.samples)
+        ids = {group_index for group_index, _, _ in told}
+        if report.ends_rollout:
+            yield from self._end_rollout(ids)
+        yield from self._channel.ask(messages.Settle(fate, report.rollout_id, told))
         if fate != "finished":
-            self._let_go(index for index, _, _ in report.told)
+            self._let_go(ids)
+        if report.ends_rollout:
+            self._caps.forget()
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
         """Reports all groups that a rollout finished, before it is logged.
@@ -166,7 +165,7 @@ class RemoteDataSource:
         with self._lock:
             self._settlement.finished(groups, self._held)
 
-    def _end_rollout(self, trained: set[int]) -> None:
+    def _end_rollout(self, trained: set[int]) -> Steps[None]:
         """Settles what was finished and not trained, and gives back what was discarded."""
         with self._lock:
             outcome = self._settlement.settle(self._held - trained)
@@ -176,11 +175,12 @@ class RemoteDataSource:
         elif self.config.surplus == "again":
             again, kept = [*again, *outcome.surplus], []
         if dropped:
-            self._ask(messages.Settle("dropped", None, [(index, None, []) for index in dropped]))
+            told: list[messages.Told] = [(index, None, []) for index in dropped]
+            yield from self._channel.ask(messages.Settle("dropped", None, told))
         if kept:
-            self._ask(messages.Return(_encoded(kept)))
+            yield from self._channel.ask(messages.Return(_encoded(kept)))
         if again:
-            self._ask(messages.GiveUp([(index, None) for index in again]))
+            yield from self._channel.ask(messages.GiveUp([(index, None) for index in again]))
         with self._lock:
             self._settlement.forget()
             self._held.difference_update(dropped, again, outcome.surplus)
@@ -209,10 +209,7 @@ class RemoteDataSource:
     def source_counts(self) -> dict[str, dict[str, float]]:
         """As of the data source; and under ``ray_service`` the figures of the service itself."""
         counts: dict[str, dict[str, float]] = self._figure("source_counts")
-        status = self.service_status()
-        total = status.pop("")
-        largest = max((client["leased"] for client in status.values()), default=0)
-        return {**counts, "ray_service": {**total, "client_leased/max": largest}}
+        return {**counts, "ray_service": self.service_status()[""]}
 
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service, under "", and of each client; ``docs/ray.md`` lists them."""
@@ -276,16 +273,10 @@ class RemoteDataSource:
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """As for the data source."""
-        try:
-            values = encode(dict(metadata))
-        except CannotStoreError as error:
-            raise ConfigurationError(
-                f"update_metadata: {error}", key="metadata", value=metadata
-            ) from None
-        self._ask(messages.Metadata(values))
+        self._ask(messages.Metadata(encoded_metadata(metadata)))
 
     def close(self) -> None:
-        """Ends this client: what it holds is served again first. The service goes on."""
+        """Ends this client: what it holds is served again first. The service stays."""
         self._channel.close()
 
     def shut_down(self) -> None:
@@ -294,20 +285,11 @@ class RemoteDataSource:
 
     # Requests
 
-    async def _ask_async(self, request: messages.Request) -> bytes:
-        return await self._channel.answer_async(self._channel.send(request))
-
     def _ask(self, request: messages.Request) -> bytes:
-        return self._channel.answer(self._channel.send(request))
+        return self._channel.take(self._channel.ask(request))
 
     def _figure(self, what: str) -> Any:
         return self._channel.call("figure", what)
-
-    def _handed_out(self, drawn: Sequence[Leased]) -> list[Group]:
-        with self._lock:
-            self._held.update(claim[0] for claim, _ in drawn)
-        self._draws.fetch_ahead()
-        return [group for _, group in drawn]
 
     def _let_go(self, group_indices: Iterable[int | None]) -> None:
         with self._lock:
@@ -315,17 +297,6 @@ class RemoteDataSource:
 
     def _told(self, samples: Any) -> list[messages.Told]:
         return messages.told(flatten(samples), self.config.reward_key, rewards=self._learns)
-
-    def _report(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> messages.Settle:
-        if fate not in ("trained", "finished", "dropped"):
-            raise ConfigurationError(
-                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
-                key="fate",
-                value=fate,
-            )
-        if rollout_id is not None:
-            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
-        return messages.Settle(fate, rollout_id, self._told(in_lists(samples)))
 
     @contextlib.contextmanager
     def _noting_errors(self) -> Iterator[None]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-import operator
-import secrets
-from collections.abc import Iterator, Mapping, Sequence, Sized
-from pathlib import Path
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from curriculum_learning.config.samplers import read_sampler_config
@@ -25,18 +23,20 @@ from curriculum_learning.engines.sampler_rewards import (
 )
 from curriculum_learning.engines.sampler_sources import (
     RowIndex,
-    digest_of,
-    fingerprints,
+    curriculum_of,
+    identity_of,
     make_mixture,
 )
+from curriculum_learning.engines.sampler_stats import level_stats, stats_of
+from curriculum_learning.engines.sampler_updates import Updates
 from curriculum_learning.engines.verl import REPORTS_AFTER_SAVE, SamplerBase, show_log
-from curriculum_learning.errors import CheckpointError
+from curriculum_learning.errors import CheckpointError, ConfigurationError
+from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.groups.row_account import RowAccount
 from curriculum_learning.mixing.batches import Batches
 from curriculum_learning.mixing.mixture import Changes, Mixture
 from curriculum_learning.prompts.columns import read_sources
 from curriculum_learning.state.compare import check_fit
-from curriculum_learning.state.journal import Entry, Journal
 
 __all__ = [
     "CurriculumMultiSourceSampler",
@@ -62,10 +62,14 @@ class MultiSourceSampler(SamplerBase):
             are read where it has a ``dataframe`` or is a table itself, else row by row.
         data_config: verl's ``config.data``, or any mapping with ``train_batch_size`` (or
             ``gen_batch_size``) and ``sampler``, whose keys ``docs/verl.md`` lists.
+        rank: This process gives every ``world_size``-th row, 0 to ``world_size`` - 1. All ranks
+            together give the rows of a single sampler, if they are told the same rewards. Their
+            states are the same, for any world size.
+        world_size: It divides the batch, which is of all ranks.
 
     Raises:
-        ConfigurationError: Keys are unknown, missing or out of range; or sources and weights do
-            not match.
+        ConfigurationError: Keys are unknown, missing or out of range; or sources and weights, or
+            ranks and batch, do not match.
         DataError: Rows have no source or, where they need one, no complexity score.
     """
 
@@ -76,26 +80,29 @@ class MultiSourceSampler(SamplerBase):
     """Whether the trainer saves its checkpoint before it reports the rewards of the step. None:
     that is not known, and then a journal is taken to say yes."""
 
-    def __init__(self, data_source: Sized, data_config: Any) -> None:
+    def __init__(
+        self, data_source: Sized, data_config: Any, *, rank: int = 0, world_size: int = 1
+    ) -> None:
         show_log()
         config = self.config = read_sampler_config(data_config, self.curriculum_type)
         self._name = type(self).__name__
         logger.info("[%s] running from %s", self._name, __file__)
+        self._rank, self._world_size = rank, world_size
         rows = read_sources(data_source)
         weights = config.weights({name: len(at) for name, at in rows.items()})
         self._rows = {name: rows[name] for name in weights}
         self._mixture = make_mixture(data_source, self._rows, weights, config)
-        curricula = {source.name: source.curriculum for source in self._mixture.sources}
-        self._curriculum: Any = config.curriculum and curricula[config.complexity_source]
-        """The curriculum of ``complexity_source``, in the samplers that have one."""
-        self._index = RowIndex(data_source, self._rows, curricula)
-        self._batches = Batches(self._mixture, self._rows, size=config.batch_size, seed=config.seed)
+        self._curriculum = curriculum_of(self._mixture, config)
+        self._identity = identity_of(self._name, self._mixture, self._rows, config)
+        self._index = RowIndex(data_source, self._rows, self._mixture.sources)
+        sizes = {"size": config.batch_size, "rank": rank, "world_size": world_size}
+        self._batches = Batches(self._mixture, self._rows, seed=config.seed, **sizes)
         self.account: RowAccount | None = None
         """The account of the rows given out, for engines that report how each one ended."""
-        self._journal = None if config.journal is None else Journal(Path(config.journal))
-        self._run = secrets.token_hex(8)
-        """Tells this run's entries in a journal from those of others."""
-        self._updates = 0
+        self._caps = RewardCaps(config.source_reward_caps)
+        if self.reports_after_save and config.source_reward_caps:
+            logger.warning("%s", lines.no_filter(self._name))
+        self._updates = Updates(self._name, config.journal, writes=rank == 0)
         self._told: set[str] = set()
         """Warnings, each told once."""
         self._step: int | None = None
@@ -110,8 +117,8 @@ class MultiSourceSampler(SamplerBase):
     # Drawing
 
     def __len__(self) -> int:
-        """Rows of a pass: those of the sources of positive weight, in whole batches."""
-        return self._batches.length
+        """Rows of a pass and a rank: of the sources of positive weight, in whole batches."""
+        return self._batches.length // self._world_size
 
     def __iter__(self) -> Iterator[int]:
         """The rows of a pass; after a resume, of the rest of the pass that was interrupted.
@@ -119,7 +126,12 @@ class MultiSourceSampler(SamplerBase):
         Nothing happens before the first row is asked for: loaders make iterators that they drop.
         """
         self._batches.begin_pass()
-        while (row := self._batches.next_row(self._now)) is not None:
+        while True:
+            if self._updates.is_behind:
+                self._take_late()
+            row = self._batches.next_row(self._now)
+            if row is None:
+                return
             if self.account is not None:
                 self.account.open(row, self._now)
             yield row
@@ -130,18 +142,27 @@ class MultiSourceSampler(SamplerBase):
         Schedules and curricula follow ``step`` from now on. Do not iterate as well.
         """
         self._step = step
-        return self._batches.draw(step)
+        return self._batches.draw(step)[self._rank :: self._world_size]
 
     @property
     def _now(self) -> int:
-        return self._updates if self._step is None else self._step
+        return self._updates.count if self._step is None else self._step
 
     def keep_account(self) -> RowAccount:
         """Keeps account of the rows given out from now on; the engine says how each one ended.
 
         Rows are numbered in the order in which the sampler gives them out. With ``mixture_target:
         trained`` those lost are replaced by others of the same source.
+
+        Raises:
+            ConfigurationError: This is one of several ranks, which do not know of each other.
         """
+        if self._world_size > 1:
+            raise ConfigurationError(
+                f"an account is of all rows: world_size must be 1, not {self._world_size}",
+                key="world_size",
+                value=self._world_size,
+            )
         self._use(self._new_account(), self._batches)
         assert self.account is not None
         return self.account
@@ -184,30 +205,50 @@ class MultiSourceSampler(SamplerBase):
                 Curricula that learn from single rows need it.
             groups: What tells the samples of one prompt from others, such as verl's ``uid``.
         """
+        for results in self._updates.late():
+            self._apply(results)
         report = Report(sources, rewards, rows, groups)
         results = results_of(report, self._rows, self._now, self._name)
         self._warn(report, results)
-        if self._journal is not None:
-            self._journal.append(Entry(self._run, self._updates + 1, results))
+        self._updates.record(results, self._batches.drawn)
         self._apply(results)
+
+    def reward_cap_verdict(
+        self, source: str, rewards: Sequence[float], group: Hashable = None
+    ) -> str | None:
+        """Returns why a finished group is not to be trained, by ``source_reward_caps``.
+
+        Args:
+            source: Its source.
+            rewards: The rewards of its samples; those that are not finite numbers do not count.
+            group: What tells it from other groups, so that metrics count it once; None counts it
+                with each call.
+
+        Returns:
+            ``all_zero`` or ``reward_cap``; None if the group is to be trained.
+        """
+        finite = [float(reward) for reward in rewards if math.isfinite(reward)]
+        group = object() if group is None else group
+        return self._caps.verdict(group, source, finite, self._now)
 
     def _warn(self, report: Report, results: Sequence[Result]) -> None:
         """Warns of what is missing in a report, and of batches drawn ahead of it; each once."""
         found = missing_in(report, results, self._index.wanted, self._mixture.rule, self._name)
-        ahead = self._batches.drawn - self._updates
+        ahead = self._batches.drawn - self._updates.count
         uses_updates = self._mixture.learns or self._curriculum is not None
         # verl takes several batches for a step where it fills one up; that is no accident.
-        if ahead > 1 and self.reports_after_save is None and uses_updates:
+        is_loop = self.reports_after_save is None and not self._updates.has_journal
+        if ahead > 1 and is_loop and uses_updates:
             found["ahead"] = lines.drawn_ahead(self._name, ahead)
         for what in found.keys() - self._told:
             logger.warning("%s", found[what])
         self._told |= found.keys()
 
     def _apply(self, results: Sequence[Result]) -> None:
-        self._updates += 1
+        self._updates.count += 1
         if self.account is not None:
             self.account.step_ended()
-        changes = self._mixture.observe(results, self._updates, self._now)
+        changes = self._mixture.observe(results, self._updates.count, self._now)
         _log(self._change_lines(changes))
 
     # State
@@ -215,12 +256,11 @@ class MultiSourceSampler(SamplerBase):
     def state_dict(self) -> dict[str, Any]:
         """The whole state, as plain data: what follows it is decided by it and the feedback."""
         return {
-            "identity": self._identity(),
+            "identity": self._identity,
             "mixture": self._mixture.state_dict(),
-            "updates": self._updates,
+            **self._updates.state_dict(),
             **self._batches.state_dict(),
             "account": None if self.account is None else self.account.state_dict(),
-            "run": self._run,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -229,11 +269,11 @@ class MultiSourceSampler(SamplerBase):
         Raises:
             CheckpointError: The state is of another data set or configuration, or is no state.
         """
-        batches = copy.copy(self._batches)
+        batches, updates = copy.copy(self._batches), copy.deepcopy(self._updates)
         account = None if self.account is None else self._new_account()
         try:
-            check_fit(state_dict["identity"], self._identity())
-            updates, run = operator.index(state_dict["updates"]), str(state_dict["run"])
+            check_fit(state_dict["identity"], self._identity)
+            updates.load_state_dict(state_dict)
             batches.load_state_dict(state_dict)
             saved = state_dict.get("account")
             if account is not None and saved is not None:
@@ -243,127 +283,60 @@ class MultiSourceSampler(SamplerBase):
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"[{self._name}] this is no state of it: {error!r}") from error
-        self._updates, self._run = updates, run
+        self._updates = updates
         self._use(account, batches)
-        self._catch_up()
+        updates.catch_up(batches.finished, self.reports_after_save, self._mixture.learns)
+        self._take_late()
 
-    def _catch_up(self) -> None:
-        """Take in the update that a trainer reports only after it has saved: one at most."""
+    def _take_late(self) -> None:
+        """Takes in the updates of the journal that came before the next draw."""
         # A batch of which some rows are still to come has not been trained.
-        missing = self._batches.finished - self._updates
-        late = self.reports_after_save
-        if missing < 1 or not (self._journal is not None if late is None else late):
-            return
-        update = self._updates + 1
-        entry = None if self._journal is None else self._journal.find(self._run, update)
-        if entry is None and self._mixture.learns:
-            logger.warning("%s", lines.lost_rewards(self._name, update, self._journal is not None))
-        if entry is not None:
-            self._apply([Result(*result) for result in entry.results])
-        elif missing == 1:
-            # Counted without its rewards; where more are missing nobody reports after each batch.
-            self._apply([])
-
-    def _identity(self) -> dict[str, Any]:
-        identity = {
-            "sources": fingerprints(self._mixture.sources, self._rows, self.config),
-            "sampler.class_name": self._name,
-            "sampler.seed": self.config.seed,
-            "sampler.adaptive_weights": self.config.adaptive_weights,
-            "train_batch_size": self.config.batch_size,
-        }
-        if self._curriculum is not None:
-            identity["complexity_scores"] = digest_of(self._curriculum.rank)
-        return identity
+        for results in self._updates.late(self._batches.finished):
+            self._apply(results)
 
     def get_stats(self) -> dict[str, float]:
         """Figures for a tracker: weights (shares), rewards, updates, and what is open."""
-        stats = {f"weight/{n}": share for n, share in self._mixture.shares(self._now).items()}
-        of_rule = {} if self._mixture.rule is None else self._mixture.rule.metrics()
-        for source in self._mixture.sources:
-            metrics = {**of_rule.get(source.name, {}), **source.metrics(self._now)}
-            stats[f"epoch/{source.name}"] = source.epoch
-            stats |= {f"{key}/{source.name}": value for key, value in metrics.items()}
+        stats = stats_of(self._mixture, self._caps, self._now)
+        if self._curriculum is not None:
+            stats |= level_stats(self._curriculum, self._now)
         if self.account is not None:
             stats |= self.account.stats()
-        return {**stats, "updates": self._updates, "batches": self._batches.drawn}
+        return {**stats, "updates": self._updates.count, "batches": self._batches.drawn}
 
     # The log
 
     def _start_lines(self) -> Lines:
-        sizes = {name: len(rows) for name, rows in self._rows.items()}
-        said = lines.start(self._name, self.config, sizes, self._mixture.shares(0))
-        if self.reports_after_save and self._mixture.learns and self._journal is None:
+        said = lines.start(self._name, self.config, self._rows, self._mixture.shares(0))
+        if self.reports_after_save and self._mixture.learns and not self._updates.has_journal:
             said += lines.no_journal(self._name)
+        if self._curriculum is not None:
+            own = self.config.complexity_source
+            said += lines.curriculum_start(self._name, own, self._curriculum)
         return said
 
     def _change_lines(self, changes: Changes) -> Lines:
         """What there is to say after an update."""
-        adaptive = self._mixture.rule
-        if not isinstance(adaptive, AdaptiveWeights) or not changes.adapted:
-            return []
-        shares = self._mixture.shares(self._now)
-        return lines.adaptation(self._name, self._updates, adaptive.emas, shares)
+        name, update, rule = self._name, self._updates.count, self._mixture.rule
+        said: Lines = []
+        if isinstance(rule, AdaptiveWeights) and changes.adapted:
+            said += lines.adaptation(name, update, rule.emas, self._mixture.shares(self._now))
+        if isinstance(self._curriculum, TimeCurriculum):
+            said += lines.time_progress(name, self._curriculum, self._now)
+        elif self._curriculum is not None and self.config.complexity_source in changes.opened:
+            said += lines.level_up(name, self._curriculum, update)
+        return said
 
 
 class TimeCurriculumSampler(MultiSourceSampler):
     """Starts with the easiest rows of one source and opens the others in a straight line."""
 
     curriculum_type = TimeCurriculum
-    _curriculum: TimeCurriculum
-
-    def get_stats(self) -> dict[str, float]:
-        """See ``MultiSourceSampler``; adds the open percentile."""
-        percentile = self._curriculum.percentile(self._now)
-        return {**super().get_stats(), "complexity_percentile": percentile}
-
-    def _start_lines(self) -> Lines:
-        return super()._start_lines() + lines.time_start(
-            self._name, self.config.complexity_source, self._curriculum
-        )
-
-    def _change_lines(self, changes: Changes) -> Lines:
-        progress = lines.time_progress(self._name, self._curriculum, self._now)
-        return super()._change_lines(changes) + progress
 
 
 class RewardCurriculumSampler(MultiSourceSampler):
     """Opens harder rows of one source when the average reward is good enough."""
 
     curriculum_type = RewardCurriculum
-    _curriculum: RewardCurriculum
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            **super()._identity(),
-            "sampler.initial_complexity_percentile": self._curriculum.percentiles[0],
-            "sampler.final_complexity_percentile": self._curriculum.percentiles[-1],
-            "sampler.num_intervals": len(self._curriculum.counts) - 1,
-            "sampler.focus_new_intervals": self._curriculum.focus_new_intervals,
-        }
-
-    def get_stats(self) -> dict[str, float]:
-        """See ``MultiSourceSampler``; adds the level and what it depends on."""
-        curriculum = self._curriculum
-        stats = {
-            **super().get_stats(),
-            "level": curriculum.level,
-            "complexity_percentile": curriculum.percentiles[curriculum.level],
-        }
-        if curriculum.ema.value is not None:
-            stats["curriculum_reward_ema"] = curriculum.ema.value
-        return stats
-
-    def _start_lines(self) -> Lines:
-        return super()._start_lines() + lines.reward_start(
-            self._name, self.config.complexity_source, self._curriculum
-        )
-
-    def _change_lines(self, changes: Changes) -> Lines:
-        said = super()._change_lines(changes)
-        if self.config.complexity_source in changes.opened:
-            said += lines.level_up(self._name, self._curriculum, self._updates)
-        return said
 
 
 # The names they had before.

@@ -26,14 +26,19 @@ from numpy.typing import NDArray
 
 from curriculum_learning import samplers
 from curriculum_learning.config.files import read_run_config
-from curriculum_learning.engines.sampler_rewards import metrics_of
+from curriculum_learning.config.sampler_file import FILE_KEY
+from curriculum_learning.engines.sampler_stats import metrics_of
 from curriculum_learning.engines.trl import Clock, part_of_process, total_rewards
 from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.prompts.columns import SOURCE_COLUMN, read_sources
 from curriculum_learning.state.checkpoint import read_state, write_state
+from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 
 STATE_FILE = "curriculum.state"
 """The sampler's state in a checkpoint folder of the trainer."""
+
+_OWN_KEYS = ("source_column", "class_name")
+"""Keys that may stand in slime's file too."""
 
 
 class CurriculumMixin:
@@ -42,7 +47,8 @@ class CurriculumMixin:
     Args:
         args: As for the trainer.
         curriculum: A YAML file or a mapping: ``class_name`` (default ``MultiSourceSampler``),
-            ``source_column`` (default ``data_source``), and the keys of that sampler.
+            ``source_column`` (default ``data_source``), and the keys of that sampler. Or the YAML
+            file that configures slime's data source.
         kwargs: As for the trainer. ``train_dataset`` has a column with the source of each row.
 
     Raises:
@@ -188,7 +194,11 @@ class CurriculumMixin:
 def _read(curriculum: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(curriculum, Mapping):
         return dict(curriculum)
-    return read_run_config([str(curriculum)]).values
+    values = read_run_config([str(curriculum)]).values
+    if WEIGHTS_KEY not in values:
+        return values
+    own: dict[str, Any] = {key: values[key] for key in _OWN_KEYS if key in values}
+    return {**own, FILE_KEY: str(curriculum)}
 
 
 def _table(dataset: Any, column: str) -> Any:
@@ -220,5 +230,11 @@ def _make_sampler(
         )
     config = {"train_batch_size": batch_size, "seed": seed, "sampler": keys}
     sampler: samplers.MultiSourceSampler = getattr(samplers, name)(table, config)
+    if sampler.config.source_reward_caps:
+        raise ConfigurationError(
+            "source_reward_caps cannot be used: TRL has no filter of groups; leave them out",
+            key="source_reward_caps",
+            value=list(sampler.config.source_reward_caps),
+        )
     sampler.reports_after_save = False
     return sampler

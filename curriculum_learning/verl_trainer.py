@@ -25,7 +25,7 @@ from omegaconf import OmegaConf, open_dict
 
 from curriculum_learning import samplers
 from curriculum_learning.config.dotted_path import load_callable
-from curriculum_learning.engines.sampler_rewards import metrics_of
+from curriculum_learning.engines.sampler_stats import metrics_of
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.groups.row_account import RowAccount
 
@@ -73,6 +73,21 @@ class _Finished(NamedTuple):
     rewards: list[float]
 
 
+class _Caps:
+    """Judges finished groups by ``source_reward_caps`` of a sampler."""
+
+    def __init__(self, sampler: samplers.MultiSourceSampler) -> None:
+        self._sampler = sampler
+
+    def refuses(self, uid: str, rewards: list[float]) -> bool:
+        """Whether the cap of its source refuses a group."""
+        account = self._sampler.account  # a resume replaces it
+        served = account.served(int(uid)) if account is not None and uid.isdecimal() else None
+        if served is None:
+            return False
+        return self._sampler.reward_cap_verdict(served.source, rewards, uid) is not None
+
+
 class CurriculumMixin:
     """Chooses the prompts of a trainer of verl's; stands before it.
 
@@ -106,6 +121,8 @@ class CurriculumMixin:
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
         self.sampler.keep_account()
+        if self.sampler.config.source_reward_caps:
+            self._apply_caps()
         self._finished: list[_Finished] = []
         """The groups whose rewards the sampler has not been told of."""
         # Workers would fetch prompts ahead of the rewards that decide on them, so there are none.
@@ -124,6 +141,17 @@ class CurriculumMixin:
             _name(self.mode), __file__, cls.__name__, inspect.getfile(cls), len(self.train_dataset),
             self.steps_per_epoch, self.total_training_steps,
         )  # fmt: skip
+
+    def _apply_caps(self) -> None:
+        """Lets verl's filter of groups refuse those above the cap of their source, too."""
+        if not OmegaConf.select(self.config, "algorithm.filter_groups.enable", default=False):
+            raise ConfigurationError(
+                "sampler.source_reward_caps needs verl's filter of groups; set "
+                "algorithm.filter_groups.enable=true and algorithm.filter_groups.metric=reward",
+                key="sampler.source_reward_caps",
+                value=list(self.sampler.config.source_reward_caps),
+            )
+        self.replay_buffer.caps = _Caps(self.sampler)
 
     @property
     def account(self) -> RowAccount:

@@ -112,7 +112,9 @@ def test_the_table_of_weights_is_true() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that a link can name in a document."""
+    """The anchors that a link can name in a document; in a file of tests, its tests."""
+    if document.suffix == ".py":
+        return set(re.findall(r"^def (test_\w+)", document.read_text("utf-8"), flags=re.MULTILINE))
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -125,6 +127,18 @@ def test_links_between_documents_hold() -> None:
             target = document.parent / link if link else document
             assert target.exists(), f"{document.name}: {link}"
             assert not anchor or anchor in anchors(target), f"{document.name}: {link}#{anchor}"
+
+
+def test_each_cell_of_the_engines_is_backed_by_a_test() -> None:
+    """Each engine has a cell for each feature, which links to a test; ``no`` as well as ``yes``."""
+    text = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    head, _, *rows = re.findall(r"^\|(.*)\|$", text.partition("\n\n1. ")[0], flags=re.MULTILINE)
+    assert len(rows) == 12
+    for row in rows:
+        engine, *cells = row.split(" | ")
+        assert len(cells) == len(head.split("|")) - 1, engine
+        for cell in cells:
+            assert re.fullmatch(r" ?\[.+\]\(\.\./tests/[\w/]+\.py#test_\w+\) ?", cell), cell
 
 
 def test_every_page_is_linked() -> None:
@@ -151,6 +165,9 @@ def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         write_rows(folder / "demo_output" / "prompts" / f"{name}.jsonl", rows)
     monkeypatch.setattr(trackers, "_made", {})
     monkeypatch.setenv("RAY_ADDRESS", "local")  # not a cluster that happens to run here
+    # Ray's workers begin in this folder: they import the package under test, not an installed one.
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
     before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:
@@ -243,6 +260,7 @@ def test_every_key_of_the_samplers_is_documented() -> None:
         "source_weights",
         "source_curricula",
         "source_rule",
+        "config",
         "seed",
         "journal",
         "reward_threshold",

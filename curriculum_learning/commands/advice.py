@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+import numpy as np
+
+from curriculum_learning.commands.forecast import weights_over
 from curriculum_learning.commands.outlook import Outlook, SourceOutlook, request_of
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.config.data_source import HOOKS
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
 from curriculum_learning.config.problems import listed
+from curriculum_learning.config.weights import in_parts
 from curriculum_learning.errors import ScheduleError
+from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 
 _VERL_KEYS = {
@@ -53,8 +58,10 @@ def _line(plan: Plan, key: str, value: object) -> str:
 def _never_reached(plan: Plan, source: SourceOutlook, outlook: Outlook) -> str | None:
     if source.groups:
         return None
-    if any(source.weights):
-        problem = f"its largest share, {max(source.shares):.2g}, is less than one group of the run"
+    if source.largest_weight:
+        problem = (
+            f"its largest share, {source.largest_share:.2g}, is less than one group of the run"
+        )
     else:
         problem = "its weight is 0 at every step"
     totals = map(math.fsum, zip(*(other.weights for other in outlook.sources), strict=True))
@@ -71,10 +78,10 @@ def _never_reached(plan: Plan, source: SourceOutlook, outlook: Outlook) -> str |
 
 
 def _repeated(plan: Plan, source: SourceOutlook, steps: int, max_epochs: float) -> str | None:
-    passes = max(source.groups / source.served_rows, len(source.epoch_ends))
+    passes = max(source.groups / source.served_rows, source.epochs)
     if passes <= max_epochs:
         return None
-    rows = "open rows" if source.has_curriculum else f"{source.served_rows} rows"
+    rows = "open rows" if source.curriculum else f"{source.served_rows} rows"
     line = _line(plan, "num_rollout", max(int(steps * max_epochs / passes), 1))
     return (
         f"its {rows} come {passes:.1f} times, more than --max-epochs {max_epochs:g}; lower its "
@@ -83,14 +90,13 @@ def _repeated(plan: Plan, source: SourceOutlook, steps: int, max_epochs: float) 
 
 
 def _rounded_out(plan: Plan, source: SourceOutlook, batch: int) -> str | None:
-    few = [step for step, share in enumerate(source.shares) if 0 < share * batch < 1]
-    if not few or not source.groups:
+    few = source.scarcity
+    if few is None or not source.groups:
         return None
-    least = min(source.shares[step] for step in few)
-    line = _line(plan, "rollout_batch_size", math.ceil(1 / least))
+    line = _line(plan, "rollout_batch_size", math.ceil(1 / few.least))
     return (
-        f"less than 1 of {batch} groups in {len(few)} steps ({few[0]} to {few[-1]}, down to "
-        f"{least * batch:.2g}): some rollouts have none of it; raise its weight, or:\n{line}"
+        f"less than 1 of {batch} groups in {few.steps} steps ({few.first} to {few.last}, down to "
+        f"{few.least * batch:.2g}): some rollouts have none of it; raise its weight, or:\n{line}"
     )
 
 
@@ -100,15 +106,31 @@ def _last_changes(plan: Plan, steps: int) -> tuple[dict[str, int], int | None]:
     Looks beyond the end of the run, to notice schedules that are longer than it.
     """
     last: dict[str, int] = {}
-    before = plan.mixture.weights(0)
-    for step in range(1, _horizon(steps)):
+    mixture, before = plan.mixture, weights_over(plan.mixture, range(1))
+    for part in in_parts(range(1, _horizon(steps))):
+        usable = part
         try:
-            now = plan.mixture.weights(step)
+            now = weights_over(mixture, part)
         except ScheduleError:
-            return last, step
-        last.update((name, step) for name, weight in now.items() if weight != before[name])
-        before = now
+            usable = range(part.start, _first_unusable(mixture, part))
+            now = weights_over(mixture, usable)
+        changes = np.diff(np.hstack((before, now)), axis=1) != 0
+        for name, changed in zip(mixture.names, changes, strict=True):
+            if changed.any():
+                last[name] = usable[int(np.flatnonzero(changed)[-1])]
+        if usable != part:
+            return last, usable.stop
+        before = now[:, -1:]
     return last, None
+
+
+def _first_unusable(mixture: Mixture, steps: range) -> int:
+    for step in steps:
+        try:
+            mixture.weights(step)
+        except ScheduleError:  # noqa: PERF203 - the first one ends the loop
+            return step
+    return steps.stop
 
 
 def _horizon(steps: int) -> int:

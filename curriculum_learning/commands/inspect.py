@@ -18,9 +18,8 @@ from curriculum_learning.errors import CheckpointError
 from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
-from curriculum_learning.service import restored
+from curriculum_learning.service.account import TABLES, read_service
 from curriculum_learning.service.database import Database
-from curriculum_learning.service.restored import TABLES
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 from curriculum_learning.state.shape import check_types
 
@@ -121,11 +120,12 @@ def _read_database(path: Path) -> dict[str, Any]:
                 shutil.copy(file, folder)
         database = Database(Path(folder) / path.name, "inspect", TABLES, resume=True)
         try:
-            found = restored.read_state(database, 0.0)
+            state = read_service(database, 0.0)
         finally:
             database.close()
-    clients = {f"{c.label}/{name}": {"leased": len(c.groups)} for name, c in found.clients.items()}
-    return {**found.state, "clients": clients}
+    clients = state["clients"].items()
+    leased = {f"{client.label}/{name}": {"leased": len(client.groups)} for name, client in clients}
+    return {**state, "clients": leased}
 
 
 def describe(state: Mapping[str, Any]) -> dict[str, Any]:

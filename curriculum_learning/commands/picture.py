@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curriculum_learning.commands.outlook import Outlook
 from curriculum_learning.commands.simulation import Result
 from curriculum_learning.errors import ConfigurationError
 
 Curves = Mapping[str, Sequence[float]]
-"""Values at steps 0, 1, ... by the name of the curve."""
+"""Values at the steps, by the name of the curve."""
+_PIXELS = 700
+"""The width of a picture of one column: a curve has no more points."""
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
 """Colours by the place of a source in the configuration, the same in every picture."""
@@ -29,14 +33,22 @@ def style(place: int) -> dict[str, Any]:
 
 def draw_outlook(outlook: Outlook, path: Path, title: str) -> None:
     """Writes a picture of weights, shares and the open part of the rows, as far as they vary."""
+    count = len(outlook.curve_steps)
+    at = np.unique(np.rint(np.linspace(0, count - 1, min(count, _PIXELS))).astype(np.int64))
+
+    def seen(values: Sequence[float]) -> list[float]:
+        points: list[float] = np.asarray(values)[at].tolist()
+        return points
+
     panels: dict[str, Curves] = {
-        "weight": {source.name: source.weights for source in outlook.sources},
-        "share": {source.name: source.shares for source in outlook.sources},
+        "weight": {source.name: seen(source.weights) for source in outlook.sources},
+        "share": {source.name: seen(source.shares) for source in outlook.sources},
         "open percentile": {
-            source.name: [100 * part for part in source.open_shares] for source in outlook.sources
+            source.name: [100 * part for part in seen(source.open_shares)]
+            for source in outlook.sources
         },
     }
-    draw_curves(_varying(panels), path, "rollout", title)
+    _draw({title: _varying(panels)}, path, "rollout", steps=seen(outlook.curve_steps))
 
 
 def _varying(panels: Mapping[str, Curves]) -> dict[str, Curves]:
@@ -85,22 +97,25 @@ def smooth(values: Sequence[float | None]) -> list[float]:
     return [math.fsum(part) / len(part) for part in parts]
 
 
-def draw_curves(panels: Mapping[str, Curves], path: Path, below: str, title: str = "") -> None:
-    """Writes a picture with a panel for each entry of ``panels``, the label ``below`` the last.
-
-    Raises:
-        ConfigurationError: matplotlib is not installed, or the file cannot be written.
-    """
-    _draw({title: panels}, path, below)
-
-
 def _draw(
     columns: Mapping[str, Mapping[str, Curves]],
     path: Path,
     below: str,
     top: float | None = None,
+    steps: Sequence[float] | None = None,
 ) -> None:
-    """Writes a picture of panels in columns; ``top`` is the end of all scales, if it is given."""
+    """Writes a picture of panels in columns.
+
+    Args:
+        columns: The panels of each column, by its title.
+        path: The file.
+        below: The label of the steps.
+        top: The end of all scales, if it is given.
+        steps: Where the values of all curves are; None is 0, 1, ....
+
+    Raises:
+        ConfigurationError: matplotlib is not installed, or the file cannot be written.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -127,8 +142,8 @@ def _draw(
         axes[-1][column].set_xlabel(below)
         for axis, (label, curves) in zip(axes[:, column], panels.items(), strict=True):
             for place, (name, values) in enumerate(curves.items()):
-                steps = range(len(values))
-                axis.plot(steps, values, label=name, drawstyle="steps-post", **style(place))
+                at = steps or range(len(values))
+                axis.plot(at, values, label=name, drawstyle="steps-post", **style(place))
             axis.set_ylabel(label if column == 0 else "")
             axis.grid(alpha=0.3)
             axis.set_ylim(0, top)

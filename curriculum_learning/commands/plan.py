@@ -6,10 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
@@ -27,11 +24,18 @@ from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.prompts.tokenizer import load_tokenizer
+from curriculum_learning.weights.schedules import Schedule
 
 Errors = list[CurriculumLearningError]
 
 WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
 """Settings of a data source that only looks."""
+_ASSUMED = {
+    "data_source_cache": False,
+    "apply_chat_template": False,
+    "rollout_max_prompt_len": None,
+}
+"""Settings of one whose rows are made up."""
 
 
 @dataclasses.dataclass
@@ -47,6 +51,8 @@ class Plan:
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
     """Rollouts of the run; updates in verl."""
+    caps: Mapping[str, Schedule]
+    """The caps on rewards, of sources that have one."""
     config: DataSourcePlan | None
     """The data source's configuration, where there is one."""
     values: Mapping[str, Any]
@@ -71,15 +77,14 @@ class PlacedError(CurriculumLearningError):
 
 
 def read_plan(
-    run: RunConfig, rows: Mapping[str, int], batch: int | None, folder: Path
+    run: RunConfig, rows: Mapping[str, int], batch: int | None
 ) -> tuple[Plan | None, list[PlacedError], list[str]]:
     """Reads a configuration as the run will, and finds all that is wrong with it.
 
     Args:
         run: What was configured.
-        rows: Sizes of sources to assume; where there are any, no configured file is opened.
+        rows: Sizes of sources that are ``assuming``; where there are any, no file is opened.
         batch: Stands in where no batch size is configured.
-        folder: For files with rows of these sizes; they are needed as long as the plan is.
 
     Returns:
         The plan, None if there are errors; the errors; what was warned of meanwhile.
@@ -91,7 +96,7 @@ def read_plan(
             plan, errors = _read_verl(run.values, data, rows, batch)
             names = list(plan.rows) if plan is not None else []
         else:
-            plan, errors, names = _read_slime(run.values, rows, batch, folder)
+            plan, errors, names = _read_slime(run.values, rows, batch)
     found = [PlacedError(error, run.place(error, names)) for error in errors]
     found.sort(key=_by_place)
     return (None if found else plan), found, warnings
@@ -104,7 +109,7 @@ def _by_place(error: PlacedError) -> tuple[str, int]:
 
 
 def _read_slime(
-    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None, folder: Path
+    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
 ) -> tuple[Plan | None, Errors, list[str]]:
     if rows and values.get("prompt_data") is None:
         values = {"prompt_data_source_names": list(rows), **values}
@@ -121,13 +126,15 @@ def _read_slime(
         return None, errors, names
     quiet = {**values, **WRITES_NOTHING}
     if rows:
-        quiet |= _assumed(config, rows, folder)
+        quiet |= _ASSUMED
     try:
-        mixture, lengths = _opened(quiet)
+        # The schedules have been tried already.
+        mixture, lengths = _opened({**quiet, "num_rollout": 1})
     except CurriculumLearningError as error:
         return None, [error], names
     size = config.rollout_batch_size or batch
-    return Plan("slime", mixture, lengths, size, config.num_rollout, config, quiet), [], names
+    caps = {source.name: source.reward_cap for source in config.sources if source.reward_cap}
+    return Plan("slime", mixture, lengths, size, config.num_rollout, caps, config, quiet), [], names
 
 
 def _is_of_tokenizer(error: ConfigurationError) -> bool:
@@ -176,28 +183,6 @@ def _once(errors: Errors) -> Errors:
         if others:
             first.args = (f"{first}; the same in {listed(other.source for other in others)}",)
     return [same[0] for same in alike.values()]
-
-
-def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
-    """Writes prompt files of the sizes given, their complexity rising evenly; returns settings."""
-    paths = []
-    for number, source in enumerate(config.sources):
-        path = folder / f"{number}.jsonl"
-        with open(path, "wb") as file:
-            score_key = source.curriculum.complexity_key if source.curriculum else SCORE_COLUMN
-            label = {} if source.label_key is None else {source.label_key: ""}
-            for row in range(rows[source.name]):
-                score = {score_key: float(row)}
-                texts = {**label, source.metadata_key: score, source.input_key: f"row {row}"}
-                file.write(orjson.dumps({**score, **texts}) + b"\n")
-        paths.append(str(path))
-    return {
-        "prompt_data": paths,
-        "prompt_data_source_names": [source.name for source in config.sources],
-        "data_source_cache": False,
-        "apply_chat_template": False,
-        "rollout_max_prompt_len": None,
-    }
 
 
 def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
@@ -250,7 +235,8 @@ def _read_verl(
     steps = trainer.get("total_training_steps")
     if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
         steps = epochs * len(sampler) // config.batch_size
-    return Plan("verl", mixture, sizes, config.batch_size, steps, None, {}), []
+    caps = config.source_reward_caps
+    return Plan("verl", mixture, sizes, config.batch_size, steps, caps, None, {}), []
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from curriculum_learning.commands.terminal import (
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.prompts.assumed import assuming
 
 _SHOWN_EPOCHS = 3
 """Ends of epochs that a table shows."""
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """
     sizes, configured = read_sizes(options.rows), read_run_config(options.config)
     ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-    plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
+    with assuming(sizes):
+        plan, errors, warnings = read_plan(configured, sizes, options.batch)
     if plan is None:
         show_errors(errors, options.json)
         return WRONG
@@ -72,15 +74,24 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            str(len(source.epoch_ends))
-            if source.has_curriculum
+            str(source.epochs)
+            if source.curriculum
             else f"{source.groups / source.served_rows:.2f}",
             _first(source.epoch_ends),
             f"{source.open_shares[0]:.0%} > {source.open_shares[-1]:.0%}",
         ]
         for source in outlook.sources
     ]
+    if any(source.reward_caps for source in outlook.sources):
+        columns.append("cap")
+        for row, source in zip(rows, outlook.sources, strict=True):
+            row.append(_three(source.reward_caps) if source.reward_caps else "-")
     show_table(columns, rows)
+    for source in outlook.sources:
+        if source.curriculum is not None:
+            show(f"curriculum of source '{source.name}': {source.curriculum}")
+    if outlook.rule is not None:
+        show(f"source rule: {outlook.rule}")
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
     for note in outlook.notes:

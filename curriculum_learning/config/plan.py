@@ -209,6 +209,7 @@ class SamplerPlan:
     Args:
         batch_size: Rows of a batch.
         seed: Chooses all orders.
+        config: A YAML file with the keys of slime's data source, instead of those of each source.
         sampling_strategy: By ``source_weights``, or by the number of rows.
         source_weights: Weight of each source by the training step; empty is equal weights.
         adaptive_weights: A lower reward gives a higher weight.
@@ -219,11 +220,13 @@ class SamplerPlan:
         adaptive: The rule for adaptive weights.
         source_rule: Another source rule; null leaves the weights as configured.
         source_curricula: The curricula of sources, by name.
+        source_reward_caps: The largest mean reward of a group that is trained, by source.
         curriculum: The curriculum of ``complexity_source``.
     """
 
     batch_size: Count
     seed: Annotated[int, Ge(0)] = 1
+    config: Annotated[str, MinLen(1), "a YAML file"] | None = None
     sampling_strategy: Literal["weighted", "proportional"] = "weighted"
     source_weights: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     adaptive_weights: bool = False
@@ -234,6 +237,7 @@ class SamplerPlan:
     adaptive: Recipe = dataclasses.field(default_factory=lambda: Recipe(AdaptiveWeights, {}))
     source_rule: Recipe | None = None
     source_curricula: Mapping[str, CurriculumRecipe] = dataclasses.field(default_factory=dict)
+    source_reward_caps: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     curriculum: Recipe | None = None
 
     @property
@@ -252,10 +256,11 @@ class SamplerPlan:
         if not self.source_weights:
             return dict.fromkeys(sizes, Constant(1.0))
         if set(self.source_weights) != set(sizes):
+            place = "source_weights" if self.config is None else f"sampler.config {self.config}"
             raise ConfigurationError(
-                f"source_weights has {sorted(self.source_weights)}, the data has the sources "
+                f"{place} has {sorted(self.source_weights)}, the data has the sources "
                 f"{sorted(sizes)}; name each of them, with weight 0 to leave one out",
-                key="source_weights",
+                key="source_weights" if self.config is None else "sampler.config",
                 value=dict(self.source_weights),
             )
         return dict(self.source_weights)

@@ -19,6 +19,7 @@ from curriculum_learning.config.problems import (
     shown,
     suggestion,
 )
+from curriculum_learning.config.sampler_file import FILE_KEY, read_sources_file
 from curriculum_learning.config.weights import checked, read_weight
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _VERLS_KEYS = ("class_path", "class_name")
 WEIGHTS_KEY, CURRICULA_KEY, RULE_KEY = "source_weights", "source_curricula", "source_rule"
+CAPS_KEY = "source_reward_caps"
+_ALSO_IN_FILE = (WEIGHTS_KEY, CURRICULA_KEY, RULE_KEY, CAPS_KEY, "adaptive_weights")
+"""Keys that a file of sources stands for."""
 _NOT_IN_NODE = ("batch_size", "adaptive", "curriculum")
 """Fields of the plan that are no keys of the sampler node."""
 
@@ -89,9 +93,23 @@ def check_sampler_config(
         key = spelled.get(str(name), f"sampler.{name}")
         findings.add(key, [problem._replace(path=tuple(path))])
     fields = {**own.arguments, **recipes}
+    if fields[FILE_KEY] is not None:
+        _take_from_file(fields, node, findings)
     _check_together(fields, findings)
     plan = None if findings.errors else SamplerPlan(**fields)
     return plan, findings
+
+
+def _take_from_file(fields: dict[str, Any], node: Mapping[str, Any], findings: Findings) -> None:
+    """Takes what a file of sources says; a seed or target in the node goes first."""
+    for key in _ALSO_IN_FILE:
+        if node.get(key):
+            text = f" and sampler.{FILE_KEY} are both set; keep one of the two"
+            findings.say(f"sampler.{key}", text, node[key])
+    found, errors = read_sources_file(fields[FILE_KEY])
+    findings.errors += errors
+    above = {name for name in found if node.get(name) is not None and name not in _ALSO_IN_FILE}
+    fields.update({name: value for name, value in found.items() if name not in above})
 
 
 def _check_together(fields: Mapping[str, Any], findings: Findings) -> None:
@@ -108,17 +126,28 @@ def _check_together(fields: Mapping[str, Any], findings: Findings) -> None:
         findings.say(f"sampler.{CURRICULA_KEY}", text, own)
 
 
-def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:
-    weights: dict[str, Schedule] = {}
-    problems = _no_mapping(value, "weight")
+def _read_schedules(value: Any, key: str, noun: str) -> tuple[dict[str, Schedule], Problems]:
+    schedules: dict[str, Schedule] = {}
+    problems = _no_mapping(value, noun)
     for name, item in () if problems else (value or {}).items():
-        schedule, found = read_weight(item, "weight")
+        if item is None and key == CAPS_KEY:
+            continue
+        schedule, found = read_weight(item, noun)
         problems += below(name, found)
         if schedule is not None:
-            weights[name] = checked(schedule, item, name, key=WEIGHTS_KEY, noun="weight")
+            schedules[name] = checked(schedule, item, name, key=key, noun=noun)
+    return schedules, problems
+
+
+def _read_weights(value: Any) -> tuple[dict[str, Schedule], Problems]:
+    weights, problems = _read_schedules(value, WEIGHTS_KEY, "weight")
     if weights and not problems and all(map(is_zero, weights.values())):
         problems.append(Problem((), None, " must have one above 0"))
     return weights, problems
+
+
+def _read_caps(value: Any) -> tuple[dict[str, Schedule], Problems]:
+    return _read_schedules(value, CAPS_KEY, "cap")
 
 
 def _read_curricula(value: Any) -> tuple[dict[str, CurriculumRecipe], Problems]:
@@ -141,6 +170,7 @@ def _no_mapping(value: Any, noun: str) -> Problems:
 _READ_BY_CODE = {
     WEIGHTS_KEY: _read_weights,
     CURRICULA_KEY: _read_curricula,
+    CAPS_KEY: _read_caps,
     RULE_KEY: read_rule,
 }
 """Keys that their annotations in the plan do not read."""

@@ -40,6 +40,7 @@ _READ_BY_CODE = (
     "rule",
     "source_weights",
     "source_curricula",
+    "source_reward_caps",
     "source_rule",
     "cache",
     "service",
@@ -106,6 +107,7 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         node["properties"] |= {"class_name": {"enum": names}, "class_path": {"type": "string"}}
         node["properties"]["source_weights"] |= _named(_REFERENCES["weight"])
         node["properties"]["source_curricula"] |= _named(_or_null("curriculum"))
+        node["properties"]["source_reward_caps"] |= _named(_or_null("weight"))
         node["properties"]["source_rule"] |= _or_null("rule")
         node["required"].append("class_name")
         nodes.append(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 
@@ -12,16 +12,19 @@ from curriculum_learning.curricula.rows.time import TimeCurriculum
 
 Lines = list[str]
 
+OfOneSource = TimeCurriculum | RewardCurriculum
+"""The curricula whose keys are keys of a sampler."""
+
 _RULE = "=" * 80
 
 
 def start(
-    name: str, config: SamplerPlan, sizes: Mapping[str, int], shares: Mapping[str, float]
+    name: str, config: SamplerPlan, rows: Mapping[str, Sized], shares: Mapping[str, float]
 ) -> Lines:
     """The sources and how they are mixed."""
     mode = "adaptive" if config.adaptive_weights else "fixed"
     lines = [
-        f"[{name}] Strategy: {config.sampling_strategy}, Mode: {mode}, Sources: {len(sizes)}, "
+        f"[{name}] Strategy: {config.sampling_strategy}, Mode: {mode}, Sources: {len(rows)}, "
         f"Batch size: {config.batch_size}"
     ]
     if config.adaptive_weights:
@@ -35,8 +38,8 @@ def start(
             f"{100 * ratio / (ratio + others):.1f}%]",
         ]
     lines += [
-        f"  {source}: {size} samples (weight: {shares[source]:.3f})"
-        for source, size in sizes.items()
+        f"  {source}: {len(own)} samples (weight: {shares[source]:.3f})"
+        for source, own in rows.items()
     ]
     return lines
 
@@ -49,12 +52,21 @@ def no_journal(name: str) -> Lines:
     ]
 
 
+def no_filter(name: str) -> str:
+    """A warning: nothing asks for the caps."""
+    return (
+        f"[{name}] source_reward_caps has no effect: verl up to 0.7 has no filter of groups; use "
+        f"verl 0.9 with algorithm.filter_groups.enable=true"
+    )
+
+
 def drawn_ahead(name: str, batches: int) -> str:
     """A warning: batches were drawn before the rewards of the first of them were known."""
     return (
         f"[{name}] {batches} batches were drawn before the rewards of the first of them were "
         f"reported, so these had no influence on the others. If a loader draws ahead, use "
-        f"num_workers=0: a resume is not exact otherwise"
+        f"num_workers=0, or torchdata's StatefulDataLoader with sampler.journal: a resume is not "
+        f"exact otherwise"
     )
 
 
@@ -101,7 +113,14 @@ def adaptation(
     ]
 
 
-def time_start(name: str, source: str, curriculum: TimeCurriculum) -> Lines:
+def curriculum_start(name: str, source: str, curriculum: OfOneSource) -> Lines:
+    """The curriculum of the complexity source."""
+    if isinstance(curriculum, TimeCurriculum):
+        return _time_start(name, source, curriculum)
+    return _reward_start(name, source, curriculum)
+
+
+def _time_start(name: str, source: str, curriculum: TimeCurriculum) -> Lines:
     """The percentiles of a time curriculum."""
     steps = curriculum.warmup_steps
     return [
@@ -120,7 +139,7 @@ def time_progress(name: str, curriculum: TimeCurriculum, update: int) -> Lines:
     return [f"[{name}] Complexity: {percent}% ({opened}/{size} items)"]
 
 
-def reward_start(name: str, source: str, curriculum: RewardCurriculum) -> Lines:
+def _reward_start(name: str, source: str, curriculum: RewardCurriculum) -> Lines:
     """The intervals of a reward curriculum."""
     initial, *others = curriculum.percentiles
     assert curriculum.rows.scores is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,28 +146,6 @@ def missing_in(
     if rule is not None and rule.needs_groups and report.groups is report.rows is None:
         warnings["groups"] = lines.unknown_groups(sampler, type(rule).__name__)
     return warnings
-
-
-def metrics_of(sources: Sequence[str], rewards: Iterable[Sequence[float]]) -> dict[str, float]:
-    """Returns the mean reward of each source, and the share of its groups that teach something.
-
-    A group whose rewards are all the same has no advantages: nothing is learnt from it.
-
-    Args:
-        sources: The source of each group.
-        rewards: The rewards of each group, one per sample; NaN where a sample has none.
-    """
-    by_source: dict[str, list[NDArray[np.float64]]] = {}
-    for source, group in zip(sources, rewards, strict=True):
-        values = np.asarray(group, dtype=np.float64)
-        by_source.setdefault(source, []).append(values[np.isfinite(values)])
-    metrics: dict[str, float] = {}
-    for source, groups in by_source.items():
-        if any(map(len, groups)):
-            metrics[f"reward/{source}"] = float(np.concatenate(groups).mean())
-            taught = [len(group) > 0 and group.min() < group.max() for group in groups]
-            metrics[f"signal/{source}"] = float(np.mean(taught))
-    return metrics
 
 
 def _rows_in_sources(

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import CurriculumRecipe, SamplerPlan
-from curriculum_learning.curricula.base import RowCurriculum, SourceRows, SourceRule
+from curriculum_learning.curricula.base import SourceRows, SourceRule
+from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.statistics import RowStatistics
+from curriculum_learning.engines.sampler_lines import OfOneSource
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Mixture
@@ -33,20 +35,25 @@ def make_mixture(
     """Makes the mixture: each source with its curriculum, if it has one, and the source rule.
 
     Raises:
-        ConfigurationError: A curriculum is configured for a source that the data does not have, or
-            the weights do not fit the rule.
+        ConfigurationError: A curriculum or cap is configured for a source that the data does not
+            have, or the weights do not fit the rule.
         DataError: A row has no complexity score, and its curriculum needs one.
     """
     recipes: dict[str, CurriculumRecipe | None] = {**config.source_curricula}
     if config.curriculum is not None:
         kind, arguments = config.curriculum.kind, config.curriculum.arguments
         recipes[config.complexity_source] = CurriculumRecipe(kind, arguments)
-    for name in recipes:
+    named = {
+        "source_curricula": config.source_curricula,
+        "source_reward_caps": config.source_reward_caps,
+    }
+    if config.curriculum is not None:
+        named["complexity_source"] = {config.complexity_source: None}
+    for key, name in [(key, name) for key, names in named.items() for name in names]:
         if name not in rows:
-            of_one = name not in config.source_curricula
-            key = "complexity_source" if of_one else "source_curricula"
+            verb = "is" if key == "complexity_source" else "names"
             raise ConfigurationError(
-                f"{key} {'is' if of_one else 'names'} '{name}', none of the sources of the data; "
+                f"{key} {verb} '{name}', none of the sources of the data; "
                 f"set it to one of {list(rows)}",
                 source=name,
                 key=key,
@@ -80,20 +87,47 @@ def _source(
     return curated_source(rows, recipe.make(rows), shuffle=True)
 
 
-def fingerprints(
-    sources: Sequence[RowSource], rows: RowsBySource, config: SamplerPlan
-) -> dict[str, dict[str, Any]]:
-    """Returns what tells each source of this run from a source of another one."""
-    return {
-        source.name: {
-            "rows": source.size,
-            "hash": digest_of(rows[source.name]),
-            "curriculum": identity_of_curriculum(
-                config.source_curricula.get(source.name), source.curriculum
-            ),
-        }
-        for source in sources
+def identity_of(
+    sampler: str, mixture: Mixture, rows: RowsBySource, config: SamplerPlan
+) -> dict[str, Any]:
+    """Returns what tells this run from one whose states it cannot load, by the keys concerned."""
+    identity: dict[str, Any] = {
+        "sources": {
+            source.name: {
+                "rows": source.size,
+                "hash": digest_of(rows[source.name]),
+                "curriculum": identity_of_curriculum(
+                    config.source_curricula.get(source.name), source.curriculum
+                ),
+            }
+            for source in mixture.sources
+        },
+        "sampler.class_name": sampler,
+        "sampler.seed": config.seed,
+        "sampler.adaptive_weights": config.adaptive_weights,
+        "train_batch_size": config.batch_size,
     }
+    curriculum = curriculum_of(mixture, config)
+    if curriculum is not None:
+        identity["complexity_scores"] = digest_of(curriculum.rank)
+    if isinstance(curriculum, RewardCurriculum):
+        identity |= {
+            "sampler.initial_complexity_percentile": curriculum.percentiles[0],
+            "sampler.final_complexity_percentile": curriculum.percentiles[-1],
+            "sampler.num_intervals": len(curriculum.counts) - 1,
+            "sampler.focus_new_intervals": curriculum.focus_new_intervals,
+        }
+    return identity
+
+
+def curriculum_of(mixture: Mixture, config: SamplerPlan) -> OfOneSource | None:
+    """Returns the curriculum of ``complexity_source``, in the samplers that have one."""
+    if config.curriculum is None:
+        return None
+    at = mixture.names.index(config.complexity_source)
+    curriculum = mixture.sources[at].curriculum
+    assert isinstance(curriculum, OfOneSource)
+    return curriculum
 
 
 def digest_of(array: NDArray[np.int64]) -> str:
@@ -110,15 +144,14 @@ class RowIndex:
     Args:
         dataset: The data set.
         rows: The rows of each source.
-        curricula: The curriculum of each source.
+        sources: The sources.
     """
 
-    def __init__(
-        self, dataset: Any, rows: RowsBySource, curricula: Mapping[str, RowCurriculum | None]
-    ) -> None:
+    def __init__(self, dataset: Any, rows: RowsBySource, sources: Sequence[RowSource]) -> None:
+        curricula = [(source.name, source.curriculum) for source in sources]
         self.wanted = [
             name
-            for name, curriculum in curricula.items()
+            for name, curriculum in curricula
             if curriculum is not None and curriculum.learns and curriculum.needs_rows
         ]
         """The sources whose curricula learn from single rows."""

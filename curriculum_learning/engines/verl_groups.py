@@ -6,8 +6,9 @@ is not used up under ``{uid}``. ``uid`` names the group.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import transfer_queue
 
@@ -24,6 +25,13 @@ class Ended(NamedTuple):
     """The reward of each sample; empty if the group did not finish."""
 
 
+class CapJudge(Protocol):
+    """Knows the source of each group, and its cap on rewards."""
+
+    def refuses(self, uid: str, rewards: list[float]) -> bool:
+        """Whether a finished group is not to be trained."""
+
+
 class WatchedBuffer:
     """Mixed into verl's replay buffer, it remembers the groups that the buffer evicts.
 
@@ -35,11 +43,32 @@ class WatchedBuffer:
     trainer_mode: str
     partitions: Mapping[str, Mapping[str, Any]]
     finished_keys: Mapping[str, set[str]]
-    _dapo_classification_cache: Mapping[str, Mapping[str, float | None]]
+    _dapo_classification_cache: Mapping[str, dict[str, float | None]]
 
     scores_samples: bool
     """Whether samples have rewards before they are trained."""
     evicted: list[Ended]
+    caps: CapJudge | None
+    """Judges finished groups by the cap of their source."""
+
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
+        """Finished groups that verl filters, and those that the cap of their source refuses.
+
+        verl asks for each of its decisions, and keeps what it has found out in a table: so does
+        this. In the table a refused group has a reward.
+        """
+        known = set(self._dapo_classification_cache[partition_id])
+        filtered, counts = super()._dapo_filtered_keys(partition_id)  # type: ignore[misc]
+        if partition_id != _PARTITION or self.caps is None:
+            return filtered, counts
+        table = self._dapo_classification_cache[partition_id]
+        keys = [key for key in self.partitions[partition_id] if group_of(key) not in known]
+        rewards = rewards_by_group(key for key in keys if group_of(key) in table)
+        for uid, own in rewards.items():
+            if self.caps.refuses(uid, own) and uid not in filtered:
+                table[uid] = sum(own) / len(own)
+        refused = {uid: reward for uid, reward in table.items() if reward is not None}
+        return set(refused), Counter(refused.values())
 
     def _clear_groups(self, partition_id: str, uids: set[str]) -> None:
         """Evicts groups; verl calls it for each of its reasons."""
@@ -68,7 +97,7 @@ def watch(buffer: Any, *, scores_samples: bool) -> Any:
     """Returns a replay buffer of verl's as one that remembers what it evicts."""
     # verl chooses the class, or the user: so it is derived from here, not by name.
     buffer.__class__ = type(type(buffer).__name__, (WatchedBuffer, type(buffer)), {})
-    buffer.scores_samples, buffer.evicted = scores_samples, []
+    buffer.scores_samples, buffer.evicted, buffer.caps = scores_samples, [], None
     return buffer
 
 

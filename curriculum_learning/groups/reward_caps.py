@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from curriculum_learning.weights.schedules import Schedule
 
@@ -24,11 +24,11 @@ class RewardCaps:
 
     def __init__(self, caps: Mapping[str, Schedule | None]) -> None:
         self._caps = {name: cap for name, cap in caps.items() if cap is not None}
-        self._verdicts: dict[int, tuple[str, str | None]] = {}
+        self._verdicts: dict[Hashable, tuple[str, str | None]] = {}
         self._step = 0
 
     def verdict(
-        self, group_index: int | None, source: str, rewards: Sequence[float], step: int
+        self, group_index: Hashable, source: str, rewards: Sequence[float], step: int
     ) -> str | None:
         """Why a group is dropped: ``all_zero`` or ``reward_cap``; None if it is not.
 

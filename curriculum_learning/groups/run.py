@@ -7,9 +7,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.curricula.base import SourceRows
 from curriculum_learning.curricula.statistics import RowStatistics
+from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter
@@ -24,7 +26,7 @@ from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
 from curriculum_learning.prompts.prompts import Prompts
-from curriculum_learning.samples.ids import group_id
+from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.samples.tags import EPOCH_KEY, ROW_KEY, SOURCE_KEY
 
@@ -42,6 +44,19 @@ class Report(NamedTuple):
     """The rollout that this report ends, if it ends one."""
     is_all: bool = False
     """These are all groups that the rollout finished, each a list of samples."""
+
+    @classmethod
+    def checked(cls, samples: Any, fate: str, rollout_id: int | None) -> Report:
+        """Returns what ``observe`` is told, samples in any iterables; raises ConfigurationError."""
+        if fate not in ("trained", "finished", "dropped"):
+            raise ConfigurationError(
+                f"observe: fate is {fate!r}; it must be 'trained', 'finished' or 'dropped'",
+                key="fate",
+                value=fate,
+            )
+        if rollout_id is not None:
+            rollout_id = whole_number(rollout_id, "observe", "rollout_id")
+        return cls(in_lists(samples), fate, rollout_id)
 
     @property
     def ends_rollout(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.errors import DataError
+from curriculum_learning.errors import CheckpointError, ConfigurationError, DataError
 from curriculum_learning.mixing.mixture import Draw, Mixture
 from curriculum_learning.mixing.order import Permutation, epoch_key
 
@@ -29,8 +29,12 @@ class Batches:
         rows: The row numbers of each source in the data set; shape (rows of the source,).
         size: Rows of a batch.
         seed: Chooses the order within batches.
+        rank: Gives every ``world_size``-th row, from row ``rank`` of a batch on; all ranks draw all
+            of them.
+        world_size: Divides ``size``.
 
     Raises:
+        ConfigurationError: The rank is not below the world size, or that does not divide a batch.
         DataError: The sources of positive weight have fewer rows than one batch.
     """
 
@@ -41,10 +45,13 @@ class Batches:
         *,
         size: int,
         seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        _check_ranks(rank, world_size, size)
         total = sum(len(rows[name]) for name in mixture.weighted_sources)
         self.length = total - total % size
-        """Rows of a pass: those of the sources of positive weight, in whole batches."""
+        """Rows of a pass, of all ranks: the sources of positive weight, in whole batches."""
         if not self.length:
             raise DataError(
                 f"the sources of positive weight have fewer rows than one batch of {size}; use a "
@@ -58,10 +65,11 @@ class Batches:
         """Where rows are drawn from."""
         self._rows = rows
         self._size, self._seed = size, seed
+        self._rank, self._world_size = rank, world_size
         self._pending: list[int] = []
         """The rows of the present batch that are still to come, the next one last."""
         self._yielded = 0
-        """Rows given in the present pass."""
+        """Rows given in the present pass, by all ranks."""
         self._resumed = False
 
     @property
@@ -76,14 +84,17 @@ class Batches:
         self._resumed = False
 
     def next_row(self, step: int) -> int | None:
-        """Returns the next row of the pass, None at its end; draws a new batch at ``step``."""
+        """Returns this rank's next row, None at the end of a pass; draws a batch at ``step``."""
         if self._yielded >= self.length:
             return None
         if not self._pending:
             self._pending = self.draw(step)
-        # Counted before it is given: a state taken after it must not give it again.
-        self._yielded += 1
-        return self._pending.pop()
+        # Counted before it is given: a state taken after it must not give it again. All ranks have
+        # given a row then, so their states are the same.
+        self._yielded += self._world_size
+        row = self._pending[-1 - self._rank]
+        del self._pending[-self._world_size :]
+        return row
 
     def draw(self, step: int) -> list[int]:
         """Returns the rows of a new batch, drawn at ``step``."""
@@ -106,5 +117,29 @@ class Batches:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Loads what ``state_dict`` returned; changes nothing if it is no state."""
         drawn, yielded = operator.index(state["batches"]), operator.index(state["yielded"])
-        self._pending = list(state["pending"])
+        pending = list(state["pending"])
+        if len(pending) % self._world_size:
+            raise CheckpointError(
+                f"the state was saved amid a batch, with {len(pending)} rows to come, which "
+                f"world_size {self._world_size} does not divide; save between batches",
+                key="world_size",
+                value=self._world_size,
+            )
+        self._pending = pending
         self.drawn, self._yielded, self._resumed = drawn, yielded, True
+
+
+def _check_ranks(rank: int, world_size: int, batch_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise ConfigurationError(
+            f"rank is {rank} of world_size {world_size}; it must be 0 to world_size - 1",
+            key="rank",
+            value=rank,
+        )
+    if batch_size % world_size:
+        raise ConfigurationError(
+            f"world_size {world_size} does not divide train_batch_size {batch_size}, the batch of "
+            f"all ranks; change one of them",
+            key="world_size",
+            value=world_size,
+        )

@@ -74,7 +74,7 @@ class Mixture:
         self.drawn = [0] * len(self.sources)
         """Rows drawn, per source."""
         self.total_drawn = 0
-        self._schedules = {source.name: schedules[source.name] for source in self.sources}
+        self.schedules = {source.name: schedules[source.name] for source in self.sources}
         self._ledger = apportionment(len(self.sources))
         self.rule = rule
         self._version = 0
@@ -91,7 +91,7 @@ class Mixture:
     @property
     def weighted_sources(self) -> list[str]:
         """The sources whose weight is not 0 at every step."""
-        return [name for name, schedule in self._schedules.items() if not is_zero(schedule)]
+        return [name for name, schedule in self.schedules.items() if not is_zero(schedule)]
 
     def weights(self, step: int) -> dict[str, float]:
         """The configured weights at ``step``; raises as ``weight_scheduler.weights_at``."""
@@ -103,7 +103,7 @@ class Mixture:
 
     def _at(self, step: int) -> _InForce:
         if self._force.step != step or self._force.version != self._version:
-            weights = weights_at(self._schedules, step)
+            weights = weights_at(self.schedules, step)
             in_force = weights if self.rule is None else _shares(self.rule, step, weights)
             self._force = _InForce(
                 step, self._version, weights, normalise(in_force), units_of([*in_force.values()])

@@ -46,25 +46,22 @@ class JsonlRows:
         offset = self._starts.item  # faster than an index array for a few rows
         starts = [offset(index) for index in indices]
         stops = [offset(index + 1) for index in indices]
-        with self._file.reading() as file:
-            if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
-                # All before the first read: the disk then reads them side by side.
-                for start, stop in zip(starts, stops, strict=True):
-                    os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
-            lines = [
-                os.pread(file, stop - start, start)
-                for start, stop in zip(starts, stops, strict=True)
-            ]
+        file = self._file.opened()
+        at = file.descriptor
+        if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
+            # All before the first read: the disk then reads them side by side.
+            for start, stop in zip(starts, stops, strict=True):
+                os.posix_fadvise(at, start, stop - start, os.POSIX_FADV_WILLNEED)
         return [
-            self._record(index, line, start, stop)
-            for index, line, start, stop in zip(indices, lines, starts, stops, strict=True)
+            self._record(index, os.pread(at, stop - start, start), start, stop)
+            for index, start, stop in zip(indices, starts, stops, strict=True)
         ]
 
     def block(self, first: int, count: int) -> bytes:
         """Returns the lines of ``count`` rows from ``first`` on, as they are in the file."""
         start, stop = int(self._starts[first]), int(self._starts[first + count])
-        with self._file.reading() as file:
-            content = os.pread(file, stop - start, start)
+        file = self._file.opened()
+        content = os.pread(file.descriptor, stop - start, start)
         return content.removeprefix(BOM) if start == 0 else content
 
     def _record(self, index: int, line: bytes, start: int, stop: int) -> Record:
@@ -103,8 +100,8 @@ class JsonlRows:
             return "there are fewer rows"
         if content_hash(self.path, size) != fingerprint["hash"]:
             return "the part of the file that was there has changed"
-        with self._file.reading() as file:
-            end = os.pread(file, 2, size - 1)
+        file = self._file.opened()
+        end = os.pread(file.descriptor, 2, size - 1)
         if end[:1] != b"\n" and end[1:] not in b"\r\n":
             return "the last line that was there has become longer"
         return None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from curriculum_learning.config.plan import SourcePlan
+from curriculum_learning.config.visible import visible
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.jsonl import JsonlRows
@@ -178,6 +179,6 @@ def _tell(found: Mapping[str, int], total: int, config: SourcePlan) -> None:
 def _progress(items: Sequence[int], label: str) -> Iterable[int]:
     # disable=None shows the bar on a terminal only
     bar: Iterable[int] = tqdm(
-        items, desc=label, unit_scale=_BATCH, unit=" rows", delay=_PATIENCE, disable=None
+        items, desc=visible(label), unit_scale=_BATCH, unit=" rows", delay=_PATIENCE, disable=None
     )
     return bar

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
+from curriculum_learning.prompts.assumed import assumed_rows
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.files import open_rows
 from curriculum_learning.prompts.look import check_rows
 from curriculum_learning.prompts.reader import PromptReader
+from curriculum_learning.prompts.rows import Rows
 from curriculum_learning.prompts.tokenizer import tokenizer_of
 from curriculum_learning.samples.group import Prompt
 
@@ -43,12 +45,13 @@ class Prompts:
         self, config: SourcePlan, tokenizer: Any = None, cache: Cache | None = None
     ) -> None:
         self.config = config
-        self._rows = open_rows(config.path, config.name, cache)
+        assumed = assumed_rows(config)
+        self._rows: Rows = assumed or open_rows(config.path, config.name, cache)
         self._reader = PromptReader(self._rows, config, tokenizer)
         is_large = len(self._rows) > _SMALL
         self._cache = cache if cache is not None and is_large else Cache(None)
         try:
-            self._kept = check_rows(self._reader, self._cache)
+            self._kept = None if assumed else check_rows(self._reader, self._cache)
         except BaseException:
             self._rows.close()
             raise

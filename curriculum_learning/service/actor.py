@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import ray
+
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, GroupError
+from curriculum_learning.service.account import TABLES
 from curriculum_learning.service.database import Database, NotWrittenError
 from curriculum_learning.service.description import refuse_other
-from curriculum_learning.service.messages import Draw, Numbered, decode_request
-from curriculum_learning.service.restored import TABLES
+from curriculum_learning.service.messages import Numbered, decode_request
 from curriculum_learning.service.served import ServedDataSource
 from curriculum_learning.service.service import Service
 
@@ -40,33 +42,24 @@ class ServiceActor:
     """
 
     def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServicePlan) -> None:
-        self._texts = texts
-        self._config = config
+        self._texts, self._config = texts, config
         source = ServedDataSource(args)
         self._database: Database | None = None
         if source.config.save is None:
-            run += uuid.uuid4().hex  # the next one will not go on from this one
+            run += uuid.uuid4().hex  # no other service continues this one
         else:
             path = source.config.save / "ray_service" / f"{config.name}.sqlite"
             self._database = Database(path, run, TABLES, config.resume)
         self._service = Service(source, config, run, self._database)
         self._lock = threading.RLock()
         """Held while a request is carried out; where both are held, ``_committing`` comes first."""
-        self._rooms: dict[str, threading.Condition] = {}
-        """Of the clients that wait for room."""
-        self._stays: dict[str, threading.Event] = {}
         self._committing = threading.Lock()
-        self._written = self._service.account.number
-        """The last change in the database."""
-        self._failures = 0
-        """Transactions that failed."""
-        self._failure = ""
-        """What the latest of them failed of."""
         self._is_stale = False
         """The service is not as the database says; it goes back before the next change."""
-        threading.Thread(
-            target=self._expire, name="curriculum_learning leases", daemon=True
-        ).start()
+        self._ends: dict[str, threading.Event] = {}
+        self._stays: dict[Any, str] = {}
+        """Clients by the reference that tells of their end."""
+        threading.Thread(target=self._watch, name="curriculum_learning leases", daemon=True).start()
 
     # Clients
 
@@ -79,58 +72,55 @@ class ServiceActor:
         refuse_other(self._texts, texts, self._config.name)
         with self._changing() as service:
             service.connect(client, label)
-        return len(self._service.source)
-
-    def heartbeat(self, client: str, done: int) -> None:
-        """A client lives, and has the answers to all requests below ``done``."""
-        with self._lock, contextlib.suppress(GroupError):
-            self._service.leases.hear(client, time.monotonic(), done)
+        return len(service.source)
 
     def stay(self, client: str) -> None:
-        """Returns when a client has ended; see ``watch``."""
+        """Returns when a client has ended."""
         with self._lock:
             if client not in self._service.leases.clients:
                 return
-            ended = self._stays.setdefault(client, threading.Event())
+            ended = self._ends.setdefault(client, threading.Event())
         ended.wait()
 
-    def watch(self, client: str, stay: list[Any]) -> None:
-        """Waits for the end of a client.
+    def heartbeat(self, client: str, done: int, stay: list[Any]) -> None:
+        """A client lives.
 
         Args:
             client: The client.
+            done: It has the answers to all requests below this one.
             stay: The reference to what ``stay`` will return. The client owns it: if its process or
                 node dies, Ray tells whoever waits for it.
         """
-        import ray
-
-        try:
-            ray.get(stay[0])
-        except ray.exceptions.OwnerDiedError:
-            logger.info("client %s is dead", client)
-            self.disconnect(client)
+        with self._lock, contextlib.suppress(GroupError):
+            self._service.leases.hear(client, time.monotonic(), done)
+            self._stays.update(dict.fromkeys(stay, client))
 
     def disconnect(self, client: str) -> None:
         """A client has ended: what it held is served again first."""
         with self._changing() as service:
             service.end(client, "given_up")
-        self._rooms.pop(client, None)
-        if (ended := self._stays.pop(client, None)) is not None:
+        if (ended := self._ends.pop(client, None)) is not None:
             ended.set()
 
-    def _expire(self) -> None:
-        """Ends the leases of clients that are silent, again and again."""
+    def _watch(self) -> None:
+        """Ends clients that are dead, and the leases of those that are silent, again and again."""
         timeout = self._config.lease_timeout
-        pause = timeout / 20
+        pause = min(timeout / 20, 1.0)
         while True:
             begun = time.monotonic()
-            time.sleep(pause)
-            if time.monotonic() - begun > pause + timeout / 4:
-                continue  # this process was held up: heartbeats that wait are heard first
             try:
-                self._end_silent(timeout)
+                if stays := list(self._stays):
+                    for stay in ray.wait(stays, timeout=pause)[0]:
+                        self.disconnect(self._stays[stay])
+                        del self._stays[stay]
+                else:
+                    time.sleep(pause)
+                # Else this process was held up: heartbeats that wait are heard first.
+                if time.monotonic() - begun < pause + timeout / 4:
+                    self._end_silent(timeout)
             except Exception:
-                logger.exception("the leases of silent clients were not ended")
+                logger.exception("the leases of clients that are gone were not ended")
+                time.sleep(pause)
 
     def _end_silent(self, timeout: float) -> None:
         now, leases = time.monotonic(), self._service.leases
@@ -157,9 +147,9 @@ class ServiceActor:
             CheckpointError: The database cannot be written; nothing has changed then.
         """
         message = decode_request(data)
-        begun = time.monotonic()
+        until = time.monotonic() + self._config.draw_timeout
         while (answer := self._carried_out(message)) is None:
-            self._wait_for_room(message, begun)
+            self._wait_for_room(message, until)
         return answer
 
     def _carried_out(self, message: Numbered) -> bytes | None:
@@ -173,43 +163,35 @@ class ServiceActor:
                     return service.carry_out(message)
             raise
 
-    def _wait_for_room(self, message: Numbered, begun: float) -> None:
-        """Waits until the client of a draw has room, or the draw is of no use any more."""
-        assert isinstance(message.request, Draw)
-        config = self._config
-        with self._lock:
-            client = self._service.leases.clients.get(message.client)
-            if client is None:
+    def _wait_for_room(self, message: Numbered, until: float) -> None:
+        """Waits until the client of a draw may have room, or the draw is of no use any more."""
+        with self._current() as service:
+            if not service.must_wait(message):
                 return
-            room = self._rooms.setdefault(message.client, threading.Condition(self._lock))
+            client, limit = service.leases.clients[message.client], self._config.max_leased_groups
+            now, held = time.monotonic(), len(client.groups)
+            if now >= until:
+                raise GroupError(
+                    f"get_samples waited {self._config.draw_timeout:g} s for room: this client "
+                    f"holds {held} groups of at most {limit}; report them, give them back, or "
+                    f"raise ray_service.max_leased_groups",
+                    key="max_leased_groups",
+                    value=held,
+                )
+            client.freed.clear()
             client.waits += 1
-            now = time.monotonic()
-            while self._service.must_wait(message):
-                held, left = len(client.groups), begun + config.draw_timeout - now
-                if left <= 0:
-                    raise GroupError(
-                        f"get_samples waited {config.draw_timeout:g} s for room: this client holds "
-                        f"{held} groups of at most {config.max_leased_groups}; report what has "
-                        f"become of them, or raise ray_service.max_leased_groups",
-                        key="max_leased_groups",
-                        value=held,
-                    )
-                room.wait(left)
-                waited, now = time.monotonic() - now, time.monotonic()
-                client.waited += waited
+        client.freed.wait(until - now)
+        client.waited += time.monotonic() - now
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[Service]:
         """Gives the service, as the database has it, to one thread at a time."""
-        self._lock.acquire()
-        while self._is_stale:
-            self._lock.release()
+        while True:
+            with self._lock:
+                if not self._is_stale:
+                    yield self._service
+                    return
             self._go_back()
-            self._lock.acquire()
-        try:
-            yield self._service
-        finally:
-            self._lock.release()
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Service]:
@@ -222,53 +204,45 @@ class ServiceActor:
                 is_whole = refused and service.account.is_current()
                 self._is_stale = self._database is not None and not is_whole
                 raise
-            finally:
-                for client in service.leases.freed:
-                    if (room := self._rooms.get(client)) is not None:
-                        room.notify_all()
-                service.leases.freed.clear()
-            failures, number = self._failures, service.account.number
+            changes = service.account.changes
         with self._committing:  # one thread writes for all that wait here
-            if self._failures != failures:
-                raise NotWrittenError(self._failure, key="save")
-            if self._written < number:
+            if not changes.is_over:
                 self._write()
+        if (failure := changes.error) is not None:
+            raise NotWrittenError(str(failure), key=failure.key, value=failure.value) from failure
 
     def _write(self) -> None:
-        """Writes all changes so far in one transaction; ``_committing`` is held.
-
-        Raises:
-            NotWrittenError: It failed; the service goes back before the next change.
-        """
+        """Writes all changes so far in one transaction; ``_committing`` is held."""
         with self._lock:
-            changes, number = self._service.account.take(), self._service.account.number
+            changes = self._service.account.take()
         try:
-            if self._database is not None and changes:
+            if self._database is not None and changes.rows:
                 self._database.write(changes)
         except NotWrittenError as error:
             with self._lock:
-                self._failures, self._failure = self._failures + 1, str(error)
                 self._is_stale = True
-                self._service.account.take()  # made on top of what is lost
-            raise
-        self._written = number
+                lost = self._service.account.take()  # changes on top of the lost ones
+            for one in (changes, lost):
+                one.is_over, one.error = True, error
+        changes.is_over = True
 
     def _go_back(self) -> None:
-        """Goes back to what is in the database, as after a kill; raises CheckpointError."""
+        """Returns to the state in the database, as after a kill; raises CheckpointError."""
         with self._committing, self._lock:
             if self._is_stale:
                 assert self._database is not None
                 self._write()  # what others have changed before a request was refused
                 self._database.reopen()
                 self._service.account.restore()
-                self._written = self._service.account.number
                 self._is_stale = False
 
     # Figures
 
     def save(self, rollout_id: int) -> None:
         """Writes the state of a rollout, as the data source does."""
-        self._service.source.save(rollout_id)
+        with self._current() as service:
+            source = service.source
+        source.save(rollout_id)
 
     def figure(self, what: str) -> Any:
         """A property of the data source, or the result of a method without arguments."""
@@ -281,18 +255,6 @@ class ServiceActor:
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service (under "") and of each client; see the client's method."""
         with self._current() as service:
-            leases = service.leases
-            clients = leases.status(time.monotonic())
-            total = {
-                "clients": len(clients),
-                "leased": len(leases),
-                "lease_age/max": max((c["lease_age/max"] for c in clients.values()), default=0.0),
-                "waits": sum(client["waits"] for client in clients.values()),
-                "late": leases.late,
-                "set_aside": 0 if self._database is None else self._database.set_aside,
-                **{
-                    how: leases.counts[how]
-                    for how in ("settled", "returned", "given_up", "expired")
-                },
-            }
-            return {"": total, **clients}
+            status = service.leases.status(time.monotonic())
+            status[""]["set_aside"] = 0 if self._database is None else self._database.set_aside
+            return status

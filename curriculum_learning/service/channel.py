@@ -9,8 +9,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -24,7 +24,7 @@ _TRIES = 10
 """Seconds to wait until Ray has noticed that a service is dead."""
 _HEARTBEATS = 5
 """So many are sent in a ``lease_timeout``."""
-_THREADS = {"draws": 256, "stays": 256, "watches": 256}
+_THREADS = {"draws": 256, "stays": 256}
 """Calls that may wait at once in the actor; further ones wait outside."""
 _REQUESTS = 64
 """Other calls at once: so many requests share a transaction."""
@@ -36,6 +36,13 @@ class Sent(NamedTuple):
     number: int
     reference: Any
     at: float
+    lapses: int
+    """See ``Channel.lapses``, before it was sent."""
+
+
+T = TypeVar("T")
+Steps = Generator[Sent, bytes, T]
+"""What waits for the answer to each request that it yields."""
 
 
 class Channel:
@@ -66,6 +73,7 @@ class Channel:
         self._unanswered: set[int] = set()
         self._heard = time.monotonic()
         """When the latest request was sent to which the service has answered."""
+        self._lapses = 0
         self._closed = threading.Event()
         service = ray.remote(concurrency_groups=_THREADS)(ServiceActor).options(
             name=config.name,
@@ -77,7 +85,7 @@ class Channel:
             max_concurrency=_REQUESTS,
             num_cpus=0,
         )
-        # Services of one name, namespace and cluster are of one run: each goes on from the last.
+        # Services of one name, namespace and cluster are of one run: each continues the last.
         run = f"{self._session}/{config.namespace or context.namespace}/{config.name}"
         label = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
         for tries in reversed(range(_TRIES)):
@@ -93,10 +101,8 @@ class Channel:
             time.sleep(1.0)  # it has died with the process that made it: Ray forgets it soon
         request = self._actor.request
         self._methods = {True: request.options(concurrency_group="draws"), False: request}
-        # This process owns the object that ``stay`` will return.
+        # This process owns the object that ``stay`` will return; heartbeats tell the service.
         self._stay = self._actor.stay.options(concurrency_group="stays").remote(self._client)
-        watch = self._actor.watch.options(concurrency_group="watches")
-        watch.remote(self._client, [self._stay])
         threading.Thread(
             target=_beat,
             args=(weakref.ref(self), self._closed, config.lease_timeout / _HEARTBEATS),
@@ -111,26 +117,45 @@ class Channel:
 
     # Requests
 
+    def take(self, steps: Steps[T]) -> T:
+        """Takes all steps; if it is interrupted, the request that waits is cancelled."""
+        with contextlib.closing(steps):
+            try:
+                sent = next(steps)
+                while True:
+                    with self._answering(sent):
+                        answer = ray.get(sent.reference)
+                    sent = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    async def take_async(self, steps: Steps[T]) -> T:
+        """As ``take``."""
+        with contextlib.closing(steps):
+            try:
+                sent = next(steps)
+                while True:
+                    with self._answering(sent):
+                        answer = await sent.reference
+                    sent = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    def ask(self, request: Request) -> Steps[bytes]:
+        """The one step of a request; returns the answer."""
+        return (yield self.send(request))
+
     def send(self, request: Request) -> Sent:
-        """Sends a request; ``answer`` waits for it."""
+        """Sends a request."""
         with self._lock:
             number, self._next = self._next, self._next + 1
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
-        return Sent(number, method.remote(encode_message(message)), at)
-
-    def answer(self, sent: Sent) -> bytes:
-        """Waits for the answer to a request; if it is interrupted, the request is cancelled."""
-        with self._answering(sent):
-            answer: bytes = ray.get(sent.reference)
-            return answer
-
-    async def answer_async(self, sent: Sent) -> bytes:
-        """As ``answer``."""
-        with self._answering(sent):
-            answer: bytes = await sent.reference
-            return answer
+        lapses = self.lapses()
+        return Sent(number, method.remote(encode_message(message)), at, lapses)
 
     def cancel(self, sent: Sent) -> None:
         """Lets the service take back what it answers to a request."""
@@ -140,9 +165,18 @@ class Channel:
             received = functools.partial(self._received, sent.number, cancel.number)
             cancel.reference.future().add_done_callback(received)
 
-    def was_silent(self) -> bool:
-        """Whether the service may have ended the leases of this client."""
+    def lapses(self) -> int:
+        """How often the service may have ended all leases of this client, since it was silent."""
+        with self._lock:
+            return self._lapses + self._is_silent()
+
+    def _is_silent(self) -> bool:
         return time.monotonic() - self._heard > self._config.lease_timeout
+
+    def _was_heard(self, at: float) -> None:
+        with self._lock:
+            self._lapses += self._is_silent()
+            self._heard = max(self._heard, at)
 
     @contextlib.contextmanager
     def _answering(self, sent: Sent) -> Iterator[None]:
@@ -156,7 +190,7 @@ class Channel:
             self.cancel(sent)
             raise
         self._received(sent.number)
-        self._heard = max(self._heard, sent.at)
+        self._was_heard(sent.at)
 
     def _received(self, *numbers: Any) -> None:
         with self._lock:
@@ -171,10 +205,11 @@ class Channel:
                 return before
             with contextlib.suppress(RayError):
                 ray.get(before.reference)
-                self._heard = max(self._heard, before.at)
+                self._was_heard(before.at)
         with self._lock:
             done = min(self._unanswered, default=self._next)
-        return Sent(-1, self._actor.heartbeat.remote(self._client, done), time.monotonic())
+        beat = self._actor.heartbeat.remote(self._client, done, [self._stay])
+        return Sent(-1, beat, time.monotonic(), 0)
 
     def _is_open(self) -> bool:
         """Whether a call reaches the service; without its cluster, Ray would start another one."""
@@ -185,7 +220,7 @@ class Channel:
         )
 
     def close(self) -> None:
-        """Ends this client; the service goes on."""
+        """Ends this client; the service stays."""
         if self._is_open():
             self._closed.set()
             with contextlib.suppress(CurriculumLearningError, RayError):  # it is dead already
@@ -201,12 +236,10 @@ class Channel:
 def _beat(reference: weakref.ref[Channel], closed: threading.Event, interval: float) -> None:
     """Gives signs of life until the client is closed or forgotten."""
     sent = None
-    while not closed.wait(interval):
-        channel = reference()
-        if channel is None or not channel._is_open():
-            return
+    while (channel := reference()) is not None and channel._is_open():
         sent = channel.beat(sent)
         del channel
+        closed.wait(interval)
 
 
 @contextlib.contextmanager

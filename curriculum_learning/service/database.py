@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import struct
 import time
@@ -12,16 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from curriculum_learning.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_PAGE = 4096
 _BUSY = 10.0
 """Seconds to wait for the lock of a process that is just ending."""
+_SUM = struct.Struct("<I")
 
 Key = int | str
 
@@ -41,11 +40,9 @@ class Changes:
         self.rows: dict[str, dict[Key, bytes | None]] = {}
         self.cleared: list[str] = []
         """Tables that are emptied before."""
-        self.parts_of: dict[str, str] = {}
-        """Tables of which rows are deleted afterwards whose key is not in another table."""
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.cleared)
+        self.is_over = False
+        """Whether the transaction was tried."""
+        self.error: NotWrittenError | None = None
 
     def put(self, table: str, key: Key, row: bytes | None) -> None:
         """Writes or deletes a row."""
@@ -60,8 +57,12 @@ class Changes:
 class Database:
     """A SQLite database of one service, locked as long as this object is open.
 
-    Each row carries a CRC-32 of its key and its data, since the main file of SQLite has no
-    checksums. Not thread-safe, but any thread may call it.
+    SQLite finds no damaged rows in its main file, and reads its log up to the first damaged page
+    without a word about the rest. So each row carries a CRC-32 of its key and its data, and a file
+    beside the database counts the transactions. It is written after each transaction and never
+    synced: after a power loss it may count too few, never too many.
+
+    Not thread-safe, but any thread may call it.
 
     Args:
         path: The file; its folder is made.
@@ -75,9 +76,8 @@ class Database:
     """
 
     def __init__(self, path: Path, run: str, tables: Mapping[str, type], resume: bool) -> None:
-        self._path = path
-        self._log = path.with_name(f"{path.name}-wal")
-        self._run = run
+        self._path, self._run = path, run
+        self._files = [path.with_name(path.name + end) for end in ("", "-wal", "-count")]
         self.set_aside = 0
         """Damaged rows, as of the latest ``read``."""
         try:
@@ -92,39 +92,42 @@ class Database:
                 found = self._begin_anew(f"{path} is of another run")
             self.is_taken_over = found not in (None, run)
             """Whether another run has written it."""
+            if self.is_taken_over:
+                self._counter.truncate(0)
             if found is None:
                 self._create(tables)
+                if resume:
+                    logger.warning("resume is set, and there was no %s: this run is new", path)
         except (OSError, sqlite3.Error) as error:
             raise self._error(f"cannot be opened: {error}") from error
 
     def _open(self) -> str | None:
         """Opens, locks and checks the file; returns its run, None if it is new."""
-        log = self._log.read_bytes() if self._log.exists() else b""
+        self._files[2].touch()
+        self._counter = open(self._files[2], "r+b", buffering=0)  # noqa: SIM115  # until ``close``
         self._connection = sqlite3.connect(
             self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
         execute = self._connection.execute
         try:
-            execute(f"PRAGMA page_size = {_PAGE}")
             execute("PRAGMA locking_mode = EXCLUSIVE")  # until the connection is closed
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
             execute("PRAGMA trusted_schema = OFF")
             execute("BEGIN IMMEDIATE").execute("ROLLBACK")
-            self._check_log(_transactions(log))
             problems = [row[0] for row in execute("PRAGMA integrity_check(3)")]
             if problems != ["ok"]:
-                raise self._error(f"is damaged: {'; '.join(problems)}")
+                raise self.damaged("; ".join(problems))
             version = execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                return None
-            if version != _FORMAT:
+            run, self._count = None, 0
+            if version not in (0, _FORMAT):
                 raise self._error(f"has format {version}, this version reads format {_FORMAT}")
-            return str(execute("SELECT run FROM about").fetchone()[0])
+            if version:
+                run, self._count = execute("SELECT run, count FROM about").fetchone()
+            if (lost := self._count_beside() - self._count) > 0:
+                raise self.damaged(f"its last {lost} transactions are lost")
         except (sqlite3.Error, TypeError, CheckpointError) as error:
             self.close()
-            if "locked" not in str(error) and log:
-                self._log.write_bytes(log)  # SQLite has deleted what it could not read
             if isinstance(error, CheckpointError):
                 raise
             if "locked" in str(error):
@@ -134,46 +137,43 @@ class Database:
                     key="save",
                     value=str(self._path),
                 ) from error
-            raise self._error(f"is damaged, or cannot be read: {error}") from error
+            if isinstance(error, sqlite3.OperationalError):  # the disk is full, for one
+                raise self._error(f"cannot be read: {error}") from error
+            raise self.damaged(str(error)) from error
+        return run
 
-    def _check_log(self, transactions: list[int]) -> None:
-        """Refuses a log of which SQLite, without a word, reads the beginning only."""
-        try:
-            read = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-        except sqlite3.OperationalError as error:  # the disk is full
-            logger.warning("the log of %s is not checked: %s", self._path, error)
-            return
-        lost = [frame for frame in transactions if frame > read]
-        if len(lost) > 1:  # a kill or a power loss damages the last one only
-            raise self._error(f"is damaged: the last {len(lost)} transactions are lost")
-        if lost:
-            logger.warning("%s: the last transaction was cut short, and is undone", self._path)
+    def _count_beside(self) -> int:
+        """Transactions by the file that counts them; 0 where it tells nothing."""
+        data = self._counter.read()
+        count = int.from_bytes(data[:8], "little")
+        return count if data == _counted(count, data[12:]) else 0
 
     def _mentions_run(self) -> bool:
         """Whether a damaged file is of this run."""
-        paths = [path for path in (self._path, self._log) if path.exists()]
-        return any(self._run.encode() in path.read_bytes() for path in paths)
+        return any(self._run.encode() in f.read_bytes() for f in self._files if f.exists())
 
     def _begin_anew(self, why: str) -> str | None:
         self.close()
         aside = self._path.with_name(f"{self._path.name}.{time.time_ns()}.aside")
-        for path in (self._path, self._log):
-            if path.exists():
-                path.rename(path.with_name(path.name.replace(self._path.name, aside.name)))
+        aside.mkdir()
+        for file in self._files:
+            if file.exists():
+                file.rename(aside / file.name)
         logger.warning(
-            "%s. It is moved to %s, and the service begins anew; to go on from it, set resume: "
-            "true in ray_service, or load what was saved for a rollout",
+            "%s. It is moved into %s, and the service begins anew; to continue it instead, move "
+            "it back and set resume: true in ray_service, or load what was saved for a rollout",
             why, aside,
         )  # fmt: skip
         return self._open()
 
     def _create(self, tables: Mapping[str, type]) -> None:
-        schema = "CREATE TABLE about (run TEXT);"
+        schema = "CREATE TABLE about (run TEXT, count INTEGER);"
         for table, kind in {**tables, "set_aside": str}.items():
-            kind_name = "INTEGER" if kind is int else "TEXT"
-            schema += f"CREATE TABLE {table} (key {kind_name} PRIMARY KEY, data BLOB);"
+            # A table without rowids has its text keys in the same pages as its rows.
+            key, rows = ("INTEGER", "") if kind is int else ("TEXT", "WITHOUT ROWID")
+            schema += f"CREATE TABLE {table} (key {key} PRIMARY KEY, data BLOB) {rows};"
         self._connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {_FORMAT}")
-        self._connection.execute("INSERT INTO about VALUES (?)", (self._run,))
+        self._connection.execute("INSERT INTO about VALUES (?, 0)", (self._run,))
         self._connection.execute("COMMIT")
 
     def write(self, changes: Changes) -> None:
@@ -193,10 +193,7 @@ class Database:
                 if len(kept) < len(rows):
                     gone = ((key,) for key, row in rows.items() if row is None)
                     many(f"DELETE FROM {table} WHERE key = ?", gone)
-            for table, whole in changes.parts_of.items():
-                execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {whole})")
-            if self.is_taken_over:
-                execute("UPDATE about SET run = ?", (self._run,))
+            execute("UPDATE about SET run = ?, count = ?", (self._run, self._count + 1))
             execute("COMMIT")
         except sqlite3.Error as error:
             raise NotWrittenError(
@@ -204,6 +201,9 @@ class Database:
                 key="save",
                 value=str(self._path),
             ) from error
+        self._count += 1
+        with contextlib.suppress(OSError):  # it counts too few, then
+            os.pwrite(self._counter.fileno(), _counted(self._count, self._run.encode()), 0)
 
     def read(self, table: str) -> dict[Any, bytes]:
         """Returns the rows of a table by key; damaged ones are set aside, in another table."""
@@ -226,50 +226,32 @@ class Database:
     def reopen(self) -> None:
         """Opens the file again, as after a kill; raises CheckpointError."""
         self.close()
-        self._open()
+        try:
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise self._error(f"cannot be opened: {error}") from error
 
     def close(self) -> None:
         """Releases the file and its lock."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+        self._counter.close()
+
+    def damaged(self, problem: str) -> CheckpointError:
+        """Returns the error for damage that nothing can be read past."""
+        return self._error(
+            f"is damaged: {problem}. Move {self._path.name}* away and start again; then load a "
+            f"rollout that was saved, or begin anew"
+        )
 
     def _error(self, problem: str) -> CheckpointError:
         return CheckpointError(f"{self._path} {problem}", key="save", value=str(self._path))
 
 
-_SUM = struct.Struct("<I")
+def _counted(count: int, run: bytes) -> bytes:
+    data = count.to_bytes(8, "little")
+    return data + _SUM.pack(zlib.crc32(run, zlib.crc32(data))) + run
 
 
 def _with_sum(key: Key, data: bytes) -> bytes:
     return _SUM.pack(zlib.crc32(data, zlib.crc32(str(key).encode()))) + data
-
-
-_FRAME = np.dtype(
-    [("page", ">u4"), ("ends", ">u4"), ("salt", "V8"), ("sum", "V8"), ("data", f"V{_PAGE}")]
-)
-
-
-def _transactions(log: bytes) -> list[int]:
-    """The frames of a write-ahead log that end a transaction, by number: 1, 2, ....
-
-    SQLite reads a log up to the first frame whose checksum does not match. Here frames count by
-    their headers alone, so that those behind a damaged one are seen. For the format see
-    https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
-    """
-    header, count = log[:32], (len(log) - 32) // _FRAME.itemsize
-    if count < 1:
-        return []
-    frames = np.frombuffer(log, _FRAME, count, 32)
-    salt = header[16:24] if _is_whole(header) else frames["salt"][0].tobytes()
-    ends = (frames["ends"] > 0) & (frames["salt"] == np.void(salt))
-    return [int(frame) + 1 for frame in np.flatnonzero(ends)]
-
-
-def _is_whole(header: bytes) -> bool:
-    """Whether the checksum of the header of a log matches."""
-    order = ">" if header[3] & 1 else "<"
-    first = second = 0
-    for one, two in struct.iter_unpack(f"{order}2I", header[:24]):
-        first = (first + one + second) % 2**32
-        second = (second + two + first) % 2**32
-    return struct.pack(">2I", first, second) == header[24:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from types import CodeType
 from typing import Any
@@ -36,16 +36,15 @@ def description(config: DataSourcePlan) -> dict[str, str]:
         key: _text([getattr(source, name) for source in config.sources])
         for name, key in _LISTED.items()
     }
-    for field in dataclasses.fields(config.service):
-        if field.name not in _OWN_OF_SERVICE:
-            texts[f"ray_service.{field.name}"] = _text(getattr(config.service, field.name))
-    for field in dataclasses.fields(config):
-        if field.name not in (*_OWN, "sources", "service"):
-            texts[field.name] = _text(getattr(config, field.name))
-    for source in config.sources:
-        for field in dataclasses.fields(source):
-            if field.name not in _LISTED:
-                texts[f"{source.name}.{field.name}"] = _text(getattr(source, field.name))
+    plans: dict[str, tuple[Any, Collection[str]]] = {
+        "": (config, (*_OWN, "sources", "service")),
+        "ray_service.": (config.service, _OWN_OF_SERVICE),
+        **{f"{source.name}.": (source, _LISTED) for source in config.sources},
+    }
+    for prefix, (plan, left_out) in plans.items():
+        for field in dataclasses.fields(plan):
+            if field.name not in left_out:
+                texts[prefix + field.name] = _text(getattr(plan, field.name))
     return texts
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import gc
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from curriculum_learning.engines.slime import SlimeRollout, sample_class
 from curriculum_learning.samples.codec import decode, decode_group
 from curriculum_learning.samples.group import Prompt, make_group
 from curriculum_learning.samples.sample import Group, flatten
-from curriculum_learning.service.channel import Channel, Sent
-from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, Drawn, GiveUp, decode_drawn
+from curriculum_learning.service.channel import Channel, Sent, Steps
+from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, GiveUp, decode_drawn
 
 
 class Leased(NamedTuple):
@@ -22,22 +21,8 @@ class Leased(NamedTuple):
 
     claim: Claim
     group: Group
-
-
-Steps = Generator[Sent, bytes, list[Leased]]
-"""The steps of a draw: it waits for the answer to each request, which it is sent."""
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keeps the garbage collector from running again and again over samples that are being made."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    lapses: int
+    """See ``Channel.lapses``; as they were before it was drawn."""
 
 
 class Draws:
@@ -58,23 +43,25 @@ class Draws:
         self._coming: Sent | None = None
         """A request for groups to hold ready."""
 
-    def draw(self, count: int) -> Steps:
+    def draw(self, count: int) -> Steps[list[Leased]]:
         """Returns ``count`` groups; if it is closed before, what it has got is held ready."""
         groups: list[Leased] = []
         try:
             while True:
                 groups += self._take(count)
                 if len(groups) < count and (coming := self._take_coming()) is not None:
-                    self._put(self._groups_of((yield coming)))
+                    self._put(self._groups_of((yield coming), coming.lapses))
                     groups += self._take(count - len(groups))
                 while len(groups) < count:
                     missing = Draw(count - len(groups), self._slime.current())
-                    groups += self._groups_of((yield self._channel.send(missing)))
-                if not self._channel.was_silent():
+                    sent = self._channel.send(missing)
+                    groups += self._groups_of((yield sent), sent.lapses)
+                lapses = self._channel.lapses()
+                if all(leased.lapses == lapses for leased in groups):
                     return groups
                 self._put(groups, front=True)  # others may have them: they are given back
                 groups = []
-                yield self._channel.send(GiveUp(self.clear()))
+                yield from self._channel.ask(GiveUp(self.clear()))
         except BaseException:
             self._put(groups, front=True)
             raise
@@ -90,7 +77,7 @@ class Draws:
         """Forgets the groups that are ready or coming; returns those to be given up."""
         if (coming := self._take_coming()) is not None:
             self._channel.cancel(coming)
-        return [claim for claim, _ in self._take(len(self._ready))]
+        return [leased.claim for leased in self._take(len(self._ready))]
 
     def _take_coming(self) -> Sent | None:
         with self._lock:
@@ -108,17 +95,22 @@ class Draws:
             else:
                 self._ready.extend(groups)
 
-    def _groups_of(self, answer: bytes) -> list[Leased]:
+    def _groups_of(self, answer: bytes, lapses: int) -> list[Leased]:
         drawn = decode_drawn(answer)
-        with _no_collection():
-            return self._made_groups(drawn)
-
-    def _made_groups(self, drawn: Drawn) -> list[Leased]:
-        groups = [decode_group(data, self._sample_type) for data in drawn.again]
-        for sample in flatten(groups):
-            sample.metadata[LEASE_KEY] = drawn.lease
-        groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
-        return [Leased((next(flatten(group)).group_index, drawn.lease), group) for group in groups]
+        collects = gc.isenabled()
+        gc.disable()  # it would run again and again over samples that are being made
+        try:
+            groups = [decode_group(data, self._sample_type) for data in drawn.again]
+            for sample in flatten(groups):
+                sample.metadata[LEASE_KEY] = drawn.lease
+            groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
+        finally:
+            if collects:
+                gc.enable()
+        return [
+            Leased((next(flatten(group)).group_index, drawn.lease), group, lapses)
+            for group in groups
+        ]
 
     def _made(
         self, lease: int, group_index: int, index: int, prompt: Any = "", label: Any = None,

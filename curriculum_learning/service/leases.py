@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import Counter
 from collections.abc import Iterable
 
@@ -15,7 +16,7 @@ CANCELLED = -1
 
 @dataclasses.dataclass
 class Client:
-    """What is known of a client."""
+    """A client, its leases and its answers."""
 
     label: str
     """Names it in metrics."""
@@ -26,6 +27,8 @@ class Client:
     """By request, as long as it may be sent again: the lease of a draw, else None."""
     groups: dict[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
     """The groups that it holds: the lease of each, and since when."""
+    freed: threading.Event = dataclasses.field(default_factory=threading.Event)
+    """Set when a draw that waits for room may have some, or need not wait any more."""
     waits: int = 0
     waited: float = 0.0
 
@@ -54,8 +57,6 @@ class Leases:
         self.late = 0
         """Groups that late reports named, since this process began."""
         self.clients: dict[str, Client] = {}
-        self.freed: set[str] = set()
-        """Clients whose draws need not wait any more; whoever lets them go on empties it."""
         self._holders: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -66,6 +67,8 @@ class Leases:
 
     def restore(self, clients: dict[str, Client], first: int, counts: Counter[str]) -> None:
         """Goes to other clients, with all that they hold."""
+        for client in self.clients.values():
+            client.freed.set()
         self.clients, self.next, self.counts = clients, first, counts
         self._holders = {group: name for name, one in clients.items() for group in one.groups}
 
@@ -91,8 +94,7 @@ class Leases:
 
     def forget(self, name: str) -> None:
         """A client that holds nothing is gone."""
-        del self.clients[name]
-        self.freed.add(name)
+        self.clients.pop(name).freed.set()
 
     def silent(self, now: float, timeout: float) -> list[str]:
         """The clients that were not heard for ``timeout`` seconds."""
@@ -115,12 +117,8 @@ class Leases:
         groups = self.clients[name].groups.items()
         return [group_index for group_index, (number, _) in groups if lease in (None, number)]
 
-    def holder(self, group_index: int) -> str | None:
-        """Who holds a group; None if nobody does."""
-        return self._holders.get(group_index)
-
-    def claim(self, group_index: int) -> tuple[str | None, int | None]:
-        """Who holds a group, and under which lease."""
+    def holder(self, group_index: int) -> tuple[str | None, int | None]:
+        """Who holds a group, and under which lease; None if nobody does."""
         holder = self._holders.get(group_index)
         return holder, None if holder is None else self.clients[holder].groups[group_index][0]
 
@@ -152,10 +150,8 @@ class Leases:
     def is_late(self, name: str, claim: Claim) -> bool:
         """Whether a lease has ended; see ``check``."""
         group_index, lease = claim
-        holder = self._holders.get(group_index)
-        if holder is None or lease is None:
-            return holder != name
-        return self.clients[holder].groups[group_index][0] != lease
+        holder, current = self.holder(group_index)
+        return holder != name if holder is None or lease is None else current != lease
 
     def release(self, group_indices: Iterable[int], how: str) -> None:
         """Ends the leases of groups, as ``counts`` says; groups without a holder do not count."""
@@ -164,7 +160,7 @@ class Leases:
             if holder is not None:
                 del self.clients[holder].groups[group_index]
                 self.counts[how] += 1
-                self.freed.add(holder)
+                self.clients[holder].freed.set()
 
     # Requests
 
@@ -186,13 +182,13 @@ class Leases:
     def cancel(self, name: str, number: int) -> None:
         """Nobody waits for the answer to a request; it must not be carried out any more."""
         self.clients[name].answers[number] = CANCELLED
-        self.freed.add(name)
+        self.clients[name].freed.set()
 
     # Figures
 
     def status(self, now: float) -> dict[str, dict[str, float]]:
-        """Figures of each client; times are in seconds."""
-        return {
+        """Figures of all clients together (under ""), and of each; times are in seconds."""
+        clients: dict[str, dict[str, float]] = {
             f"{client.label}/{name}": {
                 "leased": len(client.groups),
                 "lease_age/max": max((now - t for _, t in client.groups.values()), default=0.0),
@@ -202,3 +198,13 @@ class Leases:
             }
             for name, client in self.clients.items()
         }
+        total: dict[str, float] = {
+            "clients": len(clients),
+            "leased": len(self),
+            "client_leased/max": max((c["leased"] for c in clients.values()), default=0),
+            "lease_age/max": max((c["lease_age/max"] for c in clients.values()), default=0.0),
+            "waits": sum(client["waits"] for client in clients.values()),
+            "late": self.late,
+            **{how: self.counts[how] for how in ("settled", "returned", "given_up", "expired")},
+        }
+        return {"": total, **clients}

@@ -43,7 +43,7 @@ class Service:
         self.leases = Leases(config.lease_timeout, (first >> 1) << 32)
         self._limit = config.max_leased_groups
         self._sample_type = sample_class()
-        source.will_be_told()
+        source.observe([], fate="trained")  # the fate of every group will be reported
         self.account = Account(source, self.leases, database)
         if database is not None and database.is_taken_over:
             for name in list(self.leases.clients):
@@ -132,8 +132,7 @@ class Service:
         elif isinstance(request, messages.Step):
             self.source.set_rollout_step(request.step)
         elif isinstance(request, messages.Metadata):
-            self.source.update_metadata(decode(request.values))
-            self.account.constants()
+            self._update_metadata(request.values)
         return encode(answer)
 
     def _refuse_too_many(self, count: int) -> None:
@@ -199,6 +198,14 @@ class Service:
         self.leases.release(group_indices, how)
         self.account.in_front(groups)
 
+    def _update_metadata(self, encoded: bytes) -> None:
+        try:
+            values = {**decode(encoded)}
+        except Exception as error:  # there is no telling what the bytes hold
+            raise GroupError(f"update_metadata: this is no mapping: {error!r}") from error
+        self.source.update_metadata(values)
+        self.account.constants()
+
     def _cancel(self, name: str, number: int) -> None:
         """Gives up the groups of a draw whose answer nobody waits for."""
         if self.leases.was_answered(name, number):
@@ -220,7 +227,7 @@ class Service:
         if not self.source.finds(rollout_id):
             return False
         self.source.load(rollout_id)
-        self.source.will_be_told()
+        self.source.observe([], fate="trained")
         self.leases.release(held, "given_up")
         self.account.rewrite(loaded=True)
         return True

@@ -6,6 +6,7 @@ of JSON with its number; after a resume the updates that the checkpoint lacks ar
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Entry(msgspec.Struct):
     run: str
     update: int
     results: list[Result]
+    drawn: int = 0
+    """Batches that were drawn before it; a loader with workers draws ahead."""
 
 
 class Journal:
@@ -61,13 +64,13 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def find(self, run: str, update: int) -> Entry | None:
-        """The entry of an update of a run; None where there is none.
+    def read(self, run: str, first: int, last: int) -> list[Entry]:
+        """Returns the entries of a run from update ``first`` on, up to ``last`` or to a gap.
 
         A run that was resumed begins again at a lower number: what it had written from there on
         before does not count.
         """
-        found = None
+        found: dict[int, Entry] = {}
         if self._path.exists():
             with open(self._path, "rb") as file:
                 for line in file:
@@ -75,6 +78,9 @@ class Journal:
                         entry = msgspec.json.decode(line, type=Entry)
                     except msgspec.DecodeError:
                         continue  # cut short by a kill
-                    if entry.run == run and entry.update <= update:
-                        found = entry if entry.update == update else None
-        return found
+                    if entry.run == run and entry.update <= last:
+                        found = {n: kept for n, kept in found.items() if n < entry.update}
+                        if entry.update >= first:
+                            found[entry.update] = entry
+        wanted = itertools.takewhile(found.__contains__, range(first, last + 1))
+        return [found[update] for update in wanted]

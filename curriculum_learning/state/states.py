@@ -94,12 +94,7 @@ class States:
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Stores values with the state; raises ConfigurationError for what a state cannot hold."""
-        try:
-            encode(dict(metadata))
-        except CannotStoreError as error:
-            raise ConfigurationError(
-                f"update_metadata: {error}", key="metadata", value=metadata
-            ) from None
+        encoded_metadata(metadata)
         self.metadata.update(metadata)
 
     # The states at the end of rollouts
@@ -252,3 +247,17 @@ class States:
         if warning not in self._told:
             self._told.add(warning)
             logger.warning(warning)
+
+
+def encoded_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """Returns what ``update_metadata`` is given as bytes.
+
+    Raises:
+        ConfigurationError: A state cannot hold it.
+    """
+    try:
+        return encode(dict(metadata))
+    except CannotStoreError as error:
+        raise ConfigurationError(
+            f"update_metadata: {error}", key="metadata", value=metadata
+        ) from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.samples.codec import encode_group
+from curriculum_learning.groups.served import listed
+from curriculum_learning.samples.codec import encode, encode_group
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.draws import Draws
@@ -28,6 +30,8 @@ from curriculum_learning.service.messages import (
 from tests.harness import arguments
 
 SIZES = {"math": 40, "code": 30}
+RAY_SIZES = {"math": 60, "code": 40}
+"""Of the services on a cluster."""
 
 
 class Service:
@@ -104,7 +108,7 @@ class Client:
 
     def groups(self, answer: bytes) -> list[Group]:
         """The groups of an answer."""
-        return [group for _, group in self._draws._groups_of(answer)]
+        return [leased.group for leased in self._draws._groups_of(answer, 0)]
 
     def draw(self, count: int, rollout: int | None = None) -> list[Group]:
         """Groups."""
@@ -138,3 +142,34 @@ class Client:
 def ids(groups: Iterable[Group]) -> list[int]:
     """The ids of groups."""
     return [next(flatten(group)).group_index for group in groups]
+
+
+def state_of(service: Service) -> dict[str, Any]:
+    """The state of its data source, as comparable data."""
+    state = service.actor._service.source.state_dict()
+    groups = state["groups"]
+    for place in ("in_flight", "presumed"):
+        groups[place] = sorted(listed(groups[place]))
+    partials = zip(state.pop("generated_begun"), state.pop("generated_data"), strict=True)
+    state["generated"] = dict(zip(state["generated"], partials, strict=True))
+    state["feedback"] = encode(state["feedback"])
+    return state
+
+
+def leases_of(service: Service) -> dict[str, list[int]]:
+    """What each client holds."""
+    leases = service.actor._service.leases
+    return {name: sorted(leases.held(name)) for name in leases.clients}
+
+
+def leased(client: Any) -> int:
+    """Groups that all remote clients hold."""
+    return int(client.service_status()[""]["leased"])
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Waits for what other processes bring about."""
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)

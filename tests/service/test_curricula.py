@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,41 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
         assert odd_share(odd) == pytest.approx(4 * 2 / (4 * 2 + 5), abs=0.05)
     finally:
         client.shut_down()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_the_service_mixes_by_schedule_and_replaces_what_is_lost(tmp_path: Path) -> None:
+    """What is trained has the shares of each rollout, though three of five groups of math drop."""
+    weights = {
+        "math": "lambda step: 0.25 if step < 20 else 0.75",
+        "code": "lambda step: 0.75 if step < 20 else 0.25",
+    }
+    keys = {
+        "data_source_weights": weights,
+        "mixture_target": "trained", "ray_service": {"name": tmp_path.name},
+        "save": None,
+    }  # fmt: skip
+    client = RemoteDataSource(data_source(tmp_path, **keys).args)
+    trained: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+    try:
+        for rollout_id in range(40):
+            done = 0
+            while done < 16:
+                for group in client.get_samples(16 - done):
+                    dropped = name_of(group) == "math" and group[0].group_index % 5 < 3
+                    if dropped:
+                        client.observe([group], fate="dropped")
+                        continue
+                    done += 1
+                    client.observe([group], rollout_id=rollout_id, fate="trained")
+                    # the losses of the first rollouts are not foreseen
+                    trained[rollout_id >= 20][name_of(group)] += rollout_id % 20 >= 4
+            assert client.rollout_step == rollout_id + 1
+        counts = client.source_counts()
+    finally:
+        client.shut_down()
+    shares = [count["math"] / count.total() for count in trained.values()]
+    assert shares == pytest.approx([0.25, 0.75], abs=0.03)
+    assert counts["math"]["dropped"] > 0 == counts["code"]["dropped"]
+    assert counts["math"]["replaced"] > 0
+    assert counts["math"]["trained"] + counts["code"]["trained"] == 40 * 16

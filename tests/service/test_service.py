@@ -1,44 +1,19 @@
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import itertools
-import random
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from curriculum_learning.commands.inspect import look_at
 from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
-from curriculum_learning.groups.served import listed
 from curriculum_learning.samples.codec import encode
-from curriculum_learning.samples.sample import flatten
-from curriculum_learning.service.database import Changes, NotWrittenError
-from curriculum_learning.service.messages import Draw, Load, Request, Return, Settle, Step, told
-from tests.harness import Group, as_data, interrupt
-from tests.service.clients import SIZES, Client, Service, ids
-
-
-def state_of(service: Service) -> dict[str, Any]:
-    """The state of its data source, as comparable data."""
-    state = service.actor._service.source.state_dict()
-    groups = state["groups"]
-    for place in ("in_flight", "presumed"):
-        groups[place] = sorted(listed(groups[place]))
-    partials = zip(state.pop("generated_begun"), state.pop("generated_data"), strict=True)
-    state["generated"] = dict(zip(state["generated"], partials, strict=True))
-    state["feedback"] = encode(state["feedback"])
-    return state
-
-
-def leases_of(service: Service) -> dict[str, list[int]]:
-    """What each client holds."""
-    leases = service.actor._service.leases
-    return {name: sorted(leases.held(name)) for name in leases.clients}
+from curriculum_learning.service.account import TABLES
+from curriculum_learning.service.messages import Draw, Load, Metadata, Return, Settle
+from tests.harness import as_data, interrupt
+from tests.service.clients import SIZES, Client, Service, ids, leases_of, state_of
 
 
 def test_groups_of_a_dead_client_are_served_first(tmp_path: Path) -> None:
@@ -89,134 +64,6 @@ def test_a_request_that_is_sent_again_is_answered_again(tmp_path: Path) -> None:
     assert ids(Client(service, "b").draw(2)) == [3, 4]
 
 
-REWARD = {"reward_threshold": 0.4, "min_batches_per_level": 1, "check_frequency": 1}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "stale": {"max_staleness": 1, "on_stale": "drop"},
-    "reset": {"max_staleness": 0},
-    "filtered": {"buffer_filter_path": "tests.service.test_service.drop_some"},
-    "presumed": {"max_in_flight_rollouts": 1},
-    "trained": {"mixture_target": "trained"},
-    "adaptive": {"data_source_adaptive": {"update_frequency": 2, "temperature": 0.2, "alpha": 0.5}},
-    "curricula": {
-        "data_source_curricula": {
-            "math": {"type": "reward", "complexity_key": "id", "num_intervals": 3, **REWARD},
-            "code": {"type": "learnability"},
-        }
-    },
-    "focused": {
-        "data_source_curricula": {
-            "math": {
-                "type": "reward",
-                "complexity_key": "id",
-                "focus_new_intervals": True,
-                **REWARD,
-            },
-            "code": {"type": "time", "complexity_key": "id", "complexity_warmup_steps": 6},
-        }
-    },
-    "engine's own": {"rollout_global_dataset": False},
-}
-
-
-def drop_some(_: Any, __: Any, buffer: list[Group], count: int) -> list[Group]:
-    """Serves waiting groups but for every third, which it drops."""
-    chosen = buffer[:count]
-    del buffer[:count]
-    return [group for group in chosen if group[0].group_index % 3]
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_service_that_is_killed_at_any_moment_goes_on(tmp_path: Path, variant: str) -> None:
-    """After each of 80 random operations of 3 clients it would come back exactly as it is."""
-    service = Service(tmp_path, **VARIANTS[variant])
-    randomness = random.Random(3)
-    clients = [Client(service, name) for name in "abc"]
-    held: dict[str, list[Group]] = {name: [] for name in "abc"}
-    for operation in range(80):
-        client = randomness.choice(clients)
-        mine = held[client.name]
-        kind = randomness.randrange(6)
-        if kind < 2:
-            mine += client.draw(randomness.randrange(4), operation // 10)
-        elif kind == 2 and mine:
-            for sample in flatten(mine[:3]):
-                sample.reward = randomness.random()
-            client.settle(mine[:3], operation // 10 if randomness.random() < 0.3 else None)
-            del mine[:3]
-        elif kind == 3 and mine:
-            client.give_back([interrupt(mine.pop(0))])
-        elif kind == 4 and mine:
-            client.settle(mine[:1], fate="finished")
-        elif kind == 5 and randomness.random() < 0.5:
-            service.actor._service.end(client.name, "expired")
-            service.actor.heartbeat(client.name, 0)
-            mine.clear()
-            client.ask(Step(operation // 10))
-        before = state_of(service), leases_of(service), service.actor.service_status()[""]
-        service.kill_and_restart()
-        after = state_of(service), leases_of(service), service.actor.service_status()[""]
-        before[2]["lease_age/max"] = after[2]["lease_age/max"]
-        assert after == before
-
-
-def weigh(step: int) -> float:
-    """A schedule that is no function of its step."""
-    return next(_weights)
-
-
-_weights = itertools.cycle([1.0, 9.0, 0.5, 4.0])
-
-
-def test_schedules_need_not_be_pure(tmp_path: Path) -> None:
-    """After a kill the groups that were handed out are those that are booked."""
-    weights = ["tests.service.test_service.weigh", 1.0]
-    service = Service(tmp_path, data_source_weights=weights)
-    client = Client(service, "a")
-    drawn = [client.draw(3, rollout) for rollout in range(6)]
-    rows = {
-        ids([group])[0]: group[0].metadata["data_source_row"] for group in itertools.chain(*drawn)
-    }
-    service.kill_and_restart()
-    ledger = service.actor._service.source.run.groups.ledger
-    booked = {group_index: ledger.served(group_index) for group_index in ledger}
-    assert {index: served and served.row for index, served in booked.items()} == rows
-
-
-def test_another_configuration_goes_through_the_rules_of_a_resume(tmp_path: Path) -> None:
-    """Other weights are taken up; a source less is refused, or adopted where that is set."""
-    service = Service(tmp_path)
-    groups = Client(service, "a").draw(10)
-    service.kill()
-    code = str(tmp_path / "code.jsonl")
-    service.changes = {"prompt_data": [code], "data_source_weights": [1.0]}
-    with pytest.raises(CheckpointError, match="math"):
-        service.restart()
-    service.kill()
-    service.changes["on_source_change"] = "adopt"
-    service.restart()
-    kept = [group for group in groups if group[0].metadata["data_source"] == "code"]
-    assert leases_of(service)["a"] == ids(kept)
-
-
-def test_another_run_begins_anew_or_resumes(tmp_path: Path) -> None:
-    """With ``resume`` what the clients of the former run held is served first."""
-    service = Service(tmp_path)
-    late = Client(service, "a").draw(3)
-    service.kill()
-    service.run, service.config = "second", dataclasses.replace(service.config, resume=True)
-    service.restart()
-    client = Client(service, "b")
-    assert ids(client.draw(4)) == [0, 1, 2, 3]
-    with pytest.raises(GroupError, match="another run"):
-        client.settle(late)
-    service.kill()
-    service.run, service.config = "third", dataclasses.replace(service.config, resume=False)
-    service.restart()
-    assert ids(Client(service, "c").draw(1)) == [0]
-    assert len(list(service.path.parent.glob("*.aside"))) == 1
-
-
 def test_what_a_client_sends_is_checked(tmp_path: Path) -> None:
     """Nonsense is refused, and nothing has changed."""
     service = Service(tmp_path)
@@ -240,6 +87,8 @@ def test_what_a_client_sends_is_checked(tmp_path: Path) -> None:
     for content in (b"", b"nonsense", encode([]), encode([{}]), encode([{"status": 3}])):
         with pytest.raises(GroupError):
             client.ask(Return([content]))
+        with pytest.raises(GroupError, match="no mapping"):
+            client.ask(Metadata(content or b"nonsense"))
     with pytest.raises(CurriculumLearningError, match="figure"):
         service.actor.figure("state_dict")
     assert state_of(service) == before
@@ -259,96 +108,9 @@ def test_a_refused_draw_changes_nothing(tmp_path: Path) -> None:
     path.write_bytes(content)
     assert service.actor.figure("rollout_step") == 1
     assert state_of(service) == before
+    service.kill_and_restart()
+    assert state_of(service) == before
     assert ids(client.draw(8)) == [*range(1, 9)]
-
-
-class Failing:
-    """Lets transactions of a database fail, before or after they were written.
-
-    Args:
-        service: The service.
-        monkeypatch: Puts it in the place of ``write``.
-    """
-
-    def __init__(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert service.actor._database is not None
-        self._write = service.actor._database.write
-        self.plan: Iterator[str] = itertools.repeat("well")
-        monkeypatch.setattr(service.actor._database, "write", self.write)
-
-    def write(self, changes: Changes) -> None:
-        """As planned: ``well``, ``not at all``, or ``unheard``."""
-        outcome = next(self.plan)
-        if outcome != "not at all":
-            self._write(changes)
-        if outcome != "well":
-            raise NotWrittenError("the disk is full")
-
-
-def test_a_transaction_that_fails_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Groups, leases and answers are as before; when there is room, the service goes on."""
-    service = Service(tmp_path)
-    client = Client(service, "a")
-    groups = client.draw(4)
-    failing = Failing(service, monkeypatch)
-    before = state_of(service), leases_of(service)
-    claims = told(flatten(groups), rewards=False)
-    requests: list[Request] = [Draw(3, None), Settle("trained", 0, claims)]
-    for number, request in enumerate(requests):
-        failing.plan = iter(["not at all", *["well"] * 9])
-        with pytest.raises(CheckpointError, match="the disk is full"):
-            client.ask(request, 50 + number)
-        assert (state_of(service), leases_of(service)) == before
-    assert ids(client.draw(2)) == [4, 5]
-
-
-def test_a_transaction_that_was_written_unheard_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk may fail after the data has reached it: the request is answered, then."""
-    service = Service(tmp_path)
-    client = Client(service, "a")
-    Failing(service, monkeypatch).plan = itertools.cycle(["unheard", "well"])
-    groups = client.draw(3)
-    assert ids(groups) == [0, 1, 2]
-    client.settle(groups)
-    assert leases_of(service) == {"a": []}
-    assert service.counts("trained") == 3
-
-
-def test_requests_that_share_a_failing_transaction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """8 clients at once, a third of the transactions fail: no group is lost or doubled."""
-    service = Service(tmp_path)
-    randomness = random.Random(0)
-    outcomes = ["well", "well", "well", "well", "not at all", "unheard"]
-    settled: list[int] = []
-
-    def work(client: Client) -> None:
-        for _ in range(30):
-            groups = until_written(lambda: client.draw(2))
-            until_written(lambda groups=groups: client.settle(groups))
-            settled.extend(ids(groups))
-
-    def until_written(call: Any) -> Any:
-        while True:
-            with contextlib.suppress(CheckpointError):
-                return call()
-
-    clients = [Client(service, str(number)) for number in range(8)]
-    Failing(service, monkeypatch).plan = iter(lambda: randomness.choice(outcomes), None)
-    threads = [threading.Thread(target=work, args=[client]) for client in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    held = [group for groups in leases_of(service).values() for group in groups]
-    assert sorted(settled) == [*range(480)]
-    assert held == []
-    assert service.counts("trained") == 480
 
 
 def test_a_cancelled_draw_leaks_no_lease(tmp_path: Path) -> None:
@@ -426,30 +188,6 @@ def test_a_load_that_finds_nothing_changes_nothing(tmp_path: Path) -> None:
     assert leases_of(service) == {"a": [0, 1, 2]}
 
 
-def test_the_latest_rollouts_can_be_saved_and_loaded_after_a_kill(tmp_path: Path) -> None:
-    """As they were when they ended, with what came back before the next one began."""
-    service = Service(tmp_path)
-    client = Client(service, "a")
-    for rollout_id in range(5):
-        groups = client.draw(4, rollout_id)
-        client.settle(groups[:2], rollout_id)
-        client.give_back([interrupt(groups[2])])
-        client.give_up([groups[3]])
-    service.kill_and_restart()
-    client.draw(6, 5)
-    for rollout_id in (4, 3, 2):
-        service.actor.save(rollout_id)
-    with pytest.raises(CheckpointError, match="too long ago"):
-        service.actor.save(1)
-    service.kill_and_restart()
-    service.actor.disconnect("a")
-    client = Client(service, "b")
-    for rollout_id in (2, 3, 4):
-        client.load(rollout_id)
-        assert service.counts("trained") == 2 * (rollout_id + 1)
-        assert service.actor.figure("get_buffer_length") == 2
-
-
 def test_values_of_samples_are_any(tmp_path: Path) -> None:
     """Arrays, NaN and the like travel as they are, and are not compared."""
     service = Service(tmp_path)
@@ -476,7 +214,7 @@ def test_gone_clients_are_forgotten(tmp_path: Path) -> None:
     assert actor._database is not None
     assert not actor._service.leases.clients
     assert not actor._database.read("clients")
-    assert not actor._rooms
+    assert not actor._ends
     assert not actor._stays
 
 
@@ -507,3 +245,36 @@ def test_a_state_shows_what_each_client_held(tmp_path: Path) -> None:
     assert leased == {"label/a": 3, "label/b": 2}
     assert found["groups"]["in_flight"] == 5
     assert SIZES.keys() == found["sources"].keys()
+
+
+def test_leases_do_not_follow_the_wall_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be set while the service runs."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    client.draw(2)
+    now = time.time()
+    for jump in (1e6, -1e6):
+        monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+        service.actor._end_silent(600.0)
+        assert leases_of(service) == {"a": [0, 1]}
+        assert service.actor.service_status()[""]["lease_age/max"] < 1e5
+
+
+def test_nothing_grows_with_the_number_of_operations(tmp_path: Path) -> None:
+    """Neither the rows of the database nor what is remembered of requests."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    sizes = []
+    for _ in range(2):
+        for _ in range(150):
+            group, other = client.draw(2)
+            client.give_back([interrupt(group)])
+            client.settle([other])
+            client.settle(client.draw(1))
+        database = service.actor._database
+        assert database is not None
+        sizes.append([len(database.read(table)) for table in TABLES])
+        assert len(service.actor._service.leases.clients["a"].answers) == 1
+    assert sizes[0] == sizes[1]

@@ -83,9 +83,9 @@ def test_the_journal_of_an_abandoned_run_does_not_count(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     for update in (*range(1, 12), *range(6, 10)):
         journal.append(Entry("run", update, [Result("a", None, update, [float(update)])]))
-    found = [update for update in range(1, 13) if journal.find("run", update) is not None]
+    found = [update for update in range(1, 13) if journal.read("run", update, update)]
     assert found == list(range(1, 10))
-    assert journal.find("other", 3) is None
+    assert journal.read("other", 1, 3) == []
 
 
 def test_a_journal_that_cannot_be_written_is_an_early_error(tmp_path: Path) -> None:

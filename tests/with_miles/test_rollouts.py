@@ -18,6 +18,7 @@ BOTH_HOOKS = {
     "rollout_all_samples_process_path": "curriculum_learning.custom_log.process_all_samples"
 }
 PARTIAL = {"partial_rollout": True}
+RETRIED = {"max_weight_staleness": 0, "async_unused_samples_handler": "retry"}
 
 
 def _shares(sources: list[str]) -> dict[str, float]:
@@ -74,7 +75,7 @@ def test_metrics_beside_those_of_miles(run: Run) -> None:
 
 def test_fully_async(tmp_path: Path) -> None:
     """One group at a time: the draws have the shares, and groups that are too old come back."""
-    args = make_args(tmp_path, max_weight_staleness=0, async_unused_samples_handler="retry")
+    args = make_args(tmp_path, **RETRIED)
     with Run(args, FULLY_ASYNC) as run:
         for rollout_id in range(ROLLOUTS):
             samples = run.generate(rollout_id)
@@ -109,6 +110,29 @@ def test_saved_and_resumed(tmp_path: Path, partial: bool) -> None:
     samples = [sample for batch in after.samples for sample in batch]
     assert not trained & {sample.group_index for sample in samples}
     assert all(type(sample) is Sample for sample in samples)
+
+
+def test_saved_and_resumed_asynchronously(tmp_path: Path) -> None:
+    """What was in flight or waiting at the save is trained after it or not at all; none twice."""
+    args = make_args(tmp_path, **RETRIED)
+    with Run(args, FULLY_ASYNC) as before:
+        for rollout_id in range(6):
+            before.generate(rollout_id)
+        before.source.save(5)
+        trained = {sample.group_index for batch in before.samples for sample in batch}
+        drawn = {group for *_, group in before.served}
+    args = make_args(tmp_path, load=args.save, **RETRIED)
+    with Run(args, FULLY_ASYNC) as after:
+        after.source.load(5)
+        for rollout_id in range(6, ROLLOUTS):
+            after.generate(rollout_id)
+    again = Counter(sample.group_index for batch in after.samples for sample in batch)
+    assert not trained & again.keys()
+    assert set(again.values()) == {4}
+    assert min(again) < max(drawn)
+    served = {group: source for source, _, _, group in [*before.served, *after.served]}
+    assert sorted(served) == list(range(len(served)))
+    assert _shares(list(served.values())) == pytest.approx(WEIGHTS, abs=0.02)
 
 
 def test_saved_during_the_next_rollout(tmp_path: Path) -> None:

@@ -103,12 +103,6 @@ async def reward(args: Any, sample: Any) -> float:
     return float(sample.tokens[-1] % chance > 0)
 
 
-def drop_many(args: Any, samples: list[Any], **kwargs: Any) -> bool:
-    """A filter that keeps two of five groups of 'medium', one of five of 'filtered', all others."""
-    kept = {"medium": 2, "filtered": 1}.get(samples[0].metadata["data_source"], 5)
-    return bool(samples[0].group_index * 7 % 5 < kept)
-
-
 def lose_source_of_aborted(args: Any, sample: Any) -> Any:
     """A user's sample hook with a mistake: an unfinished sample loses its metadata."""
     if sample.status is Sample.Status.ABORTED:

@@ -266,7 +266,7 @@ def test_what_slime_trains_has_the_configured_shares(tmp_path: Path, target: str
         tmp_path,
         data_source_weights=CONSTANT,
         rollout_all_samples_process_path="curriculum_learning.custom_log.process_all_samples",
-        dynamic_sampling_filter_path="tests.with_slime.engine.drop_many",
+        dynamic_sampling_filter_path="tests.with_slime.prompts.drop_many",
         mixture_target=target,
     )
     with Run(args) as run:

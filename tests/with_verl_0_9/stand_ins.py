@@ -94,6 +94,8 @@ class Fortune(NamedTuple):
     """The part with equal rewards, which a filter drops."""
     patience: int = 3
     """The longest time that one takes."""
+    is_high: float = 0.0
+    """The part with high rewards that are not equal."""
 
 
 class Killed(Exception):  # noqa: N818  # not an error
@@ -152,6 +154,8 @@ class Engine:
             rewards = [1.0 if n % 2 else 0.0 for n in range(self._samples)]
             if luck.random() < fortune.is_alike:
                 rewards = [1.0] * self._samples
+            elif luck.random() < fortune.is_high:
+                rewards = [0.8 if reward else 1.0 for reward in rewards]
             self.rewards[uid] = rewards
             fields = {"rm_scores": [torch.tensor([0.0, reward]) for reward in rewards]}
             keys = [f"{uid}_{number}_0" for number in range(self._samples)]

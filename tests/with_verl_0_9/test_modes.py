@@ -298,6 +298,45 @@ def test_row_curricula_and_source_rules(live: Live, mode: str) -> None:
     assert second.metrics[9]["curriculum/weight/c"] != pytest.approx(WEIGHTS["c"])
 
 
+CAPPED = [
+    "+data.sampler.source_reward_caps.a=0.7",
+    "+data.sampler.source_reward_caps.b='lambda step: 1 if step < 10 else 0.7'",
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_reward_caps(live: Live, mode: str) -> None:
+    """Groups above the cap of their source are dropped, from the step on at which it holds."""
+    high = dict.fromkeys(WEIGHTS, Fortune(is_high=0.4))
+    life = live(mode, *FILTERED, *CAPPED, fortunes=high, steps=40)
+    rewards, rows = life.engine.rewards, life.engine.rows
+    high_at = {source: list[int]() for source in WEIGHTS}
+    for place, uid in enumerate(life.trained()):
+        if sum(rewards[uid]) / SAMPLES > 0.7:
+            high_at[rows[uid][0]].append(place // BATCH)
+    assert 0 == len(high_at["a"]) < len(high_at["b"]) < len(high_at["c"])
+    assert max(high_at["b"]) < 16
+    assert life.shares(life.trained()) == pytest.approx(WEIGHTS, abs=0.02)
+    last = life.metrics[40]
+    assert 0 < last["curriculum/filter_ratio_reward_cap/a"] < 1
+    assert last["curriculum/dropped/a"] > 0 == last["curriculum/dropped/c"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sources_of_slimes_file(live: Live, tmp_path: Path, mode: str) -> None:
+    """``data.sampler.config`` names the file of slime's data source: its shares are trained."""
+    (path := tmp_path / "sources.yaml").write_text(
+        "prompt_data: [a.jsonl, b.jsonl, c.jsonl]\n"
+        "data_source_weights: ['lambda step: 0.8 if step < 20 else 0.2', 0.1, 0.1]\n"
+        "data_source_reward_caps: {c: 0.7}\n"
+    )
+    named = [f"+data.sampler.config={path}", "~data.sampler.source_weights"]
+    life = live(mode, *FILTERED, *named, fortunes=SMOOTH | {"c": Fortune(is_high=0.5)}, steps=40)
+    for part, a in ((life.trained()[: 18 * BATCH], 0.8), (life.trained()[28 * BATCH :], 0.5)):
+        shares = {"a": a, "b": (1 - a) / 2, "c": (1 - a) / 2}
+        assert life.shares(part) == pytest.approx(shares, abs=0.06 * (1 - a) / 0.5)
+
+
 def test_lost_queue(live: Live, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """If a checkpoint lacks its queue, the prompts in flight count as lost and are replaced."""
     mode = "curriculum_colocate_async"

@@ -180,6 +180,13 @@ def test_group_filtering_fetches_single_prompts(make_trainer: MakeTrainer) -> No
     assert [len(batch["data_source"]) for batch in trainer.train_dataloader] == [1] * 80
 
 
+def test_caps_need_the_filter(make_trainer: MakeTrainer) -> None:
+    """Caps without verl's filter of groups are an error before anything is started."""
+    caps = "+data.sampler.source_reward_caps.easy=0.5"
+    with pytest.raises(ConfigurationError, match=r"algorithm\.filter_groups\.enable=true"):
+        make_trainer(*WEIGHTED, caps)
+
+
 def test_resumed_loader_goes_on(make_trainer: MakeTrainer) -> None:
     """A loader with the state of another, and the same feedback, gives the same batches."""
     overrides = [*WEIGHTED, "+data.sampler.adaptive_weights=true", "data.train_batch_size=8"]
