@@ -11,11 +11,9 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import nullcontext
 
 from curriculum_learning.commands import inspect, preview, schema, simulate
 from curriculum_learning.commands.arguments import (
@@ -27,13 +25,14 @@ from curriculum_learning.commands.arguments import (
     read_arguments,
 )
 from curriculum_learning.commands.terminal import (
-    LogLines,
     OutputError,
+    clean_stderr,
     show_errors,
     tell,
     writing,
 )
 from curriculum_learning.config.dotted_path import importing_nothing
+from curriculum_learning.config.visible import LogLines
 from curriculum_learning.errors import CurriculumLearningError
 
 __all__ = ["INTERRUPTED", "UNREAD", "WARNED", "WELL", "WRONG", "main"]
@@ -99,7 +98,8 @@ def _command(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal lacks
     try:
-        code = _run(options)
+        with clean_stderr():
+            code = _run(options)
     except BrokenPipeError:  # nobody reads the output any more, as with `| head`
         _close_output()
         return UNREAD
@@ -113,10 +113,8 @@ def _command(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Runs the command; turns every error but those of the output into an exit code."""
     try:
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            options.folder = Path(folder)
-            if getattr(options, "untrusted", False):
-                stack.enter_context(importing_nothing())
+        untrusted = getattr(options, "untrusted", False)
+        with importing_nothing() if untrusted else nullcontext():
             code = _COMMANDS[options.command](options)
         with writing():
             sys.stdout.flush()

@@ -6,17 +6,14 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-import orjson
 
 from curriculum_learning import samplers
 from curriculum_learning.commands.training_files import assumed_rows, training_rows
 from curriculum_learning.config.data_source import check_config
 from curriculum_learning.config.files import RunConfig, unset_variables
 from curriculum_learning.config.plan import DataSourcePlan
-from curriculum_learning.config.problems import suggestion
+from curriculum_learning.config.problems import listed, suggestion
 from curriculum_learning.config.samplers import check_sampler_config
 from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.config.sources import OF_MIXTURE
@@ -33,6 +30,12 @@ Errors = list[CurriculumLearningError]
 
 WRITES_NOTHING = {"save": None, "load": None, "autosave": False, "dump_details": None}
 """Settings of a data source that only looks."""
+_ASSUMED = {
+    "data_source_cache": False,
+    "apply_chat_template": False,
+    "rollout_max_prompt_len": None,
+}
+"""Settings of one whose rows are made up."""
 
 
 @dataclasses.dataclass
@@ -42,8 +45,8 @@ class Plan:
     engine: str
     """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
     mixture: Mixture
-    rows: Mapping[str, int]
-    """Rows of each source, those over the length limit included."""
+    rows: Mapping[str, int | None]
+    """Rows of each source, those over the length limit included; None is without end."""
     batch: int | None
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
@@ -74,15 +77,14 @@ class PlacedError(CurriculumLearningError):
 
 
 def read_plan(
-    run: RunConfig, rows: Mapping[str, int], batch: int | None, folder: Path
+    run: RunConfig, rows: Mapping[str, int], batch: int | None
 ) -> tuple[Plan | None, list[PlacedError], list[str]]:
     """Reads a configuration as the run will, and finds all that is wrong with it.
 
     Args:
         run: What was configured.
-        rows: Sizes of sources to assume; where there are any, no configured file is opened.
+        rows: Sizes of sources that are ``assuming``; where there are any, no file is opened.
         batch: Stands in where no batch size is configured.
-        folder: For files with rows of these sizes; they are needed as long as the plan is.
 
     Returns:
         The plan, None if there are errors; the errors; what was warned of meanwhile.
@@ -94,7 +96,7 @@ def read_plan(
             plan, errors = _read_verl(run.values, data, rows, batch)
             names = list(plan.rows) if plan is not None else []
         else:
-            plan, errors, names = _read_slime(run.values, rows, batch, folder)
+            plan, errors, names = _read_slime(run.values, rows, batch)
     found = [PlacedError(error, run.place(error, names)) for error in errors]
     found.sort(key=_by_place)
     return (None if found else plan), found, warnings
@@ -107,7 +109,7 @@ def _by_place(error: PlacedError) -> tuple[str, int]:
 
 
 def _read_slime(
-    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None, folder: Path
+    values: Mapping[str, Any], rows: Mapping[str, int], batch: int | None
 ) -> tuple[Plan | None, Errors, list[str]]:
     if rows and values.get("prompt_data") is None:
         values = {"prompt_data_source_names": list(rows), **values}
@@ -124,9 +126,10 @@ def _read_slime(
         return None, errors, names
     quiet = {**values, **WRITES_NOTHING}
     if rows:
-        quiet |= _assumed(config, rows, folder)
+        quiet |= _ASSUMED
     try:
-        mixture, lengths = _opened(quiet)
+        # The schedules have been tried already.
+        mixture, lengths = _opened({**quiet, "num_rollout": 1})
     except CurriculumLearningError as error:
         return None, [error], names
     size = config.rollout_batch_size or batch
@@ -166,32 +169,23 @@ def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) ->
         except CurriculumLearningError as error:  # noqa: PERF203 - each file has errors of its own
             error.key, error.source = error.key or "prompt_data", source.name
             errors.append(error)
-    return errors
+    return _once(errors)
 
 
-def _assumed(config: DataSourcePlan, rows: Mapping[str, int], folder: Path) -> dict[str, Any]:
-    """Writes prompt files of the sizes given, their complexity rising evenly; returns settings."""
-    paths = []
-    for number, source in enumerate(config.sources):
-        path = folder / f"{number}.jsonl"
-        with open(path, "wb") as file:
-            score_key = source.curriculum.complexity_key if source.curriculum else SCORE_COLUMN
-            label = {} if source.label_key is None else {source.label_key: ""}
-            for row in range(rows[source.name]):
-                score = {score_key: float(row)}
-                texts = {**label, source.metadata_key: score, source.input_key: f"row {row}"}
-                file.write(orjson.dumps({**score, **texts}) + b"\n")
-        paths.append(str(path))
-    return {
-        "prompt_data": paths,
-        "prompt_data_source_names": [source.name for source in config.sources],
-        "data_source_cache": False,
-        "apply_chat_template": False,
-        "rollout_max_prompt_len": None,
-    }
+def _once(errors: Errors) -> Errors:
+    """Returns one error for each wrong column, though each source that has it set is wrong."""
+    columns = {SOURCE_KEYS[field] for field in ("input_key", "label_key", "metadata_key")}
+    alike: dict[tuple[str, ...], Errors] = {}
+    for error in errors:
+        same = (error.key, repr(error.value)) if error.key in columns else (str(error),)
+        alike.setdefault(same, []).append(error)
+    for first, *others in alike.values():
+        if others:
+            first.args = (f"{first}; the same in {listed(other.source for other in others)}",)
+    return [same[0] for same in alike.values()]
 
 
-def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:
     """Returns the mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:

@@ -31,6 +31,7 @@ from curriculum_learning.commands.terminal import (
 from curriculum_learning.commands.untrusted import disarm
 from curriculum_learning.config.files import read_run_config
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.prompts.assumed import assuming
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,18 +44,19 @@ def run(options: argparse.Namespace) -> int:
     for name, files in _alternatives(options).items():
         sizes, configured = read_sizes(options.rows), read_run_config(files)
         ignored = disarm(configured, opens_files=not sizes) if options.untrusted else []
-        plan, errors, warnings = read_plan(configured, sizes, options.batch, options.folder)
-        if plan is None:
-            show_errors(errors, options.json)
-            return WRONG
-        if plan.config is None:
-            raise ConfigurationError(
-                "simulate runs the data source; a sampler of verl hands out rows and hears of "
-                "rewards only: use preview",
-                key="data.sampler",
-            )
-        engine, learner = _engine(options, plan), _learner(options, plan)
-        result = simulate(plan.values, engine, steps_of(plan, options.steps), learner)
+        with assuming(sizes):
+            plan, errors, warnings = read_plan(configured, sizes, options.batch)
+            if plan is None:
+                show_errors(errors, options.json)
+                return WRONG
+            if plan.config is None:
+                raise ConfigurationError(
+                    "simulate runs the data source; a sampler of verl hands out rows and hears of "
+                    "rewards only: use preview",
+                    key="data.sampler",
+                )
+            engine, learner = _engine(options, plan), _learner(options, plan)
+            result = simulate(plan.values, engine, steps_of(plan, options.steps), learner)
         result.notes[:0] = [*ignored, *warnings]
         results[name] = result
     _show(results, options)

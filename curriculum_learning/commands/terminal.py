@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import orjson
 
+from curriculum_learning.config.visible import visible
 from curriculum_learning.errors import CurriculumLearningError
 
 _Item = TypeVar("_Item")
@@ -48,12 +48,33 @@ def tell(text: str) -> None:
         sys.stderr.write("\n  ".join(map(visible, text.split("\n"))) + "\n")
 
 
-class LogLines(logging.Formatter):
-    """Shows the control characters of log messages."""
+class _CleanStream:
+    """A stream that shows the control characters of all that is written, but for line ends.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns the message, and the traceback if there is one."""
-        return "\n  ".join(map(visible, super().format(record).split("\n")))
+    A progress bar starts its line again by a carriage return.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes a text."""
+        return self.stream.write(visible(text, but="\n\r"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def clean_stderr() -> Iterator[None]:
+    """Within the block other libraries, too, write no control characters to standard error."""
+    stream = sys.stderr
+    if stream is not None:
+        sys.stderr = cast("TextIO", _CleanStream(stream))
+    try:
+        yield
+    finally:
+        sys.stderr = stream
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,15 +88,24 @@ class Parser(argparse.ArgumentParser):
 def show_json(data: Any) -> None:
     """Writes data as JSON."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    content = orjson.dumps(data, default=str, option=options) + b"\n"
+    text = orjson.dumps(data, default=str, option=options).decode() + "\n"
+    if not text.replace("\n", "").isprintable():  # JSON itself allows most control characters
+        text = "".join(
+            char if char.isprintable() or char == "\n" else _escaped(char) for char in text
+        )
     with writing():
         sys.stdout.flush()
         buffer = getattr(sys.stdout, "buffer", None)
         if buffer is None:
-            sys.stdout.write(content.decode())
+            sys.stdout.write(text)
         else:
-            buffer.write(content)  # JSON is UTF-8, whatever the terminal is
+            buffer.write(text.encode())  # JSON is UTF-8, whatever the terminal is
             buffer.flush()
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> None:
@@ -92,9 +122,12 @@ def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> Non
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
-    """Writes warnings, a line each."""
+    """Writes warnings; what is to be pasted follows in a line of its own."""
     for warning in warnings:
-        show(f"warning: {warning}")
+        first, *others = warning.split("\n")
+        show(f"warning: {first}")
+        for line in others:
+            show(f"  {line}")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -139,7 +172,8 @@ def progress(items: Sequence[_Item], label: str) -> Iterator[_Item]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, description=label, console=Console(stderr=True), transient=True)
+    stream = sys.stderr.stream if isinstance(sys.stderr, _CleanStream) else sys.stderr
+    yield from track(items, description=label, console=Console(file=stream), transient=True)
 
 
 def _is_fancy() -> bool:
@@ -165,10 +199,3 @@ def _draw_table(lines: Sequence[Sequence[str]]) -> None:
         table.add_row(*(escape(cell) for cell in line))
     with writing():
         Console().print(table)
-
-
-def visible(text: str) -> str:
-    """Returns the text with what a terminal might obey as Python would write it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from curriculum_learning.config.keys import Recipe
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.problems import Findings
+from curriculum_learning.config.weights import in_parts, numbers_over
 from curriculum_learning.curricula import SourceRule
 from curriculum_learning.errors import ConfigurationError, ScheduleError
-from curriculum_learning.weights.shares import KEY, normalise, refuse_all_zero
+from curriculum_learning.weights.schedules import Schedule
+from curriculum_learning.weights.shares import KEY, normalise_all, refuse_all_zero
 
 STEPS_CHECKED = 1000
 """How many steps are tried where ``num_rollout`` is not known."""
@@ -41,22 +45,35 @@ def try_schedules(
     vary, first = rule is not None, None
     # The step after the last one counts too: asynchronous engines draw ahead.
     steps = STEPS_CHECKED if num_rollout is None else min(num_rollout + 1, MOST_CHECKED)
-    for step in range(steps):
-        now = _tried(weights, step, findings)
-        _tried(caps, step, findings)
-        if len(now) < len(sources) or not now:
+    for part in in_parts(range(steps)):
+        tried = _tried(weights, part, findings)
+        _tried(caps, part, findings)
+        if len(tried) < len(sources) or not tried:
             continue
+        now = np.array(list(tried.values()))
         try:
-            refuse_all_zero(now, step)
-            if rule is not None:
-                rule.check(now, KEY, f" at step {step}")
+            _check(list(tried), now, part, rule)
         except ConfigurationError as error:
             findings.errors.append(error)
             return vary
-        shares = normalise(now)
-        first = first or shares
-        vary = vary or shares != first
+        shares = normalise_all(now)
+        first = shares[:, :1] if first is None else first
+        vary = vary or bool((shares != first).any())
     return vary
+
+
+def _check(
+    names: Sequence[str], weights: NDArray[np.float64], steps: range, rule: SourceRule | None
+) -> None:
+    """Refuses weights that are all 0, or that the source rule cannot work with."""
+    wrong = ~weights.any(axis=0)
+    if rule is not None:  # it need not see the same weights twice
+        wrong |= np.append(True, (weights[:, 1:] != weights[:, :-1]).any(axis=0))
+    for place in np.flatnonzero(wrong).tolist():
+        now = dict(zip(names, weights[:, place].tolist(), strict=True))
+        refuse_all_zero(now, steps[place])
+        if rule is not None:
+            rule.check(now, KEY, f" at step {steps[place]}")
 
 
 def _made(recipe: Recipe, names: Sequence[str], findings: Findings) -> SourceRule | None:
@@ -69,12 +86,14 @@ def _made(recipe: Recipe, names: Sequence[str], findings: Findings) -> SourceRul
     return rule
 
 
-def _tried(schedules: dict[str, Any], step: int, findings: Findings) -> dict[str, float]:
-    """Returns the results at a step; takes out a schedule that fails, so that it is told once."""
+def _tried(
+    schedules: dict[str, Schedule], steps: range, findings: Findings
+) -> dict[str, NDArray[np.float64]]:
+    """Returns what schedules give; takes out one that fails, so that it is told once."""
     results = {}
     for name, schedule in list(schedules.items()):
         try:
-            results[name] = schedule(step)
+            results[name] = numbers_over(schedule, steps)
         except ScheduleError as error:  # noqa: PERF203 - one that fails hides no other
             findings.errors.append(error)
             del schedules[name]

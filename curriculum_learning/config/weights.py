@@ -8,6 +8,9 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curriculum_learning.config.dotted_path import NoModuleError, load_callable
 from curriculum_learning.config.keys import read_choice, read_value
 from curriculum_learning.config.plain import plain
@@ -21,6 +24,8 @@ _FORMS = (
     "a number >= 0, a text 'lambda step: ...', the dotted path of a function "
     "(package.module.function), or a mapping with 'schedule' and its parameters"
 )
+_PART = 4096
+"""Steps."""
 _DOCUMENTED_MODULE = "examples.curriculum_learning.weight_scheduler"
 
 
@@ -127,6 +132,20 @@ class CheckedSchedule:
             raise self._error(problem, rollout_step)
         return number
 
+    def over(self, steps: range) -> NDArray[np.float64]:
+        """Returns the numbers at many steps, shape (len(steps),); raises as a call does."""
+        function = self.function
+        try:
+            results = [function(step) for step in steps]
+            found = np.array(results, dtype=np.float64)
+        except (Exception, SystemExit):
+            results, found = [None], np.empty(0)
+        are_numbers = {int, float}.issuperset(map(type, results))
+        if are_numbers and ((found >= 0) & (found < math.inf)).all():
+            return found
+        # One by one, to name the step, and for numbers of other types.
+        return np.array([self(step) for step in steps])
+
     def _error(self, problem: str, step: int) -> ScheduleError:
         return ScheduleError(
             f"{self.key} of source '{self.source}' {shown(self.configured)} {problem} at step "
@@ -135,3 +154,17 @@ class CheckedSchedule:
             key=self.key,
             value=self.configured,
         )
+
+
+def numbers_over(schedule: Schedule, steps: range) -> NDArray[np.float64]:
+    """Returns what a schedule gives at many steps, shape (len(steps),); raises as a call does."""
+    if isinstance(schedule, Constant):
+        return np.full(len(steps), schedule.weight, dtype=np.float64)
+    if isinstance(schedule, CheckedSchedule):
+        return schedule.over(steps)
+    return np.array([schedule(step) for step in steps])
+
+
+def in_parts(steps: range) -> list[range]:
+    """Divides steps into parts whose numbers are worked out together."""
+    return [steps[start : start + _PART] for start in range(0, len(steps), _PART)]

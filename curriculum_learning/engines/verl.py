@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from curriculum_learning.config.visible import LogLines
+
 if TYPE_CHECKING:
     SamplerBase = object
 else:
@@ -25,7 +27,7 @@ def show_log() -> None:
     ours = logging.getLogger("curriculum_learning")
     if not ours.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(LogLines("%(message)s"))
         # If somebody sets up logging later, that is enough.
         handler.addFilter(lambda record: not logging.getLogger().handlers)
         ours.addHandler(handler)

@@ -99,6 +99,8 @@ class Circulation:
 
     def hand_out(self, taken: Taken, step: int) -> list[Group]:
         """Puts taken groups in flight; returns them."""
+        if not (taken.served or taken.dropped):  # by far the most frequent
+            return []
         for waiting in taken.served:
             served = waiting.served._replace(step=step)
             self.ledger.serve(waiting.group_index, served, waiting.partial)
@@ -129,12 +131,17 @@ class Circulation:
         Raises:
             DataError: A row cannot be read.
         """
-        served = ((index, self.ledger.served(index)) for index in group_indices)
-        out = [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
-        again = self._made_again(out)
+        again = self._still_out(group_indices)
         for _, how, group, _ in again:
             self._maker.tag_again(group, how)
         return [entry.group for entry in again]
+
+    def _still_out(self, group_indices: Sequence[int]) -> list[_Again]:
+        """Makes those of the groups that are in flight again."""
+        served = ((index, self.ledger.served(index)) for index in group_indices)
+        return self._made_again(
+            [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
+        )
 
     # Coming back
 
@@ -171,9 +178,7 @@ class Circulation:
         Raises:
             DataError: A row cannot be read; nothing has changed then.
         """
-        served = ((index, self.ledger.served(index)) for index in group_indices)
-        out = [(index, how, self.ledger.partial(index)) for index, how in served if how is not None]
-        again = self._made_again(out)
+        again = self._still_out(group_indices)
         for group_index, how, group, partial in reversed(again):
             self.ledger.give_back(group_index, how.source)
             self.buffers.add_in_front(group_index, how, group, partial)

@@ -156,8 +156,9 @@ class GroupLedger:
 
     def settle_waiting(self, sources: Collection[str], fate: str) -> None:
         """Ends groups that waited in a buffer, one for each entry of ``sources``."""
-        self.out.subtract(sources)
-        self.count(fate, sources)
+        if sources:
+            self.out.subtract(sources)
+            self.count(fate, sources)
 
     def count(self, event: str, sources: Collection[str]) -> None:
         """Counts an event, once for each entry of ``sources``."""

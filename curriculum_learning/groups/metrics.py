@@ -32,6 +32,8 @@ class _Seen:
 
     def group_count(self) -> int:
         """Distinct groups; a sample that does not say its group is one of its own."""
+        if {int}.issuperset(map(type, self.groups)):
+            return len(set(self.groups))
         ids = [whole_id(group) for group in self.groups]
         return len({*ids} - {None}) + ids.count(None)
 
@@ -60,7 +62,8 @@ def per_source_metrics(
     """
     status = status or {}
     seen = _look_at(samples, status, reward_key)
-    groups = sum(of_source.group_count() for of_source in seen.values())
+    groups = {name: of_source.group_count() for name, of_source in seen.items()}
+    total = sum(groups.values())
     untagged = seen.pop(_UNTAGGED, None)
     metrics: dict[str, float] = {}
     if untagged is not None:
@@ -69,7 +72,7 @@ def per_source_metrics(
         prefix = f"rollout/{name}/"
         count = len(of_source.groups)
         metrics |= {prefix + key: value for key, value in status.get(name, {}).items()}
-        metrics[f"{prefix}trained_share"] = of_source.group_count() / groups if groups else 0.0
+        metrics[f"{prefix}trained_share"] = groups[name] / total if total else 0.0
         metrics[f"{prefix}sample_count"] = count
         if not count:
             continue

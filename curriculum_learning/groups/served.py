@@ -46,12 +46,12 @@ class Packer:
 
     def pack(self, served: Served) -> bytes:
         """Returns the entry of ``served``."""
-        source, *numbers = served
+        source = served[0]
         number = self._numbers.get(source)
         if number is None:
             number = self._numbers[source] = len(self.sources)
             self.sources.append(source)
-        return _ENTRY.pack(number, *numbers)
+        return _ENTRY.pack(number, *served[1:])
 
     def unpack(self, entry: bytes) -> Served:
         """Returns what ``pack`` packed."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result, by_source
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.mixing.endless import EndlessSource
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule, is_zero
@@ -74,14 +75,24 @@ class Mixture:
         self.drawn = [0] * len(self.sources)
         """Rows drawn, per source."""
         self.total_drawn = 0
-        self._schedules = {source.name: schedules[source.name] for source in self.sources}
+        self.schedules = {source.name: schedules[source.name] for source in self.sources}
         self._ledger = apportionment(len(self.sources))
         self.rule = rule
         self._version = 0
         self._force = _InForce(-1, 0, {}, {}, [])
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int | None:
+        """Rows of all sources; None if those of one have no end."""
+        if any(isinstance(source, EndlessSource) for source in self.sources):
+            return None
         return sum(source.size for source in self.sources)
+
+    def __len__(self) -> int:
+        return finite(self.size)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no number of rows
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +102,7 @@ class Mixture:
     @property
     def weighted_sources(self) -> list[str]:
         """The sources whose weight is not 0 at every step."""
-        return [name for name, schedule in self._schedules.items() if not is_zero(schedule)]
+        return [name for name, schedule in self.schedules.items() if not is_zero(schedule)]
 
     def weights(self, step: int) -> dict[str, float]:
         """The configured weights at ``step``; raises as ``weight_scheduler.weights_at``."""
@@ -103,7 +114,7 @@ class Mixture:
 
     def _at(self, step: int) -> _InForce:
         if self._force.step != step or self._force.version != self._version:
-            weights = weights_at(self._schedules, step)
+            weights = weights_at(self.schedules, step)
             in_force = weights if self.rule is None else _shares(self.rule, step, weights)
             self._force = _InForce(
                 step, self._version, weights, normalise(in_force), units_of([*in_force.values()])
@@ -216,6 +227,17 @@ class Mixture:
         self._ledger.credits, self.drawn = credits, drawn
         self.total_drawn = sum(drawn)
         self._version += 1
+
+
+def finite(size: int | None) -> int:
+    """Returns a number of rows; raises ConfigurationError if there is none."""
+    if size is None:
+        raise ConfigurationError(
+            "the rows of a source have no end, so there is no number of rows, and no epoch of all "
+            "sources; set num_rollout, not num_epoch",
+            key="num_epoch",
+        )
+    return size
 
 
 def _shares(rule: SourceRule, step: int, weights: Mapping[str, float]) -> dict[str, float]:

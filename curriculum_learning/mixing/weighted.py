@@ -41,11 +41,11 @@ class Cursor(NamedTuple):
     """Rows stand in the order of their hashes, which is cheaper to look up than a permutation."""
 
 
-class Before(NamedTuple):
-    """What ``put_back`` needs to undo a ``take``."""
+Walk = tuple[int, int, int, bool]
+"""The fields of a cursor: each draw makes one, and a plain tuple costs a tenth of a named one."""
 
-    cursor: Cursor
-    units: Units
+Before = tuple[Walk, Units]
+"""What ``put_back`` needs to undo a ``take``."""
 
 
 class _Found(NamedTuple):
@@ -102,6 +102,14 @@ class WeightedOrder:
         """Where the walk is."""
         return self._cursor
 
+    @property
+    def _cursor(self) -> Cursor:
+        return Cursor(*self._walk)
+
+    @_cursor.setter
+    def _cursor(self, cursor: Cursor) -> None:
+        self._walk: Walk = (*cursor,)
+
     def set_weights(self, weights: ArrayLike) -> None:
         """Change the weights from here on.
 
@@ -120,7 +128,7 @@ class WeightedOrder:
 
     def take(self) -> tuple[int, int, Before]:
         """Take the next row; returns the row, its epoch, and what ``put_back`` needs."""
-        before = Before(self._cursor, self._credits.units)
+        before = self._walk, self._credits.units
         while self._next == len(self._found.rows):
             self._look_ahead()
         at, found = self._next, self._found
@@ -129,7 +137,7 @@ class WeightedOrder:
         if place + 1 == self._end:
             self._cursor = self._start_of(epoch + 1)
         else:
-            self._cursor = Cursor(epoch, place + 1, self._found_from.rows, self._found_from.sparse)
+            self._walk = epoch, place + 1, self._found_from.rows, self._found_from.sparse
         return row, epoch, before
 
     def put_back(self, before: Before) -> None:
@@ -138,14 +146,15 @@ class WeightedOrder:
         What rows have gained returns to what it was, also if the weights have changed since. The
         weights stay as they are now.
         """
+        walk, units_before = before
         if self._next:  # the row was found with the weights that are in force
             self._next -= 1
-            self._cursor = before.cursor
+            self._walk = walk
             return
         self._settle()
         units = self._credits.units
-        self._credits.use(before.units)
-        self._cursor = before.cursor
+        self._credits.use(units_before)
+        self._walk = walk
         self._settle()
         self._credits.use(units)
         self._forget()

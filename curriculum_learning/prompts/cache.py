@@ -1,7 +1,10 @@
 """A folder of results that take long to work out of prompt files, so that a restart need not.
 
 Anyone may delete entries at any time: a missing or damaged entry is made again. An entry is read
-only if it is the user's own and no other user can write to it.
+only if it is the user's own and no other user can write to it. Its files have stamps: whatever
+writes to a file or replaces it changes the time of the last change, which no program can set. A
+file with another stamp is compared with its recorded hash, which takes about a second for each
+gigabyte. Damage on the disk itself leaves the stamp as it is and is not noticed.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +26,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from curriculum_learning.prompts.contents import file_pieces
+from curriculum_learning.prompts.rows import content_hash
+
 logger = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 _SAMPLES = 64
 _SAMPLE_SIZE = 4096
 
-_WHOLE = 1 << 26
-"""Bytes; of larger files samples are compared with the recorded hash, of others everything."""
+_DIGESTED = 1 << 24
+"""Bytes; smaller files are hashed again each time."""
 _MAPPED = 1 << 24
 """Bytes; smaller arrays are read, as each mapped one keeps a file open."""
 _MOST_BYTES = 100 << 30
@@ -39,7 +45,8 @@ _LITTER_AGE = 3600
 """Seconds without a change, after which an unfinished entry is a killed process's."""
 _OURS = re.compile(r"^(?:v(\d+)-)?[0-9a-f]{32}$")
 _UNFINISHED = re.compile(r"^\.(?:v\d+-)?[0-9a-f]{32}\.")
-_HASHES = "hashes.json"
+_RECORD = "record.json"
+"""The stamp and the hash of each file of an entry."""
 
 Key = dict[str, object]
 """Everything that an entry depends on. Nothing is kept for a key that is not plain data."""
@@ -118,12 +125,11 @@ class Cache:
             return
         try:
             yield unfinished
-            hashes = {file.name: _hash_of(file) for file in unfinished.iterdir()}
-            (unfinished / _HASHES).write_bytes(orjson.dumps(hashes))
-            for file in unfinished.iterdir():
-                file.chmod(0o400)  # nobody gets to read here what he could not read there
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
+            files = list(unfinished.iterdir())
+            hashes = {file.name: _hash_of(file) for file in files}
+            for file in files:
+                _finish(file)
+            _record(unfinished, hashes)
             os.rename(unfinished, path)
             _tidy(path)
         except OSError as error:
@@ -177,23 +183,47 @@ def _is_own(path: Path) -> bool:
     return False
 
 
+def _finish(file: Path) -> None:
+    """Makes a file readable by its owner only, and has the disk keep it."""
+    file.chmod(0o400)
+    with open(file, "rb") as written:
+        os.fsync(written.fileno())
+
+
+def _record(entry: Path, hashes: Mapping[str, str]) -> None:
+    """Records the hashes of an entry's files, and their stamps."""
+    content = {name: [digest, _stamp(entry / name)] for name, digest in hashes.items()}
+    descriptor, unfinished = tempfile.mkstemp(dir=entry)
+    with open(descriptor, "wb") as file:
+        file.write(orjson.dumps(content))
+    _finish(Path(unfinished))
+    os.replace(unfinished, entry / _RECORD)
+
+
+def _stamp(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
 def _verify(path: Path) -> None:
-    hashes = orjson.loads((path / _HASHES).read_bytes())
-    for name, digest in hashes.items():
-        if _hash_of(path / Path(name).name) != digest:
+    """Raises ValueError if a file of an entry has changed since it was written."""
+    recorded = orjson.loads((path / _RECORD).read_bytes())
+    changed = [name for name, (_, stamp) in recorded.items() if _stamp(path / name) != stamp]
+    for name in changed:
+        if _hash_of(path / name) != recorded[name][0]:
             raise ValueError(f"{name} has changed since it was written")
+    if changed:  # the whole entry was copied or moved, for example
+        with suppress(OSError):
+            _record(path, {name: digest for name, (digest, _) in recorded.items()})
+
+
+def _hash_of(path: Path) -> str:
+    return content_hash(file_pieces(str(path), path.stat().st_size))
 
 
 def _remove_damaged(path: Path, error: Exception) -> None:
     logger.warning("the cache entry %s is damaged and made again: %s", path, error)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _hash_of(path: Path) -> str:
-    size = path.stat().st_size
-    if size > _WHOLE:
-        return f"{size} {_sampled(str(path), size)}"
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _tidy(kept: Path) -> None:
@@ -235,6 +265,17 @@ def file_key(path: str) -> Key:
         "time": status.st_mtime_ns,
         "sample": _sampled(path, status.st_size),
     }
+
+
+def file_digest(path: str, cache: Cache) -> str:
+    """Returns the hash of the whole content of a file; of large files the cache knows it."""
+    size = os.path.getsize(path)
+    key: Key = {"what": "digest", **file_key(path)} if size >= _DIGESTED else {}
+    kept = cache.find(key) if key else None
+    if kept is None:
+        kept = Kept(np.zeros(0), content_hash(file_pieces(path, size)))
+        kept = cache.keep(key, kept) if key else kept
+    return str(kept.facts)
 
 
 def _sampled(path: str, size: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from curriculum_learning.config.visible import visible
 from curriculum_learning.errors import DataError
 
 SOURCE_COLUMN = "data_source"
@@ -110,7 +111,7 @@ def _read(dataset: Any, *paths: str) -> list[Sequence[Any]]:
     for table in (getattr(dataset, "dataframe", None), dataset):  # verl's has a dataframe
         if hasattr(table, "select_columns") or hasattr(table, "iloc"):
             return [_column(table, *path.split(".")) for path in paths]
-    label = f"reading {' and '.join(paths)}"
+    label = visible(f"reading {' and '.join(paths)}")
     columns: list[list[Any]] = [[] for _ in paths]
     for index in tqdm(range(len(dataset)), desc=label, unit=" rows", delay=2, disable=None):
         row = dataset[index]

@@ -3,96 +3,97 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
-MOST_OPEN = 128
-"""Files; a process is often allowed 1,024 of all kinds."""
 
-_open: OrderedDict[int, PooledFile] = OrderedDict()
-"""Those that are open, the one read last at the end."""
-_lock = threading.Lock()
+class OpenFile:
+    """An open file. It closes when nobody holds it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 class PooledFile:
     """A file for reads at given places, by any number of threads.
 
-    The one that was read longest ago is closed where too many are open, and opened again when it
-    is read. A pickled copy opens the file by its path.
+    The one that was opened first is let go where too many are open, and opened again when it is
+    read. A pickled copy opens the file by its path.
     """
+
+    __slots__ = ("__weakref__", "_file", "_identity", "_is_closed", "_path")
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._identity: tuple[int, int] | None = None
-        self._descriptor: int | None = None
-        self._readers = 0
+        self._file: OpenFile | None = None
         self._is_closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PooledFile, (self._path,)
 
-    @contextmanager
-    def reading(self) -> Iterator[int]:
-        """Gives a descriptor that stays open within the block.
+    def opened(self) -> OpenFile:
+        """Returns the open file, for as long as the caller holds it.
 
         Raises:
             OSError: The file cannot be opened, or is another one than at the first time.
             ValueError: It was closed.
         """
-        with _lock:
-            if self._is_closed:
-                raise ValueError(f"{self._path} was closed")
-            if self._descriptor is None:
-                self._descriptor = self._opened()
-            self._readers += 1
-            _open[id(self)] = self
-            _open.move_to_end(id(self))
-            for file in [file for file in _open.values() if not file._readers]:
-                if len(_open) <= MOST_OPEN:
-                    break
-                file._let_go()
-            descriptor = self._descriptor
-        try:
-            yield descriptor
-        finally:
-            with _lock:
-                self._readers -= 1
-                if self._is_closed and not self._readers:
-                    self._let_go()
+        return self._file or self._open_again()  # without a lock, as it is asked for each read
 
     def close(self) -> None:
         """Closes the file, once nobody reads it."""
         with _lock:
             self._is_closed = True
-            if not self._readers:
-                self._let_go()
+            self._let_go()
 
-    def _opened(self) -> int:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(descriptor)
+    def _open_again(self) -> OpenFile:
+        with _lock:
+            if self._is_closed:
+                raise ValueError(f"{self._path} was closed")
+            if self._file is None:
+                self._file = OpenFile(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
+                self._check(self._file)
+                _open[id(self)] = self
+                for oldest in list(islice(_open.values(), max(len(_open) - _most_open(), 0))):
+                    oldest._let_go()
+            return self._file
+
+    def _check(self, file: OpenFile) -> None:
+        status = os.fstat(file.descriptor)
         identity = status.st_dev, status.st_ino
         if self._identity not in (None, identity):
-            os.close(descriptor)
+            self._file = None
             raise OSError(f"{self._path} was replaced by another file while it was in use")
         self._identity = identity
-        return descriptor
 
     def _let_go(self) -> None:
         _open.pop(id(self), None)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._file = None
+
+
+_open: WeakValueDictionary[int, PooledFile] = WeakValueDictionary()
+"""Those that are open, the one opened last at the end."""
+_lock = threading.Lock()
+
+
+def _most_open() -> int:
+    """Returns a quarter of what the process may have open, often 1,024 files and sockets."""
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4, 64)
 
 
 def _after_fork() -> None:
-    """A thread that does not exist in the child may have held the lock, or been reading."""
+    """A thread that does not exist in the child may have held the lock."""
     global _lock
     _lock = threading.Lock()
-    for file in _open.values():
-        file._readers = 0
 
 
 os.register_at_fork(after_in_child=_after_fork)

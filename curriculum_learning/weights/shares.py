@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curriculum_learning.errors import ScheduleError
 from curriculum_learning.weights.schedules import Schedule
 
@@ -43,3 +46,10 @@ def normalise(weights: Mapping[str, float]) -> dict[str, float]:
     largest = max(weights.values())  # dividing by it first keeps the sum finite
     total = math.fsum(weight / largest for weight in weights.values())
     return {name: weight / largest / total for name, weight in weights.items()}
+
+
+def normalise_all(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns shares of many steps, of the shape of the weights: (sources, steps)."""
+    relative = weights / weights.max(axis=0)
+    shares: NDArray[np.float64] = relative / relative.sum(axis=0)
+    return shares

@@ -14,6 +14,7 @@ from curriculum_learning.__main__ import WRONG, main
 from curriculum_learning.commands import picture, terminal
 from curriculum_learning.commands.arguments import read_sizes
 from curriculum_learning.config.files import read_run_config
+from curriculum_learning.prompts import look
 from tests.commands.test_preview import ENVIRONMENT, write_config
 
 CLEAR = "\x1b[2J\x07\u202e"
@@ -54,6 +55,51 @@ def test_log_lines_and_faults_are_clean_too(tmp_path: Path) -> None:
     assert _is_clean(ended.stdout + ended.stderr)
 
 
+def test_what_others_write_to_standard_error_is_clean_too(tmp_path: Path) -> None:
+    """Libraries with handlers, prints, warnings and progress bars of their own."""
+    (tmp_path / "noisy.py").write_text(
+        "import logging, sys, warnings\nfrom tqdm import tqdm\n"
+        "own = logging.getLogger('own')\nown.propagate = False\n"
+        f"own.addHandler(logging.StreamHandler())\nown.warning({CLEAR!r})\n"
+        f"print({CLEAR!r}, file=sys.stderr)\nwarnings.warn({CLEAR!r})\n"
+        f"for _ in tqdm(range(3), desc={CLEAR!r}): pass\n"
+        "def f(step): return 1.0\n", encoding="utf-8",
+    )  # fmt: skip
+    path = write_config(tmp_path, data_source_weights={"a": "noisy.f", "b": 1})
+    ended = subprocess.run(
+        [sys.executable, "-m", "curriculum_learning", "preview", path, "--no-picture"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False,
+    )  # fmt: skip
+    error = ended.stderr.decode()
+    assert ended.returncode == 0, error
+    assert error.count("x1b[2J") >= 4
+    assert "100%" in error
+    assert _is_clean(error.replace("\r", "\n"))
+
+
+def test_labels_of_progress_bars_and_json_are_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source is named after its file, and JSON may hold any character but the first 32."""
+    labels: list[str] = []
+
+    def noted(items: range, desc: str, **_: object) -> range:
+        labels.append(desc)
+        return items
+
+    monkeypatch.setattr(look, "tqdm", noted)
+    name = "a\x9b2J\x7f\u202e\U000e0001"
+    (tmp_path / f"{name}.jsonl").write_text('{"input": "x"}\n' * 40, encoding="utf-8")
+    path = write_config(
+        tmp_path, prompt_data=[str(tmp_path / f"{name}.jsonl")], data_source_weights=[1]
+    )
+    assert main(["preview", path, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)["sources"][0]["name"] == name
+    assert labels
+    assert _is_clean(out + "".join(labels))
+
+
 @pytest.mark.parametrize("descriptor", [1, 2])
 @pytest.mark.parametrize("command", ["preview", "simulate"])
 def test_closed_outputs(tmp_path: Path, command: str, descriptor: int) -> None:
@@ -81,7 +127,7 @@ def test_read_errors_are_no_errors_of_the_output(
     def fails(*args: object) -> bytes:
         raise OSError(5, "Input/output error", "a.jsonl")
 
-    monkeypatch.setattr("curriculum_learning.prompts.jsonl.os.pread", fails)
+    monkeypatch.setattr("curriculum_learning.prompts.contents.os.pread", fails)
     assert main(["preview", path, "--no-picture"]) == WRONG
     error = capsys.readouterr().err
     assert "Input/output error" in error
@@ -215,16 +261,29 @@ def test_columns_go_where_a_terminal_is_narrow_and_never_digits(
     assert cells[0] in table
 
 
-@pytest.mark.parametrize("curriculum", [None, {"type": "time"}])
-def test_open_percentiles_are_drawn_for_curricula_only(
-    curriculum: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("weight", "curriculum", "panels"),
+    [
+        (0.75, None, ["share"]),
+        (0.75, {"type": "time"}, ["open percentile"]),
+        ("lambda step: 1 + step", None, ["weight", "share"]),
+        ("lambda step: 1 + step", {"type": "time"}, ["weight", "share", "open percentile"]),
+    ],
+)
+def test_only_what_varies_is_drawn(
+    weight: object,
+    curriculum: object,
+    panels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    """Without a curriculum the picture has no such panel."""
+    """The picture has no panel of flat lines, but for the shares where nothing moves at all."""
     seen: list[str] = []
-    monkeypatch.setattr(picture, "draw_curves", lambda panels, *_: seen.extend(panels))
-    path = write_config(tmp_path, data_source_curricula=curriculum)
+    monkeypatch.setattr(picture, "_draw", lambda c, *_, **__: seen.extend(c["run.yaml"]))
+    changes = {"data_source_weights": [0.25, weight], "data_source_curricula": curriculum}
+    path = write_config(tmp_path, **changes)
     assert main(["preview", path, "--rows", "a=40,b=60", "--picture", "x.png"]) == 0
-    assert seen == ["weight", "share", *(["open percentile"] if curriculum else [])]
+    assert seen == panels
 
 
 def test_variables_of_a_launch_script(

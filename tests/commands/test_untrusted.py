@@ -43,6 +43,34 @@ def test_untrusted_imports_and_writes_nothing(
     assert sorted(folder.iterdir()) == before
 
 
+WATCHED = """
+import sys
+def watch(event, args):
+    writes = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+    if writes or event in ("os.mkdir", "os.rename", "os.symlink", "tempfile.mkstemp"):
+        if args[0] != "/dev/null":
+            sys.stdout.write(f"WRITES {event} {args!r}")
+sys.addaudithook(watch)
+from curriculum_learning.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["preview", "simulate"])
+def test_assumed_sizes_write_nowhere(command: str, folder: Path) -> None:
+    """With --rows no file is made anywhere, temporary folders included."""
+    curricula = [{"type": "time"}, None]
+    path = write_config(folder, data_source_curricula=curricula, label_key="label")
+    words = [command, path, "--untrusted", "--rows", "a=5000,b=7000"]
+    ended = subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED, *words, *["--no-picture"][: command == "preview"]],
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == WELL, ended.stderr
+    assert "5000" in ended.stdout or command == "simulate"
+    assert "WRITES" not in ended.stdout
+
+
 def test_untrusted_refuses_weights_that_it_would_import(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,8 +17,8 @@ from curriculum_learning import DataError
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.prompts import line_index, look
 from curriculum_learning.prompts.cache import Cache
-from curriculum_learning.prompts.files import open_rows
-from curriculum_learning.prompts.look import Glance
+from curriculum_learning.prompts.glance import Glance
+from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import data_source, write_rows
@@ -176,7 +176,7 @@ def as_parquet(path: Path) -> Path:
 
 def test_parquet_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of a mapped copy are those of the file, in any order and slice, across its batches."""
-    monkeypatch.setattr("curriculum_learning.prompts.parquet._BATCH", 700)
+    monkeypatch.setattr("curriculum_learning.prompts.kinds.parquet._BATCH", 700)
     path = as_parquet(large_file(tmp_path))
     cache = Cache(tmp_path / "cache")
     plain = open_rows(str(path), "s")
@@ -291,87 +291,6 @@ def test_the_quick_look_misses_nothing(
             else:
                 outcomes.append(repr(read_all(prompts)))
     assert outcomes[0] == outcomes[1]
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())
-
-
-def test_entries_are_for_their_owner_only(tmp_path: Path) -> None:
-    """Folders have mode 0700, and files no more permissions than a file that its owner reads."""
-    Prompts(source_config(large_file(tmp_path)), cache=Cache(tmp_path / "new" / "cache"))
-    assert (tmp_path / "new" / "cache").stat().st_mode & 0o777 == 0o700
-    for entry in _entries(tmp_path / "new" / "cache"):
-        assert entry.stat().st_mode & 0o777 == 0o700
-        assert {file.stat().st_mode & 0o777 for file in entry.iterdir()} == {0o400}
-
-
-def test_an_entry_that_others_can_write_is_not_trusted(
-    tmp_path: Path,
-    looks: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Nor one of another user, nor a link to a folder."""
-    path, folder = large_file(tmp_path), tmp_path / "cache"
-    cache = Cache(folder)
-    Prompts(source_config(path), cache=cache)
-    for entry in _entries(folder):
-        entry.chmod(0o777)
-    Prompts(source_config(path), cache=cache)
-    assert looks == ["_index", "_look_through"] * 2
-    for entry in _entries(folder):
-        entry.chmod(0o700)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "geteuid", lambda: 12345)
-        Prompts(source_config(path), cache=cache)
-    assert looks == ["_index", "_look_through"] * 3
-    assert "is not used: it belongs to another user" in caplog.text
-    Prompts(source_config(path), cache=cache)
-    assert len(looks) == 6
-
-
-def test_a_forged_entry_is_found(tmp_path: Path, looks: list[str]) -> None:
-    """An array that loads but is not the one that was written is made again."""
-    path, folder = large_file(tmp_path), tmp_path / "cache"
-    cache = Cache(folder)
-    expected = read_all(Prompts(source_config(path), cache=cache))
-    for file in folder.glob("*/array.npy"):
-        content = bytearray(file.read_bytes())
-        content[-9] ^= 1
-        file.chmod(0o600)
-        file.write_bytes(content)
-    assert read_all(Prompts(source_config(path), cache=cache)) == expected
-    assert looks.count("_index") == 2
-
-
-def test_litter_and_old_entries_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What killed starts and old versions left goes, other files stay; the oldest make room."""
-    folder = tmp_path / "cache"
-    digest = "0" * 32
-    for name in (
-        f".{digest}.x",
-        f".v3-{digest}.new",
-        digest,
-        f"v2-{digest}",
-        f"v3-{digest}",
-        "mine",
-    ):
-        (folder / name).mkdir(parents=True)
-    (folder / f"v3-{digest}" / "array.npy").write_bytes(b"x" * 10**6)
-    for name in (f".{digest}.x", f"v3-{digest}"):
-        os.utime(folder / name, (0, 0))
-    (folder / f"v3-{digest}" / "array.npy").touch()
-    Prompts(source_config(large_file(tmp_path)), cache=Cache(folder))
-    names = {path.name for path in folder.iterdir()}
-    assert {f".v3-{digest}.new", f"v3-{digest}", "mine"} < names
-    assert not {f".{digest}.x", digest, f"v2-{digest}"} & names
-    monkeypatch.setattr("curriculum_learning.prompts.cache._MOST_BYTES", 10**6)
-    Prompts(source_config(large_file(tmp_path), label_key="input"), cache=Cache(folder))
-    assert not (folder / f"v3-{digest}").exists()
-    assert (folder / "mine").exists()
 
 
 @pytest.mark.parametrize("small", [True, False])
