@@ -78,6 +78,8 @@ def _never_reached(plan: Plan, source: SourceOutlook, outlook: Outlook) -> str |
 
 
 def _repeated(plan: Plan, source: SourceOutlook, steps: int, max_epochs: float) -> str | None:
+    if source.rows is None:
+        return None
     passes = max(source.groups / source.served_rows, source.epochs)
     if passes <= max_epochs:
         return None

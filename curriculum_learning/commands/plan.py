@@ -45,8 +45,8 @@ class Plan:
     engine: str
     """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
     mixture: Mixture
-    rows: Mapping[str, int]
-    """Rows of each source, those over the length limit included."""
+    rows: Mapping[str, int | None]
+    """Rows of each source, those over the length limit included; None is without end."""
     batch: int | None
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
@@ -185,7 +185,7 @@ def _once(errors: Errors) -> Errors:
     return [same[0] for same in alike.values()]
 
 
-def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:
     """Returns the mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from curriculum_learning.commands.advice import advise
 from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
-from curriculum_learning.commands.outlook import Outlook, batch_of, look_ahead, steps_of
+from curriculum_learning.commands.outlook import (
+    Outlook,
+    SourceOutlook,
+    batch_of,
+    look_ahead,
+    steps_of,
+)
 from curriculum_learning.commands.picture import draw_outlook
 from curriculum_learning.commands.plan import read_plan
 from curriculum_learning.commands.terminal import (
@@ -69,14 +75,11 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
     rows = [
         [
             source.name,
-            str(source.rows),
-            str(source.served_rows),
+            *_sizes(source),
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            str(source.epochs)
-            if source.curriculum
-            else f"{source.groups / source.served_rows:.2f}",
+            _passes(source),
             _first(source.epoch_ends),
             f"{source.open_shares[0]:.0%} > {source.open_shares[-1]:.0%}",
         ]
@@ -99,6 +102,21 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
     show_warnings(outlook.warnings)
     if picture is not None:
         show(f"picture: {picture}")
+
+
+def _sizes(source: SourceOutlook) -> tuple[str, str]:
+    """Shows the rows that there are, and those that may be served."""
+    if source.rows is not None:
+        return str(source.rows), str(source.served_rows)
+    return "endless", f"{source.served_rows} levels" if source.served_rows > 1 else "endless"
+
+
+def _passes(source: SourceOutlook) -> str:
+    if source.rows is None:
+        return "-"
+    if source.curriculum:
+        return str(source.epochs)
+    return f"{source.groups / source.served_rows:.2f}"
 
 
 def _title(config: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 ADAPTIVE_KEY, RULE_KEY = "data_source_adaptive", "data_source_rule"
 CACHE_KEY, SERVICE_KEY = "data_source_cache", "ray_service"
-GLOBAL_KEY, IMAGES_KEY = "rollout_global_dataset", "multimodal_keys"
+GLOBAL_KEY = "rollout_global_dataset"
 
 _SPELLING = {
     "seed": "rollout_seed",
@@ -67,7 +67,7 @@ FUNCTIONS = tuple(
 
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *SOURCE_KEYS.values(), *PLAIN.values(), "data_source_path"),
-    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY),
+    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY),
 )
 """All of slime's keys that are read, or look like ours without being ours."""
 
@@ -116,9 +116,6 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
         service=ServicePlan() if problems else service.make(),
         weights_vary=try_schedules(sources, rule, fields["num_rollout"], findings),
     )
-    if values.get(IMAGES_KEY):
-        text = "is not supported yet: only text prompts can be served; unset it"
-        findings.say(IMAGES_KEY, f" {shown(values[IMAGES_KEY])} {text}", values[IMAGES_KEY])
     if reader.sure:
         _check_former_names(plan.renamed_from, reader.names, findings)
     if "hf_checkpoint" not in values:

@@ -82,6 +82,12 @@ def read_keys(
     Returns:
         What to make, with the defaults of keys that are wrong; what is wrong.
     """
+    recipe, problems = read_arguments(kind, values)
+    return recipe, problems or _conflict(recipe, positional)
+
+
+def read_arguments(kind: Callable[..., Any], values: Mapping[str, Any]) -> tuple[Recipe, Problems]:
+    """Reads the keys of ``kind`` without trying whether they go together."""
     keys = keys_of(kind)
     arguments = {name: key.default for name, key in keys.items() if key.default is not REQUIRED}
     problems = [
@@ -98,8 +104,7 @@ def read_keys(
         problems += below(name, found)
         if not found:
             arguments[name] = result
-    recipe = Recipe(kind, arguments)
-    return recipe, problems or _conflict(recipe, positional)
+    return Recipe(kind, arguments), problems
 
 
 def _conflict(recipe: Recipe, positional: Sequence[Any]) -> Problems:

@@ -78,7 +78,8 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     names = values.get(NAMES_KEY) or (list(weights) if isinstance(weights, Mapping) else None)
     if values.get(PATHS_KEY) is not None or names is None:
         return values
-    return {**values, PATHS_KEY: names, NAMES_KEY: names}
+    unread = [{"type": "files", "path": str(name)} for name in names]
+    return {**values, PATHS_KEY: unread, NAMES_KEY: names}
 
 
 def _placed(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeGuard
 
-from annotated_types import Len, MinLen, Predicate
+from annotated_types import MinLen, Predicate
 
 from curriculum_learning.config.curricula import read_curriculum
 from curriculum_learning.config.keys import keys_of, read_value
-from curriculum_learning.config.paths import file_of, lost
+from curriculum_learning.config.kinds import Files, Kind, read_kind
+from curriculum_learning.config.paths import lost
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.problems import (
     Findings,
     Path,
     Problems,
+    below,
     listed,
     shown,
     suggestion,
@@ -38,18 +39,14 @@ _SPELLING = {
 KEYS = {
     field: _SPELLING.get(field, field)
     for field in keys_of(SourcePlan)
-    if field not in ("name", "path")
+    if field not in ("name", "path", "kind")
 }
 """The keys of the fields of a source."""
 
 FOR_ALL = ("apply_chat_template_kwargs", "max_prompt_len")
 """Fields whose keys have one value for all sources; others: also a list, or a mapping by source."""
 
-PATHS = Annotated[
-    list[Annotated[str, MinLen(1), "a path"]],
-    Len(1),
-    "a path, or a list of paths with one entry per source",
-]
+PATHS = "a path, or a list of paths with one entry per source"
 NAMES = Annotated[
     list[Annotated[str, MinLen(1), Predicate(str.isprintable), "a name of printable characters"]],
     "a list of names, one for each entry of prompt_data",
@@ -86,10 +83,10 @@ class SourceReader:
 
     def read(self) -> tuple[SourcePlan, ...]:
         """Returns the sources, with defaults for what is wrong; none if it is not sure which."""
-        paths = self._read_paths()
-        self._read_names(paths)
+        kinds = self._read_kinds()
+        self._read_names(kinds)
         if self.sure and NAMES_KEY not in self._values:
-            self._find_lost_files(paths)
+            self._find_lost_files(kinds)
         hints = {name: key.annotation for name, key in keys_of(SourcePlan).items()}
         fields: dict[str, dict[str, Any]] = defaultdict(lambda: {"weight": Constant(1.0)})
         for field, key in KEYS.items():
@@ -106,40 +103,58 @@ class SourceReader:
                         fields[name][field] = result
         if not self.sure:
             return ()
-        named = zip(self.names, paths, strict=True)
-        return tuple(SourcePlan(name=name, path=path, **fields[name]) for name, path in named)
+        return tuple(
+            SourcePlan(
+                name=name,
+                path=path,
+                kind=None if isinstance(kind, Files) else kind,
+                **fields[name],
+            )
+            for name, (path, kind) in zip(self.names, kinds, strict=True)
+        )
 
-    def _read_paths(self) -> list[str]:
-        """Returns the paths; none if one of them cannot be used."""
+    def _read_kinds(self) -> list[tuple[str, Kind]]:
+        """Returns the text and the kind of each source; none if an entry cannot be used."""
         value = self._values.get(PATHS_KEY)
-        paths, problems = read_value(PATHS, [value] if isinstance(value, str) else value)
-        self._findings.add(PATHS_KEY, problems)
-        return [] if problems else paths
+        entries = [value] if isinstance(value, (str, Mapping)) else value
+        if not isinstance(entries, list) or not entries:
+            self._findings.say(PATHS_KEY, f" {shown(value)} must be {PATHS}", value)
+            return []
+        read = [read_kind(entry) for entry in entries]
+        for place, (_, problems) in enumerate(read):
+            at = problems if entries is not value else below(place, problems)
+            self._findings.add(PATHS_KEY, at)
+        kinds = [
+            (entry if isinstance(entry, str) else kind.text, kind)
+            for entry, (kind, _) in zip(entries, read, strict=True)
+            if kind is not None
+        ]
+        return kinds if len(kinds) == len(entries) else []
 
-    def _read_names(self, paths: list[str]) -> None:
+    def _read_names(self, kinds: list[tuple[str, Kind]]) -> None:
         """Finds the names of the sources, which all other keys go by."""
-        names, value = [FilePath(file_of(path)).stem for path in paths], self._values.get(NAMES_KEY)
+        names, value = [kind.source_name for _, kind in kinds], self._values.get(NAMES_KEY)
         count = len(self._findings.errors)
         if value is not None:
             given, problems = read_value(NAMES, [value] if isinstance(value, str) else value)
             self._findings.add(NAMES_KEY, problems)
             names = names if problems else given
-        if paths and len(names) != len(paths):
-            text = f"has {len(names)} names for {len(paths)} entries of prompt_data: one for each"
+        if kinds and len(names) != len(kinds):
+            text = f"has {len(names)} names for {len(kinds)} entries of prompt_data: one for each"
             self._findings.say(NAMES_KEY, f" {shown(value)} {text}", value)
         for name in [name for name, times in Counter(names).items() if times > 1]:
             message = f"two sources are named '{name}'; give each its own name in {NAMES_KEY}"
             error = ConfigurationError(message, source=name, key=NAMES_KEY, value=names)
             self._findings.errors.append(error)
         self.names = names
-        self.sure = bool(paths) and len(self._findings.errors) == count
+        self.sure = bool(kinds) and len(self._findings.errors) == count
 
-    def _find_lost_files(self, paths: list[str]) -> None:
+    def _find_lost_files(self, kinds: list[tuple[str, Kind]]) -> None:
         """Reports paths of no file alone: with their typing errors the keys name no source."""
         given = {field: self._values.get(key) for field, key in KEYS.items()}
         named = {name for field, by in given.items() if _is_by_name(by, field) for name in by}
-        for place, path in enumerate(() if named <= {*self.names} else paths):
-            if (problem := lost(path)) is not None:
+        for place, (path, kind) in enumerate(() if named <= {*self.names} else kinds):
+            if isinstance(kind, Files) and (problem := lost(path)) is not None:
                 self._findings.say(PATHS_KEY, f" {shown(path)} {problem}", path, at=(place,))
                 self.sure = False
 
@@ -206,6 +221,8 @@ def _is_by_name(value: Any, field: str) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value has an entry for each source, by its name."""
     if not isinstance(value, Mapping) or field in FOR_ALL:
         return False
+    if field == "multimodal_keys":
+        return bool(value) and not any(isinstance(column, str) for column in value.values())
     return _SINGLE.get(field) not in value
 
 

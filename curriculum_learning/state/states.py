@@ -80,7 +80,7 @@ class States:
         """
         try:
             state, changes = fitted(state, self._identity, self._config, self._prompts)
-            check_shape(state, {name: len(rows) for name, rows in self._prompts.items()})
+            check_shape(state, {name: rows.size for name, rows in self._prompts.items()})
             metadata, runs = dict(decode(state["metadata"])), list(state["runs"])
             self._run.load_state_dict(state, held=held)
         except CurriculumLearningError:

@@ -127,7 +127,7 @@ def test_read_errors_are_no_errors_of_the_output(
     def fails(*args: object) -> bytes:
         raise OSError(5, "Input/output error", "a.jsonl")
 
-    monkeypatch.setattr("curriculum_learning.prompts.jsonl.os.pread", fails)
+    monkeypatch.setattr("curriculum_learning.prompts.contents.os.pread", fails)
     assert main(["preview", path, "--no-picture"]) == WRONG
     error = capsys.readouterr().err
     assert "Input/output error" in error

@@ -76,7 +76,7 @@ def test_names_come_from_files_or_from_the_configuration(tmp_path: Path) -> None
         ({"label_key": 5}, "label_key", "must be a text, or null"),
         ({"apply_chat_template": "yes"}, "apply_chat_template", "must be true or false"),
         ({"apply_chat_template_kwargs": [1]}, "apply_chat_template_kwargs", "mapping"),
-        ({"multimodal_keys": {"image": "images"}}, "multimodal_keys", "not supported yet"),
+        ({"multimodal_keys": {"picture": "images"}}, "multimodal_keys", "image, video or audio"),
         ({"buffer_filter_path": "nosuch.module.f"}, "buffer_filter_path", "no module nosuch"),
         ({"buffer_filter_path": 5}, "buffer_filter_path", "dotted path"),
         ({"on_missing_state": "ignore"}, "on_missing_state", "'error' or 'restart'"),
