@@ -77,6 +77,8 @@ class Outlook:
     rule: str | None
     """The type of the source rule."""
     warnings: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is worth knowing and nothing to mend."""
 
 
 def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:

@@ -13,7 +13,7 @@ from curriculum_learning.commands.training_files import assumed_rows, training_r
 from curriculum_learning.config.data_source import check_config
 from curriculum_learning.config.files import RunConfig, unset_variables
 from curriculum_learning.config.plan import DataSourcePlan
-from curriculum_learning.config.problems import suggestion
+from curriculum_learning.config.problems import listed, suggestion
 from curriculum_learning.config.samplers import check_sampler_config
 from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.config.sources import OF_MIXTURE
@@ -172,7 +172,20 @@ def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) ->
         except CurriculumLearningError as error:  # noqa: PERF203 - each file has errors of its own
             error.key, error.source = error.key or "prompt_data", source.name
             errors.append(error)
-    return errors
+    return _once(errors)
+
+
+def _once(errors: Errors) -> Errors:
+    """Returns one error for each wrong column, though each source that has it set is wrong."""
+    columns = {SOURCE_KEYS[field] for field in ("input_key", "label_key", "metadata_key")}
+    alike: dict[tuple[str, ...], Errors] = {}
+    for error in errors:
+        same = (error.key, repr(error.value)) if error.key in columns else (str(error),)
+        alike.setdefault(same, []).append(error)
+    for first, *others in alike.values():
+        if others:
+            first.args = (f"{first}; the same in {listed(other.source for other in others)}",)
+    return [same[0] for same in alike.values()]
 
 
 def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from curriculum_learning.commands.advice import warnings_of
+from curriculum_learning.commands.advice import advise
 from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
 from curriculum_learning.commands.outlook import (
     Outlook,
@@ -47,11 +48,12 @@ def run(options: argparse.Namespace) -> int:
         show_errors(errors, options.json)
         return WRONG
     outlook = look_ahead(plan, steps_of(plan, options.steps), batch_of(plan))
-    outlook.warnings += [*ignored, *warnings, *warnings_of(plan, outlook, options.max_epochs)]
+    outlook.warnings += [*ignored, *warnings]
+    advise(plan, outlook, options.max_epochs)
     picture = picture_path(options, "preview.png")
     if picture is not None:
         try:
-            draw_outlook(outlook, picture)
+            draw_outlook(outlook, picture, _title(options.config))
         except ConfigurationError as error:
             if options.picture is not None:
                 raise
@@ -95,6 +97,8 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
         show(f"source rule: {outlook.rule}")
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
+    for note in outlook.notes:
+        show(f"note: {note}")
     show_warnings(outlook.warnings)
     if picture is not None:
         show(f"picture: {picture}")
@@ -113,6 +117,11 @@ def _passes(source: SourceOutlook) -> str:
     if source.curriculum:
         return str(source.epochs)
     return f"{source.groups / source.served_rows:.2f}"
+
+
+def _title(config: Sequence[str]) -> str:
+    """Returns the names of the files that were read."""
+    return ", ".join(Path(word).name for word in config if "=" not in word)
 
 
 def _three(values: list[float]) -> str:

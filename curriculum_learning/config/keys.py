@@ -97,7 +97,7 @@ def read_arguments(kind: Callable[..., Any], values: Mapping[str, Any]) -> tuple
     ]
     for name, value in values.items():
         if name not in keys:
-            text = f" {shown(value)} is not a key of it; {suggestion(name, keys)}"
+            text = f" {shown(value)} is not a known key; {suggestion(name, keys)}"
             problems.append(Problem((name,), value, text))
             continue
         result, found = read_value(keys[name].annotation, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from glob import has_magic
 from pathlib import PurePosixPath
@@ -33,3 +35,15 @@ def name_of(path: str) -> str:
     is_packed = len(endings) > 1 and endings[-1] in ("gz", "zst")
     kept = endings[: -2 if is_packed else -1]
     return ".".join([stem, *kept]) if stem else name
+
+
+def lost(path: str) -> str | None:
+    """Returns why a path names no file, to continue a sentence; None if it may name some."""
+    file = file_of(path)
+    if "://" in file or has_magic(file) or os.path.exists(file):
+        return None
+    folder, name = os.path.split(file)
+    there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    if near := difflib.get_close_matches(name, there, n=1):
+        return f"does not exist; did you mean {os.path.join(folder, near[0])}?"
+    return f"does not exist; paths are relative to the working directory, {os.getcwd()}"

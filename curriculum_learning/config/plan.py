@@ -157,6 +157,7 @@ class DataSourcePlan:
         load: The folder that states are loaded from; ``save`` if not set.
         on_missing_state: What a resume without a state does.
         autosave: Also write the state at the end of each rollout, if ``save`` is set.
+        keep_states: Saved states that are kept, the newest ones; null keeps all.
         on_source_change: Which changes of the mix a resume accepts.
         renamed_from: The former names of sources, by their present ones.
         partial_rollout: The engine gives unfinished groups back.
@@ -191,6 +192,7 @@ class DataSourcePlan:
     load: Folder | None = None
     on_missing_state: Literal["error", "restart"] = "error"
     autosave: bool = True
+    keep_states: Count | None = None
     on_source_change: Literal["error", "adopt", "restart"] = "error"
     renamed_from: Mapping[str, Text] = dataclasses.field(default_factory=dict)
     partial_rollout: bool = False

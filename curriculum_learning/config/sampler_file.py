@@ -8,7 +8,6 @@ from typing import Any
 from curriculum_learning.config.data_source import (
     ADAPTIVE_KEY,
     KEYS,
-    OUR_PREFIXES,
     PLAIN,
     RULE_KEY,
     check_config,
@@ -53,8 +52,8 @@ def read_sources_file(path: str) -> tuple[dict[str, Any], list[ConfigurationErro
         {
             key: value
             for key, value in run.values.items()
-            # What looks like a key of ours and is none is a typing error.
-            if key in _READ or (key.startswith(OUR_PREFIXES) and key not in KEYS)
+            # A key that is nearly one of ours is a typing error; others are passed over.
+            if key in _READ or key not in KEYS
         }
     )
     plan, findings = check_config(values)

@@ -12,6 +12,7 @@ from curriculum_learning.config import data_source, sources
 from curriculum_learning.config.curricula import CURRICULA_GROUP, ROW_KEYS, RULES_GROUP
 from curriculum_learning.config.keys import REQUIRED, keys_of
 from curriculum_learning.config.kinds import KINDS, PROMPTS_GROUP
+from curriculum_learning.config.near_misses import OUR_PREFIXES
 from curriculum_learning.config.plan import (
     DataSourcePlan,
     SamplerPlan,
@@ -84,8 +85,8 @@ def slime_schema() -> Schema:
         },
     }
     del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
-    known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
-    others = {"not": {"pattern": f"^({'|'.join(data_source.OUR_PREFIXES)})"}}
+    known = [key for key in data_source.KEYS if key.startswith(OUR_PREFIXES)]
+    others = {"not": {"pattern": f"^({'|'.join(OUR_PREFIXES)})"}}
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the data source",

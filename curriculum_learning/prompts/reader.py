@@ -68,8 +68,7 @@ class PromptReader:
         label = None
         if config.label_key is not None:
             if config.label_key not in record:
-                problem = f"is missing; set label_key to one of its columns, {sorted(record)}, or "
-                raise self._column_error(row, "label_key", problem + "to null")
+                raise self._missing("label_key", record, row, ", or to null")
             label = record[config.label_key]
         metadata = record.get(config.metadata_key)
         if not metadata:  # null, [] and "" too, as slime reads them
@@ -104,13 +103,17 @@ class PromptReader:
     def _bad_input(self, record: Record, row: int) -> DataError:
         prompt = record.get(self.config.input_key)
         if prompt is None:
-            problem = f"is missing; set input_key to one of its columns, {sorted(record)}"
-        else:
-            problem = (
-                f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "
-                f"column of the prompts, or mend the row"
-            )
+            return self._missing("input_key", record, row)
+        problem = (
+            f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "
+            f"column of the prompts, or mend the row"
+        )
         return self._column_error(row, "input_key", problem)
+
+    def _missing(self, key: str, record: Record, row: int, remedy: str = "") -> DataError:
+        columns = f"its columns, {sorted(record)}"
+        problem = f"is missing; set {key} (also by source) to one of {columns}{remedy}"
+        return self._column_error(row, key, problem)
 
     def _column_error(self, row: int, key: str, problem: str) -> DataError:
         column = getattr(self.config, key)

@@ -60,6 +60,41 @@ configured("config: the same name twice", prompt_data_source_names=["a", "a"])
 configured("config: too few weights", data_source_weights=[1])
 configured("config: weights by other names", data_source_weights={"a": 1, "c": 1})
 configured("config: a misspelt key", data_source_wieghts=[1, 1])
+
+
+def mapped(name: str, *without: str, **changes: Any) -> None:
+    """A case of a plain mapping, in which all keys are for the data source."""
+
+    def run(folder: Path) -> None:
+        values = {**vars(arguments(folder, {"a": 4, "b": 6})), **changes}
+        DataSource({key: value for key, value in values.items() if key not in without})
+
+    case(f"mapping: {name}")(run)
+
+
+mapped("rollout_shufle", "rollout_shuffle", rollout_shufle=True)
+mapped("n_sample_per_prompt", "n_samples_per_prompt", n_sample_per_prompt=8)
+mapped("num_rollouts", num_rollouts=200)
+mapped("data_source_weight", "data_source_weights", data_source_weight=[1, 1])
+mapped("no weights", "data_source_weights")
+mapped("three weights", data_source_weights=[1, 1, 1])
+mapped("a curriculum's type", data_source_curricula={"b": {"type": "tmie"}})
+mapped("a curriculum's key", data_source_curricula={"b": {"type": "time", "warmup_steps": 30}})
+mapped("a schedule's name", data_source_weights=[1, {"schedule": "linaer", "start": 1, "end": 0}])
+mapped("np.exp in a lambda", data_source_weights=[1, "lambda step: np.exp(-step)"])
+mapped("np.pi in a lambda", data_source_weights=[1, "lambda step: np.pi"])
+mapped("a function's name in a lambda", data_source_weights=[1, "lambda step: sqr(step)"])
+
+
+@case("mapping: a path that weights and curricula name by source")
+def _(folder: Path) -> None:
+    values = vars(arguments(folder, {"a": 4, "hard": 6}))
+    paths = [str(folder / "a.jsonl"), str(folder / "hrad.jsonl")]
+    curricula = {"hard": {"type": "time"}}
+    by_name = {"data_source_weights": {"a": 1, "hard": 1}, "data_source_curricula": curricula}
+    DataSource({**values, "prompt_data": paths, **by_name})
+
+
 configured("config: a flag that is text", rollout_shuffle="yes")
 configured("config: a seed that is text", rollout_seed="1")
 configured("config: no samples", n_samples_per_prompt=0)

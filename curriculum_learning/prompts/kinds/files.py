@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 
+from curriculum_learning.config.paths import lost
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.kinds.arrow_file import ArrowFileRows
@@ -113,12 +114,8 @@ def _matching(pattern: str, source: str, written: str) -> list[str]:
     files = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
     if files:
         return files
-    if glob.has_magic(pattern):
-        problem = "matches no file"
-    else:
-        problem = "is not a file" if os.path.exists(pattern) else "does not exist"
     relative = f"paths are relative to the working directory, {os.getcwd()}"
-    raise error(written, source, f"{problem}; {relative}")
+    raise error(written, source, lost(written) or f"matches no file; {relative}")
 
 
 def _check_numbers(files: list[str], source: str, path: str) -> None:
