@@ -205,8 +205,14 @@ def _read_verl(
 ) -> tuple[Plan | None, Errors]:
     if data.get("train_batch_size") is None and batch is not None:
         data = {**data, "train_batch_size": batch}
+    trainer = values.get("trainer")
+    trainer = trainer if isinstance(trainer, Mapping) else {}
+    steps = trainer.get("total_training_steps")
     errors: Errors = []
     node = data.get("sampler")
+    if isinstance(node, Mapping) and isinstance(steps, int):
+        node = {"num_rollout": steps, **node}
+        data = {**data, "sampler": node}
     name = node.get("class_name") if isinstance(node, Mapping) else None
     if name not in samplers.__all__:
         problem = f"({name!r}) is no sampler; {suggestion(name, samplers.__all__)}"
@@ -233,9 +239,6 @@ def _read_verl(
         return None, [error]
     mixture = sampler.mixture
     sizes = {source.name: source.size for source in mixture.sources}
-    trainer = values.get("trainer")
-    trainer = trainer if isinstance(trainer, Mapping) else {}
-    steps = trainer.get("total_training_steps")
     if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
         steps = epochs * len(sampler) // config.batch_size
     caps = config.source_reward_caps
