@@ -56,7 +56,7 @@ class RemoteDataSource:
         self._held: set[int] = set()
         """Groups that were handed out and have not ended."""
         self._settlement = Settlement(
-            config.dynamic_filter and functools.partial(config.dynamic_filter, args)
+            config.dynamic_filter and functools.partial(config.dynamic_filter, args), config.surplus
         )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
@@ -147,12 +147,16 @@ class RemoteDataSource:
         report = Report.checked(samples, fate, rollout_id)
         told = self._told(report.samples)
         ids = {group_index for group_index, _, _ in told}
+        outcome = None
         if report.ends_rollout:
-            yield from self._end_rollout(ids)
-        yield from self._channel.ask(messages.Settle(fate, report.rollout_id, told))
+            with self._lock:
+                outcome = self._settlement.settle(self._held - ids)
+        yield from self._channel.ask(messages.Settle(fate, report.rollout_id, told, outcome))
         if fate != "finished":
             self._let_go(ids)
-        if report.ends_rollout:
+        if outcome is not None:
+            self._let_go((*outcome.dropped, *outcome.surplus, *outcome.discarded))
+            self._settlement.forget()
             self._caps.forget()
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
@@ -165,26 +169,6 @@ class RemoteDataSource:
         self._ask(messages.Settle("finished", None, self._told(groups)))
         with self._lock:
             self._settlement.finished(groups, self._held)
-
-    def _end_rollout(self, trained: set[int]) -> Steps[None]:
-        """Settles what was finished and not trained, and gives back what was discarded."""
-        with self._lock:
-            outcome = self._settlement.settle(self._held - trained)
-        dropped, again, kept = outcome.dropped, outcome.discarded, list(outcome.surplus.values())
-        if self.config.surplus == "drop":
-            dropped, kept = [*dropped, *outcome.surplus], []
-        elif self.config.surplus == "again":
-            again, kept = [*again, *outcome.surplus], []
-        if dropped:
-            told: list[messages.Told] = [(index, None, []) for index in dropped]
-            yield from self._channel.ask(messages.Settle("dropped", None, told))
-        if kept:
-            yield from self._channel.ask(messages.Return(_encoded(kept)))
-        if again:
-            yield from self._channel.ask(messages.GiveUp([(index, None) for index in again]))
-        with self._lock:
-            self._settlement.forget()
-            self._held.difference_update(dropped, again, outcome.surplus)
 
     def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
         """As of the data source, for the groups that this client judges."""

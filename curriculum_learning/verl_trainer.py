@@ -118,6 +118,10 @@ class CurriculumMixin:
         super()._init_dataloader()  # type: ignore[misc]
         data, stock = self.config.data, self.train_dataloader
         cls = sampler_class(data)
+        steps = self.config.trainer.total_training_steps
+        if steps is not None and data.sampler.get("num_rollout") is None:
+            with open_dict(data):
+                data.sampler.num_rollout = steps
         self.sampler = cls(data_source=self.train_dataset, data_config=data)
         self.sampler.reports_after_save = False
         self.sampler.keep_account()
@@ -150,6 +154,13 @@ class CurriculumMixin:
                 "algorithm.filter_groups.enable=true and algorithm.filter_groups.metric=reward",
                 key="sampler.source_reward_caps",
                 value=list(self.sampler.config.source_reward_caps),
+            )
+        if getattr(self.replay_buffer, "filter_groups_metric", None) is None:
+            logger.warning(
+                "sampler.source_reward_caps has no effect: the replay buffer %s "
+                "(trainer.v1.sampler.custom_sampler) does not use verl's filter of groups; leave "
+                "custom_sampler out, or have it use the filter",
+                type(self.replay_buffer).__name__,
             )
         self.replay_buffer.caps = _Caps(self.sampler)
 

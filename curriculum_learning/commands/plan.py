@@ -23,7 +23,7 @@ from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
-from curriculum_learning.prompts.tokenizer import load_tokenizer
+from curriculum_learning.prompts.tokenizer import load_tokenizer, processor_of
 from curriculum_learning.weights.schedules import Schedule
 
 Errors = list[CurriculumLearningError]
@@ -34,6 +34,7 @@ _ASSUMED = {
     "data_source_cache": False,
     "apply_chat_template": False,
     "rollout_max_prompt_len": None,
+    "multimodal_keys": None,
 }
 """Settings of one whose rows are made up."""
 
@@ -154,18 +155,20 @@ def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) ->
     keys = {key for field, key in SOURCE_KEYS.items() if field not in OF_MIXTURE}
     wrong = {error.source for error in found if error.key in keys}
     sources = [source for source in config.sources if not wrong & {None, source.name}]
-    tokenizer = None
+    tokenizer = processor = None
     needs = [s for s in sources if s.apply_chat_template or s.max_prompt_len is not None]
     errors: Errors = []
     if needs and config.hf_checkpoint is not None:
         key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
         try:
             tokenizer = load_tokenizer(config.hf_checkpoint, key, bool(config.trust_remote_code))
+            processor = processor_of(dataclasses.replace(config, dump_details=None), False)
         except CurriculumLearningError as error:
+            tokenizer = None
             errors.append(error)
     for source in sources if tokenizer else [s for s in sources if s not in needs]:
         try:
-            Prompts(source, tokenizer, Cache(config.cache)).close()
+            Prompts(source, tokenizer, Cache(config.cache), processor).close()
         except CurriculumLearningError as error:  # noqa: PERF203 - each file has errors of its own
             error.key, error.source = error.key or "prompt_data", source.name
             errors.append(error)
@@ -202,8 +205,14 @@ def _read_verl(
 ) -> tuple[Plan | None, Errors]:
     if data.get("train_batch_size") is None and batch is not None:
         data = {**data, "train_batch_size": batch}
+    trainer = values.get("trainer")
+    trainer = trainer if isinstance(trainer, Mapping) else {}
+    steps = trainer.get("total_training_steps")
     errors: Errors = []
     node = data.get("sampler")
+    if isinstance(node, Mapping) and isinstance(steps, int):
+        node = {"num_rollout": steps, **node}
+        data = {**data, "sampler": node}
     name = node.get("class_name") if isinstance(node, Mapping) else None
     if name not in samplers.__all__:
         problem = f"({name!r}) is no sampler; {suggestion(name, samplers.__all__)}"
@@ -230,9 +239,6 @@ def _read_verl(
         return None, [error]
     mixture = sampler.mixture
     sizes = {source.name: source.size for source in mixture.sources}
-    trainer = values.get("trainer")
-    trainer = trainer if isinstance(trainer, Mapping) else {}
-    steps = trainer.get("total_training_steps")
     if steps is None and isinstance(epochs := trainer.get("total_epochs"), int):
         steps = epochs * len(sampler) // config.batch_size
     caps = config.source_reward_caps

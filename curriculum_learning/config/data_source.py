@@ -108,13 +108,15 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
     service_keys = _one(values, SERVICE_KEY, Mapping[str, Any], {}, findings)
     service, problems = read_keys(ServicePlan, service_keys)
     findings.add(SERVICE_KEY, problems)
+    weights = {source.name: source.weight for source in sources}
+    caps = {source.name: source.reward_cap for source in sources if source.reward_cap is not None}
     plan = DataSourcePlan(
         **fields,
         sources=sources,
         cache=_cache(values, findings),
         rule=rule,
         service=ServicePlan() if problems else service.make(),
-        weights_vary=try_schedules(sources, rule, fields["num_rollout"], findings),
+        weights_vary=try_schedules(weights, caps, rule, fields["num_rollout"], findings),
     )
     if reader.sure:
         _check_former_names(plan.renamed_from, reader.names, findings)

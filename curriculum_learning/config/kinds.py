@@ -234,7 +234,7 @@ def _read_own(path: str, settings: dict[str, Any]) -> tuple[Kind | None, Problem
     if not isinstance(target, type):
         problems += [
             Problem(
-                (key,), item, f" {shown(item)} is not a key of it; a function has none but rows"
+                (key,), item, f" {shown(item)} is not a known key; a function has none but rows"
             )
             for key, item in settings.items()
         ]

@@ -221,6 +221,7 @@ class SamplerPlan:
         batch_size: Rows of a batch.
         seed: Chooses all orders.
         config: A YAML file with the keys of slime's data source, instead of those of each source.
+        num_rollout: Updates of the run; schedules are tried at up to 1,000,000 of them.
         sampling_strategy: By ``source_weights``, or by the number of rows.
         source_weights: Weight of each source by the training step; empty is equal weights.
         adaptive_weights: A lower reward gives a higher weight.
@@ -238,6 +239,7 @@ class SamplerPlan:
     batch_size: Count
     seed: Annotated[int, Ge(0)] = 1
     config: Annotated[str, MinLen(1), "a YAML file"] | None = None
+    num_rollout: Annotated[int, Ge(0), Le(10**9)] | None = None
     sampling_strategy: Literal["weighted", "proportional"] = "weighted"
     source_weights: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     adaptive_weights: bool = False

@@ -31,11 +31,14 @@ _READ = (
 """The keys that samplers read; the others concern prompts, samples and states."""
 
 
-def read_sources_file(path: str) -> tuple[dict[str, Any], list[ConfigurationError]]:
+def read_sources_file(
+    path: str, num_rollout: int | None
+) -> tuple[dict[str, Any], list[ConfigurationError]]:
     """Reads a file of sources; no prompt file is opened.
 
     Args:
         path: A YAML file.
+        num_rollout: Updates of the run, if the file does not say it.
 
     Returns:
         Fields of a ``SamplerPlan``, and all that is wrong, with file and line.
@@ -56,7 +59,7 @@ def read_sources_file(path: str) -> tuple[dict[str, Any], list[ConfigurationErro
             if key in _READ or key not in KEYS
         }
     )
-    plan, findings = check_config(values)
+    plan, findings = check_config({PLAIN["num_rollout"]: num_rollout, **values})
     names = [source.name for source in plan.sources]
     errors = [_placed(error, run, names, path) for error in findings.errors]
     fields: dict[str, Any] = {

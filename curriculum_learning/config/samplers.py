@@ -20,6 +20,7 @@ from curriculum_learning.config.problems import (
     suggestion,
 )
 from curriculum_learning.config.sampler_file import FILE_KEY, read_sources_file
+from curriculum_learning.config.trial import try_schedules
 from curriculum_learning.config.weights import checked, read_weight
 from curriculum_learning.curricula.rows.reward import RewardCurriculum
 from curriculum_learning.curricula.rows.time import TimeCurriculum
@@ -96,8 +97,14 @@ def check_sampler_config(
     if fields[FILE_KEY] is not None:
         _take_from_file(fields, node, findings)
     _check_together(fields, findings)
-    plan = None if findings.errors else SamplerPlan(**fields)
-    return plan, findings
+    if findings.errors:
+        return None, findings
+    plan = SamplerPlan(**fields)
+    if plan.config is None:  # those of a file have been tried
+        weights, rule = plan.source_weights, plan.rule if plan.source_weights else None
+        caps, key = plan.source_reward_caps, f"sampler.{WEIGHTS_KEY}"
+        try_schedules(weights, caps, rule, plan.num_rollout, findings, key)
+    return (None if findings.errors else plan), findings
 
 
 def _take_from_file(fields: dict[str, Any], node: Mapping[str, Any], findings: Findings) -> None:
@@ -106,7 +113,7 @@ def _take_from_file(fields: dict[str, Any], node: Mapping[str, Any], findings: F
         if node.get(key):
             text = f" and sampler.{FILE_KEY} are both set; keep one of the two"
             findings.say(f"sampler.{key}", text, node[key])
-    found, errors = read_sources_file(fields[FILE_KEY])
+    found, errors = read_sources_file(fields[FILE_KEY], fields["num_rollout"])
     findings.errors += errors
     above = {name for name in found if node.get(name) is not None and name not in _ALSO_IN_FILE}
     fields.update({name: value for name, value in found.items() if name not in above})
@@ -135,7 +142,7 @@ def _read_schedules(value: Any, key: str, noun: str) -> tuple[dict[str, Schedule
         schedule, found = read_weight(item, noun)
         problems += below(name, found)
         if schedule is not None:
-            schedules[name] = checked(schedule, item, name, key=key, noun=noun)
+            schedules[name] = checked(schedule, item, name, key=f"sampler.{key}", noun=noun)
     return schedules, problems
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curriculum_learning.config.keys import Recipe
-from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.problems import Findings
 from curriculum_learning.config.weights import in_parts, numbers_over
 from curriculum_learning.curricula import SourceRule
@@ -23,36 +22,39 @@ MOST_CHECKED = 1_000_000
 
 
 def try_schedules(
-    sources: Sequence[SourcePlan],
+    weights: Mapping[str, Schedule],
+    caps: Mapping[str, Schedule],
     recipe: Recipe | None,
     num_rollout: int | None,
     findings: Findings,
+    key: str = KEY,
 ) -> bool:
     """Tries every weight and cap at up to a million steps: mistakes show before an engine starts.
 
     Args:
-        sources: The sources.
+        weights: The weight of each source.
+        caps: The caps on rewards, of sources that have one.
         recipe: The source rule.
         num_rollout: Rollouts of the run; None tries ``STEPS_CHECKED`` steps.
         findings: Collects the errors.
+        key: The configuration key of the weights.
 
     Returns:
         Whether the shares differ between steps.
     """
-    weights = {source.name: source.weight for source in sources}
-    caps = {source.name: source.reward_cap for source in sources if source.reward_cap is not None}
+    left, caps = dict(weights), dict(caps)
     rule = None if recipe is None else _made(recipe, list(weights), findings)
     vary, first = rule is not None, None
     # The step after the last one counts too: asynchronous engines draw ahead.
     steps = STEPS_CHECKED if num_rollout is None else min(num_rollout + 1, MOST_CHECKED)
     for part in in_parts(range(steps)):
-        tried = _tried(weights, part, findings)
+        tried = _tried(left, part, findings)
         _tried(caps, part, findings)
-        if len(tried) < len(sources) or not tried:
+        if len(tried) < len(weights) or not tried:
             continue
         now = np.array(list(tried.values()))
         try:
-            _check(list(tried), now, part, rule)
+            _check(list(tried), now, part, rule, key)
         except ConfigurationError as error:
             findings.errors.append(error)
             return vary
@@ -63,7 +65,11 @@ def try_schedules(
 
 
 def _check(
-    names: Sequence[str], weights: NDArray[np.float64], steps: range, rule: SourceRule | None
+    names: Sequence[str],
+    weights: NDArray[np.float64],
+    steps: range,
+    rule: SourceRule | None,
+    key: str,
 ) -> None:
     """Refuses weights that are all 0, or that the source rule cannot work with."""
     wrong = ~weights.any(axis=0)
@@ -71,9 +77,9 @@ def _check(
         wrong |= np.append(True, (weights[:, 1:] != weights[:, :-1]).any(axis=0))
     for place in np.flatnonzero(wrong).tolist():
         now = dict(zip(names, weights[:, place].tolist(), strict=True))
-        refuse_all_zero(now, steps[place])
+        refuse_all_zero(now, steps[place], key)
         if rule is not None:
-            rule.check(now, KEY, f" at step {steps[place]}")
+            rule.check(now, key, f" at step {steps[place]}")
 
 
 def _made(recipe: Recipe, names: Sequence[str], findings: Findings) -> SourceRule | None:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.groups.buffers import BufferFilter, Buffers, Waiting
-from curriculum_learning.groups.fates import DynamicFilter, Settlement
+from curriculum_learning.groups.fates import DynamicFilter, Outcome, Settlement
 from curriculum_learning.groups.in_flight import GroupLedger
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.returns import ReturnCheck
 from curriculum_learning.groups.served import Partial, Served, listed
-from curriculum_learning.samples.codec import CannotStoreError, decode_group, encode_group
+from curriculum_learning.samples.codec import decode_group
 from curriculum_learning.samples.sample import Group, flatten
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Circulation:
     def _start(self) -> None:
         self.ledger = GroupLedger(self._maker.size, accounting=self._config.accounting)
         self.buffers = Buffers(self._maker.sources, self._buffer_filter)
-        self._settlement = Settlement(self._dynamic_filter)
+        self._settlement = Settlement(self._dynamic_filter, self._config.surplus)
 
     # Going out
 
@@ -188,9 +188,12 @@ class Circulation:
         """Returns a group as it is now, with the step of its first token."""
         if not any(sample.response_length or sample.response for sample in flatten(group)):
             return Partial(data, None)
+        return Partial(data, self._begun(group_index, served))
+
+    def _begun(self, group_index: int, served: Served) -> int:
         before = self.ledger.partial(group_index)
         begun = None if before is None else before.begun
-        return Partial(data, served.step if begun is None else begun)
+        return served.step if begun is None else begun
 
     # Ending
 
@@ -210,30 +213,31 @@ class Circulation:
         if not self.logs and (finished := self._settlement.forget()):
             self.ledger.settle(finished, "finished")
 
-    def rollout_end(self, trained: Collection[int]) -> RolloutEnd:
+    def rollout_end(self, trained: Collection[int], outcome: Outcome | None) -> RolloutEnd:
         """Decides what a log ends; ``end_rollout`` carries it out, and nothing changes before.
 
         Args:
             trained: The groups that the log names.
+            outcome: The other groups of the rollout; None decides on those of ``finished``.
 
         Raises:
             DataError: The row of a group that is served again cannot be read.
         """
-        outcome = self._settlement.settle(self.ledger, trained)
-        dropped, surplus = outcome.dropped, outcome.surplus
-        if self._config.surplus == "drop":
-            dropped, surplus = [*dropped, *surplus], {}
-        out: list[tuple[int, Served, Partial | None]] = []
-        for group_index in (*surplus, *outcome.discarded):
-            served = self.ledger.served(group_index)
-            if served is None:
-                continue
-            partial = self.ledger.partial(group_index)
-            if group_index in surplus:
-                partial = self._kept(group_index, served, surplus[group_index])
-            out.append((group_index, served, partial))
-        without_room = [served.source for group_index, served, _ in out if group_index in surplus]
-        return RolloutEnd(dropped, without_room, self._made_again(out))
+        outcome = outcome or self._settlement.settle(self.ledger, trained)
+        surplus: list[tuple[int, Served, Partial | None]] = []
+        for group_index, data in outcome.surplus.items():
+            if served := self.ledger.served(group_index):
+                begun = self._begun(group_index, served)
+                partial = None if data is None else Partial(data, begun)
+                surplus.append((group_index, served, partial))
+        discarded = [
+            (group_index, served, self.ledger.partial(group_index))
+            for group_index in outcome.discarded
+            if (served := self.ledger.served(group_index))
+        ]
+        without_room = [served.source for _, served, _ in surplus]
+        again = self._made_again([*surplus, *discarded])
+        return RolloutEnd(outcome.dropped, without_room, again)
 
     def end_rollout(self, end: RolloutEnd) -> None:
         """Settles the groups of a rollout whose trained groups are settled already."""
@@ -244,16 +248,6 @@ class Circulation:
         for group_index, served, group, partial in end.again:
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
-
-    def _kept(self, group_index: int, served: Served, group: Group) -> Partial | None:
-        """Returns a surplus group as it is; None if it is to be generated again."""
-        if self._config.surplus != "keep":
-            return None
-        try:
-            return self._partial(group_index, served, group, encode_group(group))
-        except CannotStoreError as error:
-            logger.warning("group %d is generated again: %s", group_index, error)
-            return None
 
     def _made_again(self, out: Sequence[tuple[int, Served, Partial | None]]) -> list[_Again]:
         """Makes groups again: from what came back, or else from their rows."""

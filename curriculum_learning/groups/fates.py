@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
+from curriculum_learning.samples.codec import CannotStoreError, encode_group
 from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.sample import Group, flatten
+
+logger = logging.getLogger(__name__)
 
 DynamicFilter = Callable[[list[Any]], Any]
 """A user's filter of finished groups: takes samples, returns a verdict with ``keep``, or a bool."""
@@ -16,9 +20,9 @@ class Outcome(NamedTuple):
     """The groups of a rollout that were not trained, by id."""
 
     dropped: list[int]
-    """Refused by the engine's filter."""
-    surplus: dict[int, Group]
-    """Finished, but the engine had no room for them."""
+    """Refused by the engine's filter, or without room where surplus groups are dropped."""
+    surplus: dict[int, bytes | None]
+    """Finished, but the engine had no room: encoded; None if it is to be generated again."""
     discarded: list[int]
     """Neither finished nor given back: the engine aborted them."""
 
@@ -31,10 +35,11 @@ class Settlement:
 
     Args:
         dynamic_filter: The engine's filter; None drops no group.
+        surplus: What happens to surplus groups: ``keep``, ``again`` or ``drop``.
     """
 
-    def __init__(self, dynamic_filter: DynamicFilter | None) -> None:
-        self._filter = dynamic_filter
+    def __init__(self, dynamic_filter: DynamicFilter | None, surplus: str) -> None:
+        self._filter, self._surplus = dynamic_filter, surplus
         self._finished: dict[int, Group] = {}
         self._in_flight: set[int] = set()
 
@@ -66,10 +71,10 @@ class Settlement:
             group = self._finished.get(group_index)
             if group is None:
                 outcome.discarded.append(group_index)
-            elif self._refuses(group):
+            elif self._refuses(group) or self._surplus == "drop":
                 outcome.dropped.append(group_index)
             else:
-                outcome.surplus[group_index] = group
+                outcome.surplus[group_index] = self._kept(group_index, group)
         return outcome
 
     def _refuses(self, group: Group) -> bool:
@@ -77,3 +82,12 @@ class Settlement:
             return False
         verdict = self._filter(list(flatten(group)))
         return not getattr(verdict, "keep", verdict)
+
+    def _kept(self, group_index: int, group: Group) -> bytes | None:
+        if self._surplus != "keep":
+            return None
+        try:
+            return encode_group(group)
+        except CannotStoreError as error:
+            logger.warning("group %d is generated again: %s", group_index, error)
+            return None

@@ -14,7 +14,7 @@ from curriculum_learning.curricula.statistics import RowStatistics
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
-from curriculum_learning.groups.fates import DynamicFilter
+from curriculum_learning.groups.fates import DynamicFilter, Outcome
 from curriculum_learning.groups.feedback import Feedback
 from curriculum_learning.groups.fresh import FreshGroups
 from curriculum_learning.groups.handed import HandedOut
@@ -45,6 +45,8 @@ class Report(NamedTuple):
     """The rollout that this report ends, if it ends one."""
     is_all: bool = False
     """These are all groups that the rollout finished, each a list of samples."""
+    outcome: Outcome | None = None
+    """The other groups of the rollout that ends, where a client has decided on them."""
 
     @classmethod
     def checked(cls, samples: Any, fate: str, rollout_id: int | None) -> Report:
@@ -199,7 +201,7 @@ class Run:
         # First everything that can fail: reading rewards, the user's filter, reading rows.
         feedback = self.feedback
         results = {} if feedback is None else feedback.read(report.samples, ledger)
-        end = self.groups.rollout_end(ids) if report.ends_rollout else None
+        end = self.groups.rollout_end(ids, report.outcome) if report.ends_rollout else None
         if feedback is not None:
             feedback.take(results, ledger)
         if report.is_all:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from curriculum_learning.errors import GroupError
+from curriculum_learning.groups.fates import Outcome
 from curriculum_learning.samples.ids import group_id
 from curriculum_learning.samples.rewards import reward_of
 
@@ -42,6 +43,8 @@ class Settle(msgspec.Struct, tag=True, array_like=True):
     fate: Fate
     rollout_id: Natural | None
     told: list[Told]
+    outcome: Outcome | None = None
+    """With ``rollout_id``: the groups of the client's rollout that were not trained."""
 
 
 class GiveUp(msgspec.Struct, tag=True, array_like=True):

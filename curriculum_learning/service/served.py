@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.groups.maker import GroupMaker
-from curriculum_learning.groups.run import Run
+from curriculum_learning.groups.run import Report, Run
 from curriculum_learning.groups.served import Partial, Served
 from curriculum_learning.samples.sample import Group
 from curriculum_learning.state.states import States
@@ -37,6 +37,11 @@ class ServedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
     def raise_swallowed_error(self) -> None:
         """Raises nothing: no error is swallowed here."""
 
+    def report(self, report: Report) -> None:
+        """As ``observe``, with what a client has decided on the other groups of its rollout."""
+        with self._lock:
+            self._states.report(report)
+
     def give_back(
         self, groups: Sequence[Group], encoded: Sequence[bytes]
     ) -> list[tuple[int, Served, Partial]]:
@@ -45,6 +50,11 @@ class ServedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
             back = self.run.groups.give_back(groups, encoded)
             self._states.changed()
             return back
+
+    def waiting(self, group_indices: Collection[int]) -> list[tuple[int, Served, Partial | None]]:
+        """Returns those of the groups that wait, oldest first, as ``give_back`` does."""
+        waiting = (w for w in self.run.groups.buffers if w.group_index in group_indices)
+        return [(w.group_index, w.served, w.partial) for w in waiting]
 
     def finds(self, rollout_id: int | None) -> bool:
         """Whether ``load`` goes to another state, a fresh one included."""

@@ -11,6 +11,8 @@ from typing import Any
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.engines.slime import sample_class
 from curriculum_learning.errors import GroupError
+from curriculum_learning.groups.fates import Outcome
+from curriculum_learning.groups.run import Report
 from curriculum_learning.samples.codec import decode, decode_group, encode, encode_group
 from curriculum_learning.samples.sample import flatten
 from curriculum_learning.service import messages
@@ -166,29 +168,64 @@ class Service:
     def _settle(self, name: str, request: messages.Settle) -> None:
         ids = [group_index for group_index, *_ in request.told]
         self.leases.check(name, [(group_index, lease) for group_index, lease, _ in request.told])
+        outcome = request.outcome and self._checked(name, request.outcome)
         learns = self.source.run.feedback is not None
         samples = [
             SimpleNamespace(group_index=group_index, reward=reward, metadata={})
             for group_index, _, rewards in request.told
             for reward in (rewards if learns else None) or (None,)
         ]
-        self.source.observe(samples, rollout_id=request.rollout_id, fate=request.fate)
+        self.source.report(Report(samples, request.fate, request.rollout_id, outcome=outcome))
+        if outcome is not None:
+            self._end_rollout(outcome)
         if request.fate != "finished":
             self.leases.release(ids, "settled")
             self.account.gone(ids)
         elif learns:  # the rewards are counted
             self.account.out(ids)
 
+    def _checked(self, name: str, outcome: Outcome) -> Outcome:
+        """Returns the part of an outcome that the client holds still; raises GroupError."""
+        held = set(self.leases.held(name))
+        for group_index, data in outcome.surplus.items():
+            group = [] if data is None else self._decoded(data)
+            if any(sample.group_index != group_index for sample in flatten(group)):
+                raise GroupError(
+                    f"observe: what was sent as group {group_index} has samples of another group",
+                    key="group_index",
+                    value=group_index,
+                )
+        return Outcome(
+            [group_index for group_index in outcome.dropped if group_index in held],
+            {index: data for index, data in outcome.surplus.items() if index in held},
+            [group_index for group_index in outcome.discarded if group_index in held],
+        )
+
+    def _end_rollout(self, outcome: Outcome) -> None:
+        """Ends the leases of groups that were not trained, and adds the groups to the account."""
+        self.leases.release(outcome.dropped, "settled")
+        self.leases.release(outcome.surplus, "returned")
+        self.leases.release(outcome.discarded, "given_up")
+        self.account.gone(outcome.dropped)
+        self.account.back(self.source.waiting({*outcome.surplus, *outcome.discarded}))
+
     def _return(self, name: str, request: messages.Return) -> None:
-        try:
-            groups = [decode_group(data, self._sample_type) for data in request.groups]
-            claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
-        except Exception as error:  # there is no telling what the bytes hold
-            raise GroupError(f"add_samples: a group cannot be read: {error!r}") from error
+        groups = [self._decoded(data) for data in request.groups]
+        claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
         self.leases.check(name, claims)
         back = self.source.give_back(groups, request.groups)
         self.leases.release([group_index for group_index, *_ in back], "returned")
         self.account.back(back)
+
+    def _decoded(self, data: bytes) -> list[Any]:
+        """Decodes a group whose samples have an id; raises GroupError."""
+        try:
+            group = decode_group(data, self._sample_type)
+            for sample in flatten(group):
+                sample.group_index, messages.lease_of(sample)  # they may be missing
+        except Exception as error:  # there is no telling what the bytes hold
+            raise GroupError(f"add_samples: a group cannot be read: {error!r}") from error
+        return group
 
     def _give_up(self, group_indices: Sequence[int], how: str) -> None:
         ledger = self.source.run.groups.ledger

@@ -26,7 +26,7 @@ def weights_at(schedules: Mapping[str, Schedule], step: int) -> dict[str, float]
     return weights
 
 
-def refuse_all_zero(weights: Mapping[str, float], step: int) -> None:
+def refuse_all_zero(weights: Mapping[str, float], step: int, key: str = KEY) -> None:
     """Refuses weights of which none is above 0.
 
     Raises:
@@ -34,9 +34,9 @@ def refuse_all_zero(weights: Mapping[str, float], step: int) -> None:
     """
     if not any(weights.values()):
         raise ScheduleError(
-            f"{KEY}: the weights of all sources ({', '.join(weights)}) are 0 at step {step}; "
+            f"{key}: the weights of all sources ({', '.join(weights)}) are 0 at step {step}; "
             f"at least one must be > 0",
-            key=KEY,
+            key=key,
             value=dict(weights),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from curriculum_learning import ConfigurationError
 from curriculum_learning.__main__ import WELL, WRONG, main
 from curriculum_learning.samplers import MultiSourceSampler
 from tests.engines.sampler_data import Rows
@@ -26,6 +27,7 @@ NODE: dict[str, Any] = {
     "source_curricula": {"code": {"type": "time", "complexity_warmup_steps": 10}},
     "source_reward_caps": {"math": 0.9, "chat": "lambda step: 0.9 - step / 100"},
     "source_rule": {"type": "temperature", "temperature": 2},
+    "num_rollout": 12,
 }
 FILE = {
     "prompt_data_source_names": list(SIZES),
@@ -88,6 +90,33 @@ def test_the_table_shows_all_of_it(
     assert "0.9 > 0.84 > 0.79" in shown
     assert "curriculum of source 'code': time" in shown
     assert "source rule: temperature" in shown
+
+
+@pytest.mark.parametrize("where", ["keys", "file"])
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("lambda step: 700 - step", "at step 701"),
+        ("lambda step: 1 if step < 300 else 0", "at step 300"),
+    ],
+)
+def test_schedules_are_tried_ahead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, weight: str, message: str
+) -> None:
+    """One that fails later than the steps looked at, or leaves no weight, is found at the start."""
+    weights = {"math": weight, "code": 0, "chat": 0}
+    node: dict[str, Any] = {"class_name": "MultiSourceSampler", "source_weights": weights}
+    if where == "file":
+        (path := tmp_path / "sources.yaml").write_text(
+            yaml.safe_dump({"data_source_weights": weights})
+        )
+        node = {"class_name": "MultiSourceSampler", "config": str(path)}
+    assert main(["preview", _write(tmp_path, node), *ROWS, "--json"]) == WRONG
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert message in error["message"]
+    assert ".yaml:" in error["message"]
+    with pytest.raises(ConfigurationError, match=message):
+        MultiSourceSampler(Rows(SIZES), {"train_batch_size": 10, "sampler": node})
 
 
 def test_errors_of_a_file_have_its_lines(

@@ -176,7 +176,7 @@ def test_a_row_that_cannot_be_made_is_named() -> None:
 @pytest.mark.parametrize(
     ("prompts", "problem"),
     [
-        ({"type": SUMS, "words": 3}, r"prompt_data\[0\].words \(3\) is not a key of it"),
+        ({"type": SUMS, "words": 3}, r"prompt_data\[0\].words \(3\) is not a known key"),
         ({"type": SQUARES, "seed": 3}, "a function has none but rows"),
         ({"type": "reasoning_gym"}, r"task is required"),
         ({"type": "gym", "task": "x"}, "is not a kind of source"),

@@ -18,6 +18,7 @@ from PIL import Image
 
 from curriculum_learning import ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
+from curriculum_learning.__main__ import main
 from curriculum_learning.samples.codec import decode, encode
 from tests.harness import check_resume, data_source, interrupt, write_rows
 from tests.prompts.pictures import (
@@ -252,3 +253,18 @@ def test_columns_are_checked(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="multimodal_keys"):
             data_source(tmp_path, {"a": 3}, multimodal_keys=wrong)
     assert data_source(tmp_path, {"a": 3}, multimodal_keys={"image": "images"})
+
+
+@pytest.mark.parametrize("rows", [[], ["--rows", "a=6"]])
+def test_preview_knows_pictures(tmp_path: Path, checkpoint: str, rows: list[str]) -> None:
+    """It measures prompts with their pictures; with --rows it needs neither them nor a model."""
+    path = write_rows(tmp_path / "a.jsonl", rows_with_pictures(tmp_path))
+    config = tmp_path / "run.yaml"
+    model = "nowhere" if rows else checkpoint
+    config.write_text(
+        f"prompt_data: {path}\nmultimodal_keys: {{image: images}}\nhf_checkpoint: {model}\n"
+        "apply_chat_template: true\nrollout_max_prompt_len: 9\nnum_rollout: 3\n"
+        "rollout_batch_size: 1\n",
+        encoding="utf-8",
+    )
+    assert main(["preview", str(config), "--no-picture", *rows]) == 0

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as D
 from tests.curricula.faces import data_source, rollout
 from tests.curricula.own import OWN_RULE
 from tests.curricula.test_own import CURRICULA, INSTALLED, odd_share
+from tests.engine import SynchronousEngine
 from tests.harness import interrupt, name_of, row_of, write_rows
 from tests.prompts.pictures import pixels, rows_with_pictures
 
@@ -24,15 +26,16 @@ from curriculum_learning.ray_service import RemoteDataSource  # noqa: E402
 from tests.with_ray.kills import start_cluster, stop_cluster  # noqa: E402
 
 
-@pytest.fixture
-def _cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def _cluster() -> Iterator[None]:
     """A cluster in whose processes the package in tests/curricula/installed is installed."""
-    monkeypatch.syspath_prepend(INSTALLED)
-    path = os.pathsep.join(filter(None, [str(INSTALLED), os.environ.get("PYTHONPATH")]))
-    monkeypatch.setenv("PYTHONPATH", path)
-    cluster = start_cluster(nodes=1)
-    yield
-    stop_cluster(cluster)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(INSTALLED)
+        path = os.pathsep.join(filter(None, [str(INSTALLED), os.environ.get("PYTHONPATH")]))
+        patch.setenv("PYTHONPATH", path)
+        cluster = start_cluster(nodes=1)
+        yield
+        stop_cluster(cluster)
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -56,6 +59,35 @@ def test_the_service_learns_as_a_data_source_does(tmp_path: Path) -> None:
         groups = client.get_samples(200)
         odd = [row_of(group)[2] for group in groups if name_of(group) == "code"]
         assert odd_share(odd) == pytest.approx(4 * 2 / (4 * 2 + 5), abs=0.05)
+    finally:
+        client.shut_down()
+
+
+@pytest.mark.parametrize("surplus", ["keep", "again", "drop"])
+@pytest.mark.parametrize("partial", [True, False])
+@pytest.mark.usefixtures("_cluster")
+def test_the_service_ends_rollouts_as_a_data_source_does(
+    tmp_path: Path, surplus: str, partial: bool
+) -> None:
+    """Surplus, dropped and discarded groups count the same, and the same is served next."""
+    keys = {"ray_service": {"name": tmp_path.name}, "surplus": surplus, "partial_rollout": partial}
+    local = data_source(tmp_path, **keys)
+    client = RemoteDataSource(argparse.Namespace(**vars(local.args)))
+    try:
+        for number in range(8):
+            here, there = (
+                SynchronousEngine(source, source.args, batch=4, request=12, seed=number, drop=0.2)
+                for source in (local, cast(DataSource, client))
+            )
+            assert [*map(row_of, there.rollout(number))] == [*map(row_of, here.rollout(number))]
+            counts, counts_there = local.source_counts(), client.source_counts()
+            assert counts_there.pop("ray_service")["leased"] == 0
+            assert counts_there == counts
+            assert client.source_status() == local.source_status()
+        assert sum(count["dropped"] for count in counts.values()) > 0
+        assert (sum(count["surplus"] for count in counts.values()) > 0) == (surplus != "drop")
+        for group, same in zip(local.get_samples(30), client.get_samples(30), strict=True):
+            assert [(s.index, s.response) for s in group] == [(s.index, s.response) for s in same]
     finally:
         client.shut_down()
 

@@ -9,9 +9,10 @@ import pytest
 
 from curriculum_learning.commands.inspect import look_at
 from curriculum_learning.errors import CheckpointError, CurriculumLearningError, GroupError
-from curriculum_learning.samples.codec import encode
+from curriculum_learning.groups.fates import Outcome
+from curriculum_learning.samples.codec import encode, encode_group
 from curriculum_learning.service.account import TABLES
-from curriculum_learning.service.messages import Draw, Load, Metadata, Return, Settle
+from curriculum_learning.service.messages import Draw, Load, Metadata, Return, Settle, told
 from tests.harness import as_data, interrupt
 from tests.service.clients import SIZES, Client, Service, ids, leases_of, state_of
 
@@ -50,6 +51,29 @@ def test_a_late_answer_changes_nothing(tmp_path: Path) -> None:
     status = service.actor.service_status()[""]
     assert (status["settled"], status["expired"], status["late"]) == (3, 2, 2)
     assert service.counts("trained") == 3
+
+
+def test_what_a_rollout_did_not_train_outlives_a_kill(tmp_path: Path) -> None:
+    """Surplus and discarded groups wait in that order; those with a late lease are left alone."""
+    service = Service(tmp_path)
+    client, late = Client(service, "a"), Client(service, "late")
+    groups = client.draw(4)
+    late_index = ids(late.draw(1))[0]
+    kept = encode_group(interrupt(groups[2]))
+    outcome = Outcome([1], {2: kept, late_index: None}, [3])
+    for content in (b"nonsense", encode_group(groups[3])):
+        with pytest.raises(GroupError, match="group"):
+            client.ask(Settle("trained", 0, [], Outcome([], {2: content}, [])))
+    client.ask(Settle("trained", 0, told(groups[0], rewards=False), outcome))
+    assert leases_of(service) == {"a": [], "late": [late_index]}
+    fates = ("trained", "dropped", "surplus", "returned")
+    assert [*map(service.counts, fates)] == [1, 1, 1, 2]
+    before = state_of(service)
+    service.kill_and_restart()
+    assert state_of(service) == before
+    again = client.draw(3)
+    assert ids(again) == [2, 3, 5]
+    assert [group[0].response for group in again] == ["xxx", "", ""]
 
 
 def test_a_request_that_is_sent_again_is_answered_again(tmp_path: Path) -> None:

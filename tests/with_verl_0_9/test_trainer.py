@@ -187,6 +187,24 @@ def test_caps_need_the_filter(make_trainer: MakeTrainer) -> None:
         make_trainer(*WEIGHTED, caps)
 
 
+def test_a_buffer_without_the_filter_is_warned_of(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user's own replay buffer is told of no filter, so caps have no effect there."""
+    filtered = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=reward"]
+    path = "trainer.v1.sampler.custom_sampler"
+    own = [f"{path}.path=pkg://verl.trainer.ppo.v1.replay_buffer", f"{path}.name=ReplayBuffer"]
+    for overrides, is_warned in (([], False), (own, True)):
+        caps = "+data.sampler.source_reward_caps.easy=0.5"
+        config = make_config(*WEIGHTED, caps, *filtered, *overrides)
+        trainer = verl_trainer.CurriculumTrainer(config)
+        trainer.replay_buffer = trainer._build_replay_buffer()
+        trainer._init_tokenizer()
+        caplog.clear()
+        trainer._init_dataloader()
+        assert ("source_reward_caps has no effect" in caplog.text) == is_warned
+
+
 def test_resumed_loader_goes_on(make_trainer: MakeTrainer) -> None:
     """A loader with the state of another, and the same feedback, gives the same batches."""
     overrides = [*WEIGHTED, "+data.sampler.adaptive_weights=true", "data.train_batch_size=8"]
