@@ -126,15 +126,14 @@ class MultiSourceSampler(SamplerBase):
         Nothing happens before the first row is asked for: loaders make iterators that they drop.
         """
         self._batches.begin_pass()
-        while True:
+        while self._batches.has_more:
             if self._updates.is_behind:
                 self._take_late()
-            row = self._batches.next_row(self._now)
-            if row is None:
-                return
-            if self.account is not None:
-                self.account.open(row, self._now)
-            yield row
+            self._batches.fill(self._now)
+            while (row := self._batches.next_row()) is not None:
+                if self.account is not None:
+                    self.account.open(row, self._now)
+                yield row
 
     def draw(self, step: int) -> list[int]:
         """Returns the rows of the next batch, for an engine that says its training step.

@@ -141,12 +141,16 @@ def _verl() -> Iterable[tuple[str, str, Figures]]:
                 life = modes.live(
                     files, Path(folder), patch, mode, *keys, fortunes=fortunes, steps=200
                 )
-            groups = (list(life.engine.rows), life.trained())
-            drawn, trained = (Counter(life.engine.rows[uid][0] for uid in of) for of in groups)
-            yield (
-                f"verl 0.9, `{mode}`", losses,
-                tuple({name: of[name] for name in modes.WEIGHTS} for of in (drawn, trained)),
-            )  # fmt: skip
+            drawn, trained = (
+                Counter(life.engine.rows[uid][0] for uid in groups)
+                for groups in (list(life.engine.rows), life.trained())
+            )
+            names = modes.WEIGHTS
+            of_names = (
+                {name: drawn[name] for name in names},
+                {name: trained[name] for name in names},
+            )
+            yield f"verl 0.9, `{mode}`", losses, of_names
 
 
 ENGINES = {"slime": _slime, "miles": _miles, "loop": _loop, "trl": _trl, "verl": _verl}

@@ -83,12 +83,20 @@ class Batches:
             self._yielded = 0
         self._resumed = False
 
-    def next_row(self, step: int) -> int | None:
-        """Returns this rank's next row, None at the end of a pass; draws a batch at ``step``."""
-        if self._yielded >= self.length:
-            return None
+    @property
+    def has_more(self) -> bool:
+        """Whether the present pass has rows to come."""
+        return self._yielded < self.length
+
+    def fill(self, step: int) -> None:
+        """Draws a batch at ``step`` if the present one has no rows to come."""
         if not self._pending:
             self._pending = self.draw(step)
+
+    def next_row(self) -> int | None:
+        """Returns this rank's next row, None at the end of the batch or pass."""
+        if not self._pending or self._yielded >= self.length:
+            return None
         # Counted before it is given: a state taken after it must not give it again. All ranks have
         # given a row then, so their states are the same.
         self._yielded += self._world_size

@@ -20,7 +20,7 @@ def _sampler(**caps: Any) -> MultiSourceSampler:
 
 def test_verdicts_are_those_of_the_data_source() -> None:
     """All zero, or a mean above the cap of this step: refused. Others and other sources are not."""
-    sampler = _sampler(math="lambda step: 0.9 - step / 10", code=None)
+    sampler = _sampler(math="lambda step: max(0.9 - step / 10, 0)", code=None)
     assert sampler.reward_cap_verdict("math", [0.0, 0.0]) == "all_zero"
     assert sampler.reward_cap_verdict("math", [1.0, 0.9]) == "reward_cap"
     assert sampler.reward_cap_verdict("math", [1.0, 0.7]) is None
