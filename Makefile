@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
+.PHONY: bench demo docs evidence evidence-report evidence-tune fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,18 @@ fuzz: $(READY)  ## feed the readers anything for 10 minutes, or for a given time
 
 bench: $(READY)  ## speed and memory beside their targets; under 5 minutes on 2 cores
 	$(BIN)/python -m benchmarks
+
+EVIDENCE := $(if $(TASKS),--tasks $(TASKS)) $(if $(CURRICULA),--curricula $(CURRICULA)) $(if $(WORKERS),--workers $(WORKERS))
+
+evidence: $(READY)  ## which curriculum helps: make evidence SEEDS=2 TASKS="ladder rows" CURRICULA="uniform dump" WORKERS=2; all of it takes hours and continues where it was stopped
+	$(BIN)/python -m benchmarks.evidence run $(if $(SEEDS),--seeds $(SEEDS)) $(EVIDENCE)
+	$(BIN)/python -m benchmarks.evidence report
+
+evidence-report: $(READY)  ## tables and pictures of docs/evidence.md from the results alone
+	$(BIN)/python -m benchmarks.evidence report
+
+evidence-tune: $(READY)  ## choose the settings of benchmarks/evidence/settings.yaml, before the runs that are reported
+	$(BIN)/python -m benchmarks.evidence tune $(EVIDENCE)
 
 simulate-curricula: $(READY)  ## what each curriculum does for a learner without a model; 3 minutes
 	$(BIN)/python -m examples.curricula
@@ -70,5 +82,17 @@ test-trl: .venv-trl/.ready  ## the mixin in real TRL, and a real language model
 llm-demo: .venv-trl/.ready  ## train a real language model on a curriculum; it says how long it takes
 	.venv-trl/bin/python -m examples.llm.demo $(LLM_DEMO)
 
+.venv-docs/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+# The pages link to files of the whole repository, and MkDocs wants all of them in one folder.
+docs: .venv-docs/.ready  ## the site of the documentation in build/site, every link checked
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	git ls-files -zco --exclude-standard -- '*.md' '*.css' '*.png' '*.py' '*.yaml' '*.json' LICENSE | xargs -0 cp --parents -t build/docs
+	.venv-docs/bin/mkdocs build --quiet --strict
+
 clean:
-	rm -rf $(VENV) .venv-trl .venv-verl-* demo_output
+	rm -rf $(VENV) .venv-docs build .venv-trl .venv-verl-* demo_output

@@ -23,6 +23,7 @@ _BENCHMARKS = (
     "serving",
     "starting",
     "many_rows",
+    "kinds",
     "drawing",
     "ordering",
     "weighted",

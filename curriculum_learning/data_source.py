@@ -69,7 +69,8 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
         self._slime, self._closed = SlimeRollout(), False
         registry.register(args, self)
         for name, prompts in self._prompts.items():
-            logger.info("source '%s': %d prompts of %s", name, len(prompts), prompts.config.path)
+            size = "endless" if prompts.size is None else prompts.size
+            logger.info("source '%s': %s prompts of %s", name, size, prompts.config.path)
 
     # ``ShardedDataSource`` overrides these two.
 
@@ -293,8 +294,15 @@ class MultipleWeightedRolloutDataSourceWithBuffer:
     # The rest of slime's protocol
 
     def __len__(self) -> int:
-        """Rows of all sources, without those over the length limit."""
+        """Rows of all sources, without those over the length limit.
+
+        Raises:
+            ConfigurationError: The rows of a source have no end.
+        """
         return 0 if self._run.mixture is None else len(self._run.mixture)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no number of rows
 
     @property
     def dataset(self) -> Mixture | None:

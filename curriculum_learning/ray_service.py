@@ -17,6 +17,7 @@ from curriculum_learning.groups.fates import Settlement
 from curriculum_learning.groups.returns import encode_groups
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.groups.run import Report
+from curriculum_learning.mixing.mixture import finite
 from curriculum_learning.samples.codec import decode
 from curriculum_learning.samples.ids import group_id, in_lists
 from curriculum_learning.samples.rewards import group_rewards
@@ -238,8 +239,11 @@ class RemoteDataSource:
     # The rest of slime's protocol
 
     def __len__(self) -> int:
-        """Rows of all sources, those over the length limit left out."""
-        return self._channel.rows
+        """As for the data source."""
+        return finite(self._channel.rows)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no number of rows
 
     @property
     def dataset(self) -> RemoteDataSource | None:

@@ -10,53 +10,138 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from random import Random
 from statistics import fmean
 
 import matplotlib
 
-from curriculum_learning.commands.picture import draw_curves, smooth
+from curriculum_learning.commands.picture import Curves, add_legend, smooth, style
 from curriculum_learning.commands.simulated_engine import EngineSettings
 from curriculum_learning.commands.simulation import Result, simulate
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.custom_log import custom_rollout_log_function
+from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.weights.schedules import NAMED
 from examples.curricula import RULES, RUNS, prompts, run
-from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader
-from examples.spelling.report import COLOURS
 
 matplotlib.use("Agg")  # no screen is needed
 
 from matplotlib import pyplot
+from matplotlib.ticker import MaxNLocator
 
 WINDOW = 10
 """Rollouts over which curves are averaged."""
 
 FAMILIES: Mapping[str, Mapping[str, str]] = {
-    "weights": {"weight": "weight (share in force)", "configured_weight": "configured_weight"},
-    "trained": {"trained_share": "trained_share", "sample_count": "sample_count"},
-    "rewards": {"raw_reward/mean": "raw_reward/mean", "raw_reward/min": "raw_reward/min"},
-    "lengths": {"response_len/mean": "response_len/mean", "response_len/max": "response_len/max"},
-    "places": {"buffer_length": "buffer_length", "epoch": "epoch"},
+    "weights": {
+        "configured_weight": "configured_weight",
+        "trained_share": "trained_share, weight (dotted)",
+    },
+    "lengths": {"response_len/mean": "response_len/mean (tokens)"},
 }
-"""Pictures, and the metrics in each."""
+"""Pictures of a demo run, and the metrics in each."""
 
 
-def draw_family(metrics: Sequence[Metrics], family: Mapping[str, str], path: Path) -> None:
-    """A picture with a panel for each metric and a curve for each source."""
-    figure, axes = pyplot.subplots(1, len(family), figsize=(9, 2.8), squeeze=False)
+def draw_family(
+    metrics: Sequence[Metrics], family: Mapping[str, str], path: Path, title: str, window: int
+) -> None:
+    """A picture with a panel for each metric and a curve for each source.
+
+    Shares that are asked for are dotted, in the panel of those that were trained.
+    """
+    figure, axes = pyplot.subplots(
+        1, len(family), figsize=(4.5 * len(family), 3.2), squeeze=False, layout="constrained"
+    )
+    names = [name.split("/")[1] for name in metrics[0] if name.endswith("/configured_weight")]
     for axis, (metric, label) in zip(axes[0], family.items(), strict=True):
-        for source in SOURCES:
-            name = f"rollout/{source}/{metric}"
-            values = [line[name] for line in metrics if name in line]
-            steps = [line["rollout_id"] for line in metrics if name in line]
-            means = [fmean(values[max(0, i - WINDOW + 1) : i + 1]) for i in range(len(values))]
-            axis.plot(steps, means, color=COLOURS[source], label=source)
+        for place, source in enumerate(names):
+            width = 1 if metric == "epoch" else window
+            steps, means = _means(metrics, f"rollout/{source}/{metric}", width)
+            axis.plot(steps, means, label=source, drawstyle="steps-post", **style(place))
+            if metric == "trained_share":
+                steps, shares = _means(metrics, f"rollout/{source}/weight", 1)
+                dots = {**style(place), "linestyle": ":"}
+                axis.plot(steps, shares, label=f"weight of {source}", **dots)
         axis.set_title(label, fontsize="medium")
         axis.set_xlabel("rollout")
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize="small")
-    figure.tight_layout()
+        axis.set_ylim(bottom=0)
+        if metric == "epoch":
+            axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(title, fontsize="medium")
+    add_legend(figure, axes[0][-1], columns=len(names))
     figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def _means(metrics: Sequence[Metrics], name: str, window: int) -> tuple[list[int], list[float]]:
+    """The rollouts that have a metric, and its mean over the last of them."""
+    values = [line[name] for line in metrics if name in line]
+    steps = [line["rollout_id"] for line in metrics if name in line]
+    return steps, [fmean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
+
+
+def passes(rollouts: int = 150) -> list[Metrics]:
+    """The metrics of a loop over the shipped rows, long enough for several epochs.
+
+    Of 16 groups in generation the first 12 are trained; hard ones take longer and come back.
+    """
+    metrics: list[Metrics] = []
+    config = {
+        "prompt_data": [f"examples/data/{name}.jsonl" for name in ("easy", "medium", "hard")],
+        "data_source_weights": {"easy": 0.5, "medium": 0.3, "hard": 0.2},
+        "rollout_shuffle": True,
+        "data_source_cache": False,
+        "custom_rollout_log_function_path": LOG_FUNCTION,
+        "data_source_metrics_callback": lambda found, rollout_id: metrics.append(
+            {**found, "rollout_id": rollout_id}
+        ),
+    }
+    source = MultipleWeightedRolloutDataSourceWithBuffer(config)
+    length = {"easy": 1.0, "medium": 1.5, "hard": 3.0}
+    random = Random(0)
+    for rollout_id in range(rollouts):
+        groups = source.get_samples(16)
+        groups.sort(key=lambda g: random.expovariate(1) * length[g[0].metadata["data_source"]])
+        source.add_samples(groups[12:])
+        custom_rollout_log_function(rollout_id, config, groups[:12], {}, 1.0)
+    source.close()
+    return metrics
+
+
+def draw_rewards(path: Path, rollouts: int = 150) -> None:
+    """A picture of the mean reward, and of the groups that teach something, with a learner."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(prompts(Path(folder)), "ladder", seed=0, rollouts=rollouts)
+    learned = {s.name: s.learned for s in result.sources if s.learned is not None}
+    panels = {
+        "raw_reward/mean": {of: smooth(found.rewards) for of, found in learned.items()},
+        "share of groups with signal": {
+            of: [1 - part for part in smooth(found.no_signal)] for of, found in learned.items()
+        },
+    }
+    _draw_row(panels, path, "a simulated run: three sources, equal weights", (9, 3.2), dpi=90)
+
+
+def _draw_row(
+    panels: Mapping[str, Curves], path: Path, title: str, size: tuple[float, float], dpi: int
+) -> None:
+    """A picture of panels side by side, of parts from 0 to 1."""
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, (label, curves) in zip(axes[0], panels.items(), strict=True):
+        for place, (source, values) in enumerate(curves.items()):
+            axis.plot(range(len(values)), values, label=source, lw=1.2, **style(place))
+        axis.set_title(label, fontsize="small")
+        axis.set_xlabel("rollout", fontsize="small")
+        axis.tick_params(labelsize="x-small")
+        axis.grid(alpha=0.3)
+        axis.set_ylim(0, 1.03)
+    figure.suptitle(title, fontsize="small")
+    add_legend(figure, axes[0][0])
+    figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
 
 
@@ -75,7 +160,7 @@ def draw_targets(path: Path, rollouts: int = 200) -> None:
         reward=dict.fromkeys(shares, 0.5),
         partial=True,
     )
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     with tempfile.TemporaryDirectory() as folder:
         for name in shares:
             lines = "".join(f'{{"input": "{name} {row}"}}\n' for row in range(5000))
@@ -90,17 +175,20 @@ def draw_targets(path: Path, rollouts: int = 200) -> None:
         }
         for axis, target in zip(axes, ("served", "trained"), strict=True):
             result = simulate({**values, "mixture_target": target}, engine, rollouts)
-            for source in result.sources:
+            for place, source in enumerate(result.sources):
                 trained = accumulate(source.trained_by_rollout)
                 part = [count / (engine.batch * at) for at, count in enumerate(trained, 1)]
-                (curve,) = axis.plot(range(1, rollouts + 1), part, label=source.name)
-                axis.axhline(shares[source.name], color=curve.get_color(), ls=":", lw=1)
+                lost, drawn = dropped.get(source.name, 0), style(place)
+                label = f"{source.name} ({lost:.0%} dropped)"
+                axis.plot(range(1, rollouts + 1), part, label=label, **drawn)
+                target_style = {**drawn, "linestyle": ":", "lw": 1.2}
+                axis.axhline(shares[source.name], label=f"share of {source.name}", **target_style)
             axis.set_title(f"mixture_target: {target}", fontsize="medium")
             axis.set_xlabel("rollouts")
-    axes[0].set_ylabel("share of all trained groups")
+            axis.grid(alpha=0.3)
+    axes[0].set_ylabel("cumulative share of trained groups")
     axes[0].set_ylim(0, 0.7)
-    axes[1].legend(fontsize="small")
-    figure.tight_layout()
+    add_legend(figure, axes[1], columns=len(shares))
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
@@ -119,18 +207,7 @@ def draw_curriculum(name: str, result: Result, path: Path) -> None:
         "groups without signal": {of: smooth(found.no_signal) for of, found in learned.items()},
         "pass rate": {of: found.pass_rates for of, found in learned.items()},
     }
-    figure, axes = pyplot.subplots(1, 3, figsize=(7.5, 1.9), sharey=True)
-    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
-        for source, values in curves.items():
-            axis.plot(range(len(values)), values, color=COLOURS[source], label=source, lw=1.2)
-        axis.set_title(title, fontsize="small")
-        axis.tick_params(labelsize="x-small")
-        axis.grid(alpha=0.3)
-        axis.set_ylim(0, 1.03)
-    axes[0].legend(fontsize="x-small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=72)
-    pyplot.close(figure)
+    _draw_row(panels, path, name, (7.5, 2.4), dpi=72)
 
 
 def draw_curricula(folder: Path) -> None:
@@ -152,14 +229,41 @@ def main(folder: Path, demo: Path | None = None) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     curves = {name: [schedule(step) for step in range(251)] for name, schedule in NAMED.items()}
-    draw_curves({"weight": curves}, folder / "schedules.png", "rollout step")
+    pairs = (("easy_to_hard", "hard_to_easy"), ("exponential_decay", "exponential_warmup"),
+             ("level_decreasing", "level_increasing"))  # fmt: skip
+    draw_schedules({pair: [curves[name] for name in pair] for pair in pairs}, folder)
     draw_targets(folder / "mixture_target.png")
     draw_curricula(folder)
+    draw_rewards(folder / "monitoring_rewards.png")
+    places = {
+        "buffer_length": f"buffer_length (groups, mean of {WINDOW} rollouts)",
+        "epoch": "epoch",
+    }
+    title = "a loop over examples/data, weights 0.5, 0.3 and 0.2; 4 of 16 groups come back"
+    draw_family(passes(), places, folder / "monitoring_places.png", title, WINDOW)
     if demo is None:
         return
     metrics = MetricsReader(demo).new()
     for name, family in FAMILIES.items():
-        draw_family(metrics, family, folder / f"monitoring_{name}.png")
+        title = f"configs/demo.yaml, means of {WINDOW} rollouts"
+        draw_family(metrics, family, folder / f"monitoring_{name}.png", title, WINDOW)
+
+
+def draw_schedules(
+    pairs: Mapping[tuple[str, str], Sequence[Sequence[float]]], folder: Path
+) -> None:
+    """A picture of the named schedules, two that mirror each other in each panel."""
+    figure, axes = pyplot.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    for axis, (names, curves) in zip(axes, pairs.items(), strict=True):
+        for place, (name, values) in enumerate(zip(names, curves, strict=True)):
+            axis.plot(range(251), values, label=name, drawstyle="steps-post", **style(place))
+        axis.set_xlabel("rollout step")
+        axis.grid(alpha=0.3)
+        axis.set_ylim(0, 1)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small", frameon=False)
+    axes[0].set_ylabel("weight")
+    figure.savefig(folder / "schedules.png", dpi=90)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -48,9 +50,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"input": f"prompt {i}", "metadata": {}} for i in range(6000)]
     for name in ("math", "code"):
         write_rows(tmp_path / "data" / f"{name}.jsonl", rows)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(
         pa.Table.from_pylist([{"input": row["input"]} for row in rows]), "data/chat.parquet"
     )
@@ -63,6 +62,14 @@ def test_the_yaml_of_the_readme_works(folder: Path) -> None:
     source = DataSource(yaml.safe_load(text))
     assert len(source) == 6000 + 6000 + 5000
     assert source.source_status()["math"]["weight"] == pytest.approx(0.3 / 0.9)
+
+
+def test_the_quickstart_shows_its_configuration() -> None:
+    """The page has the file that it runs, and all of it."""
+    shown, _ = blocks("yaml", "docs/quickstart.md")
+    file = (ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8")
+    assert file.endswith(shown)
+    assert file.removesuffix(shown).count("\n") == file.removesuffix(shown).count("#")
 
 
 def test_the_paths_of_the_readme_exist() -> None:
@@ -81,12 +88,14 @@ def test_the_loop_of_the_readme_works(folder: Path) -> None:
 
     trained: list[Group] = []
     (text,) = blocks("python")
-    program = text.replace("200)", "6)")
+    program = text.replace('"num_rollout": 200', '"num_rollout": 6')
     names: dict[str, Any] = {"generate": generate, "train": trained.extend}
     exec(compile(program, "README.md", "exec"), names)
     assert len(trained) == 6 * 32
-    assert saved_rollouts(folder / "checkpoints") == list(range(6))
-    exec(compile(program.replace("6)", "9)"), "README.md", "exec"), names)
+    assert saved_rollouts(folder / "checkpoints") == [3, 4, 5]
+    exec(
+        compile(program.replace('"num_rollout": 6', '"num_rollout": 9'), "README.md", "exec"), names
+    )
     ids = [group[0].group_index for group in trained]
     assert len(ids) == len(set(ids)) == 9 * 32
 
@@ -133,9 +142,10 @@ def test_each_cell_of_the_engines_is_backed_by_a_test() -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """The README links to each page."""
+    """The README links to each page, or the README of the benchmarks does."""
+    benchmarks = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
-        assert f"](docs/{page.name})" in README, page.name
+        assert f"](docs/{page.name})" in README + benchmarks.replace("../", ""), page.name
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md"):
         assert f"]({name})" in README, name
 
@@ -144,6 +154,10 @@ def test_every_page_is_linked() -> None:
 def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with the configurations and prompt files that the pages use."""
     shutil.copytree(ROOT / "configs", folder / "configs")
+    shutil.copytree(ROOT / "examples" / "data", folder / "examples" / "data")
+    mixed = [{"input": f"prompt {i}", "data_source": ("math", "code")[i % 2]} for i in range(200)]
+    write_rows(folder / "data" / "mixed.jsonl", mixed)
+    pq.write_table(pa.Table.from_pylist(mixed), folder / "data" / "train.parquet")
     rows = [{"input": f"prompt {i}", "label": str(i), "metadata": {}} for i in range(5000)]
     for name in ("chat", "wide", "deep", "odd", "own"):
         write_rows(folder / "data" / f"{name}.jsonl", rows)
@@ -186,6 +200,12 @@ def run_commands(text: str, capsys: pytest.CaptureFixture[str]) -> str:
     shown = []
     for line in re.findall(r"^\$ (.*)$", text, flags=re.MULTILINE):
         program, *arguments = shlex.split(line)
+        if program == "python":
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            words = [sys.executable, *arguments]
+            run = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+            shown.append(f"$ {line}\n{run.stderr}{run.stdout}")
+            continue
         assert program == "curriculum-learning"
         main(arguments)
         output = capsys.readouterr()
@@ -206,9 +226,9 @@ def test_a_page_is_true(page: Path, workplace: Path, capsys: pytest.CaptureFixtu
     for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if (file := FILE.match(text)) is not None:
             (workplace / file[1]).write_text(text, encoding="utf-8")
-        elif language == "python":
+        if language == "python" and FILE.match(text) is None:
             exec(compile(text, page.name, "exec"), names)
-        elif language == "console":
+        if language == "console":
             assert seen(text, workplace) == seen(run_commands(text, capsys), workplace)
     for path in workplace.glob("*.yaml"):
         assert check_config(yaml.safe_load(path.read_text(encoding="utf-8")))[1].errors == []

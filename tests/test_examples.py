@@ -18,26 +18,29 @@ from curriculum_learning.samples.sample import Sample
 from curriculum_learning.state.files import saved_rollouts
 from examples.spelling import grpo, report
 from examples.spelling.engine import collect_batch, generate
-from examples.spelling.policy import LONGEST_ANSWER, QUESTION_TEXT, decode, encode, new_policy
-from examples.spelling.prompts import held_out_file, read_rows, score, write_prompts
+from examples.spelling.policy import Policy, new_policy
+from examples.spelling.prompts import Spelling
 from examples.spelling.state import saved_states
+from examples.spelling.task import held_out_file, read_rows
 from examples.spelling.train import train
 
 ROOT = Path(__file__).parents[1]
+TASK = Spelling()
+TEXT = TASK.text
 WORDS = ["sun", "moon", "planet", "comet", "asteroids", "sky"]
 
 
 def groups_of(words: Sequence[str], size: int = 2) -> list[list[Any]]:
     """Fresh groups, as a data source serves them."""
     return [
-        [
-            Sample(
-                prompt=QUESTION_TEXT + word, label=word[::-1], metadata={"task": "spell_backward"}
-            )
-            for _ in range(size)
-        ]
+        [Sample(prompt=TEXT.beginning + word, label=word[::-1], metadata={}) for _ in range(size)]
         for word in words
     ]
+
+
+def policy_of(seed: int) -> Policy:
+    """An untrained policy."""
+    return new_policy(TEXT, 128, seed)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -64,7 +67,7 @@ def test_a_batch_is_exactly_full_and_the_rest_is_given_back_half_written() -> No
     """A batch has the wanted number of complete groups; every other group is given back."""
     source = Waiting()
 
-    batch = collect_batch(new_policy(0), source, 4, 6, generator())
+    batch = collect_batch(policy_of(0), TASK, source, 4, 6, generator())
 
     assert len(batch) == 4
     assert len(source.buffer) == 2
@@ -80,8 +83,8 @@ def test_a_batch_is_exactly_full_and_the_rest_is_given_back_half_written() -> No
 def test_a_half_written_sample_is_continued_and_not_begun_again() -> None:
     """Tokens and log-probabilities of an interrupted sample are the beginning of its final ones."""
     source = Waiting()
-    first, second = new_policy(1), new_policy(2)
-    collect_batch(first, source, 1, 6, generator())
+    first, second = policy_of(1), policy_of(2)
+    collect_batch(first, TASK, source, 1, 6, generator())
     samples = [sample for group in source.buffer for sample in group]
     before = [(list(s.tokens), list(s.rollout_log_probs)) for s in samples]
     assert any(log_probs for _, log_probs in before)
@@ -91,20 +94,20 @@ def test_a_half_written_sample_is_continued_and_not_begun_again() -> None:
     for sample, (tokens, log_probs) in zip(samples, before, strict=True):
         assert sample.tokens[: len(tokens)] == tokens
         assert sample.rollout_log_probs[: len(log_probs)] == log_probs
-        assert len(sample.rollout_log_probs) == sample.response_length <= LONGEST_ANSWER
-        assert sample.response == decode(sample.tokens[-sample.response_length :])
+        assert len(sample.rollout_log_probs) == sample.response_length <= TEXT.longest_answer
+        assert sample.response == TEXT.decode(sample.tokens[-sample.response_length :])
 
 
 def test_recorded_log_probabilities_are_those_of_the_policy() -> None:
     """Token by token with a cache, interrupted or not, gives what one look at the whole gives."""
-    policy = new_policy(0)
+    policy = policy_of(0)
     groups = groups_of(WORDS)
     generate(policy, groups, 2, generator())
     generate(policy, groups, len(groups), generator())
     for group in groups:
         group[0].reward, group[1].reward = 0.0, 1.0
 
-    batch = grpo.make_batch(groups)
+    batch = grpo.make_batch(TEXT, groups)
 
     answers = batch.rows[:, -batch.mask.shape[1] :, None]
     recomputed = policy(batch.rows).log_softmax(-1).gather(2, answers)[:, :, 0] * batch.mask
@@ -123,9 +126,8 @@ def test_groups_with_equal_rewards_have_no_advantage() -> None:
 def test_only_the_exact_answer_is_rewarded(word: str) -> None:
     """The reward is 1 for the word spelled backward and 0 for anything longer or shorter."""
     label = word[::-1]
-    metadata = {"task": "spell_backward"}
 
-    rewards = [score(text, label, metadata) for text in (label, label + "x", label[:-1], "", "?")]
+    rewards = [TASK.score(text, label) for text in (label, label + "x", label[:-1], "", "?")]
 
     assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0]
 
@@ -134,10 +136,10 @@ def test_held_out_words_are_not_trained_on(tmp_path: Path) -> None:
     """No word of a held-out file is in the training file of its source."""
     path = tmp_path / "easy.jsonl"
 
-    write_prompts([str(path)])
+    TASK.write_prompts([str(path)])
 
     words = [
-        {tuple(encode(row["metadata"]["word"])) for row in read_rows(file)}
+        {tuple(TEXT.encode(row["metadata"]["word"])) for row in read_rows(file)}
         for file in (path, held_out_file(path))
     ]
     assert all(words)
@@ -189,7 +191,7 @@ def test_a_killed_run_is_resumed_exactly(tmp_path: Path) -> None:
     # As if the kill had come between the two halves of the newest checkpoint:
     (killed / "rollout" / f"curriculum_learning_{saved_rollouts(killed)[-1]}.state").unlink()
     process = start(config_file, killed, "--resume")
-    train(config, alone)
+    train(config, alone, TASK)
     assert process.wait() == 0
 
     expected = (alone / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

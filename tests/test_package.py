@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,10 +110,11 @@ def test_the_import_is_light() -> None:
 
 
 def test_there_are_the_documented_configurations() -> None:
-    """The four examples of the documentation, and those of the demo."""
+    """Those of the specification, of the demo, and one for each way to learn from results."""
     assert {path.stem for path in CONFIGS} >= {
         "constant_weights", "lambda_weights", "function_weights", "mixed_weights",
-        "demo", "demo_uniform",
+        "demo", "demo_uniform", "quickstart",
+        "time_curriculum", "reward_curriculum", "adaptive_weights", "reward_caps",
     }  # fmt: skip
 
 
@@ -123,13 +125,15 @@ def test_every_configuration_runs_as_it_is(
     """Each file gives a working data source once its prompt files exist."""
     monkeypatch.chdir(tmp_path)
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for file in config["prompt_data"]:
-        rows = [{"input": f"prompt {i}", "label": str(i), "metadata": {}} for i in range(50)]
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        write_rows(Path(file), rows)
+    shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
+    for file in map(Path, config["prompt_data"]):
+        if file.parent.name == "prompts":  # `make demo` writes these
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(file, [{"input": f"{i}", "label": "", "metadata": {}} for i in range(50)])
     source = DataSource(config)
     groups = source.get_samples(400)
-    assert {name_of(group) for group in groups} == set(config["prompt_data_source_names"])
+    names = {Path(file).stem for file in config["prompt_data"]}
+    assert {name_of(group) for group in groups} == names
     assert len(groups[0]) == config["n_samples_per_prompt"]
     source.save(0)
     source.close()

@@ -1,6 +1,12 @@
-"""Warnings of what people get wrong: sources, schedules and hooks that do not do what they seem."""
+"""Warnings of what people get wrong, each with the line that mends it, and notes of what is normal.
+
+A warning is two lines: what is wrong, and what to paste into the configuration.
+"""
 
 from __future__ import annotations
+
+import math
+from collections import defaultdict
 
 import numpy as np
 
@@ -9,63 +15,90 @@ from curriculum_learning.commands.outlook import Outlook, SourceOutlook, request
 from curriculum_learning.commands.plan import Plan
 from curriculum_learning.config.data_source import HOOKS
 from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.problems import listed
 from curriculum_learning.config.weights import in_parts
 from curriculum_learning.errors import ScheduleError
 from curriculum_learning.mixing.mixture import Mixture
+from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
+
+_VERL_KEYS = {
+    "num_rollout": "trainer.total_training_steps",
+    "rollout_batch_size": "data.train_batch_size",
+}
 
 
-def warnings_of(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
-    """Returns the warnings of a configuration, in the order of its sources.
+def advise(plan: Plan, outlook: Outlook, max_epochs: float) -> None:
+    """Adds warnings and notes to an outlook, in the order of its sources.
 
     Args:
         plan: The configuration.
-        outlook: What it will draw.
+        outlook: What it will draw; is added to.
         max_epochs: Warn of a source that is passed through more often.
     """
-    warnings = []
     last, end_step = _last_changes(plan, outlook.steps)
     for source in outlook.sources:
         found = (
-            _never_reached(source),
-            _repeated(source, max_epochs),
-            _rounded_out(source, outlook.batch),
-            _ends(last.get(source.name), end_step, outlook.steps),
+            _never_reached(plan, source, outlook),
+            _repeated(plan, source, outlook.steps, max_epochs),
+            _rounded_out(plan, source, outlook.batch),
         )
-        warnings += [f"source '{source.name}': {warning}" for warning in found if warning]
-    hooks = _missing_hooks(plan)
-    return warnings + ([f"hooks: {hooks}"] if hooks else [])
+        outlook.warnings += [f"source '{source.name}': {text}" for text in found if text]
+    if end_step is None:  # else they have no end
+        outlook.warnings += _cut_off(plan, last, outlook.steps)
+    if (hooks := _missing_hooks(plan)) is not None:
+        outlook.warnings.append(f"hooks: {hooks}")
+    outlook.notes += _notes(last, end_step, outlook.steps)
 
 
-def _never_reached(source: SourceOutlook) -> str | None:
+def _line(plan: Plan, key: str, value: object) -> str:
+    """Returns what to paste: a line of YAML, or an override of verl's."""
+    return f"{_VERL_KEYS[key]}={value}" if plan.engine == "verl" else f"{key}: {value}"
+
+
+def _never_reached(plan: Plan, source: SourceOutlook, outlook: Outlook) -> str | None:
     if source.groups:
         return None
-    if not source.largest_weight:
-        return "never reached: its weight is 0 at every step; remove the source or raise its weight"
-    return (
-        f"never reached: its largest share ({source.largest_share:.2g}) gives it less than one "
-        f"group of the run; raise its weight"
-    )
+    if source.largest_weight:
+        problem = (
+            f"its largest share, {source.largest_share:.2g}, is less than one group of the run"
+        )
+    else:
+        problem = "its weight is 0 at every step"
+    totals = map(math.fsum, zip(*(other.weights for other in outlook.sources), strict=True))
+    others = max(total - own for total, own in zip(totals, source.weights, strict=True))
+    weight = float(f"{others / max(outlook.batch - 1, 1) + 5e-4:.3f}")
+    line = f"{source.name}: {weight:g}"
+    if plan.engine == "verl":
+        line = f"+data.sampler.source_weights.{source.name}={weight:g}"
+    elif isinstance(plan.values.get(WEIGHTS_KEY), list):
+        line = f"- {weight:g}  # {source.name}, in {WEIGHTS_KEY}"
+    else:
+        line += f"  # in {WEIGHTS_KEY}"
+    return f"never reached: {problem}; for one group in each rollout:\n{line}"
 
 
-def _repeated(source: SourceOutlook, max_epochs: float) -> str | None:
+def _repeated(plan: Plan, source: SourceOutlook, steps: int, max_epochs: float) -> str | None:
+    if source.rows is None:
+        return None
     passes = max(source.groups / source.served_rows, source.epochs)
     if passes <= max_epochs:
         return None
     rows = "open rows" if source.curriculum else f"{source.served_rows} rows"
+    line = _line(plan, "num_rollout", max(int(steps * max_epochs / passes), 1))
     return (
-        f"its {rows} are gone through {passes:.1f} times, more than "
-        f"{max_epochs:g}; lower its weight, or accept it with --max-epochs {passes:.0f}"
+        f"its {rows} come {passes:.1f} times, more than --max-epochs {max_epochs:g}; lower its "
+        f"weight, or end earlier:\n{line}"
     )
 
 
-def _rounded_out(source: SourceOutlook, batch: int) -> str | None:
+def _rounded_out(plan: Plan, source: SourceOutlook, batch: int) -> str | None:
     few = source.scarcity
     if few is None or not source.groups:
         return None
+    line = _line(plan, "rollout_batch_size", math.ceil(1 / few.least))
     return (
-        f"less than one group of {batch} is its own in {few.steps} steps ({few.first} to "
-        f"{few.last}, down to {few.least * batch:.2g} groups): some rollouts have none of it, and "
-        f"no metrics; raise its weight or the batch size"
+        f"less than 1 of {batch} groups in {few.steps} steps ({few.first} to {few.last}, down to "
+        f"{few.least * batch:.2g}): some rollouts have none of it; raise its weight, or:\n{line}"
     )
 
 
@@ -106,20 +139,37 @@ def _horizon(steps: int) -> int:
     return 2 * steps + 1000
 
 
-def _ends(last: int | None, end_step: int | None, steps: int) -> str | None:
-    """Warns of a schedule that ends long before the run, or after it."""
-    if last is None:
-        return None
-    if last >= steps:
-        end = ""
-        if end_step is not None:
-            end = f", and at step {end_step} there is no usable weight any more"
-        elif last < _horizon(steps) - 100:
-            end = f", and does until step {last}"
-        return f"its weight still changes when the run ends after {steps} steps{end}"
-    if last < 0.9 * steps:
-        return f"its schedule ends before the run: from step {last} of {steps} on it is constant"
-    return None
+def _has_no_end(last: int, steps: int) -> bool:
+    return last >= _horizon(steps) - 100
+
+
+def _cut_off(plan: Plan, last: dict[str, int], steps: int) -> list[str]:
+    """Warns of schedules that the run ends before."""
+    longer = {name: step for name, step in last.items() if step > steps}
+    names = [name for name, step in longer.items() if not _has_no_end(step, steps)]
+    if not names:
+        return []
+    end = max(longer[name] for name in names)
+    text = f"the weight of {listed(names)} changes until step {end}, and the run ends after {steps}"
+    return [f"{text} steps:\n{_line(plan, 'num_rollout', end)}"]
+
+
+def _notes(last: dict[str, int], end_step: int | None, steps: int) -> list[str]:
+    """Says which schedules end before the run, and which never do: both are normal."""
+    ends = defaultdict(list)
+    for name, step in last.items():
+        if step < 0.9 * steps:
+            ends[step].append(name)
+    notes = [
+        f"from step {step} of {steps} on the weight of {listed(names)} is constant"
+        for step, names in sorted(ends.items())
+    ]
+    endless = [name for name, step in last.items() if step > steps and _has_no_end(step, steps)]
+    if endless:
+        notes.append(f"the weight of {listed(endless)} still changes when the run ends")
+    if end_step is not None:
+        notes.append(f"beyond the end of the run, at step {end_step}, no weight is usable any more")
+    return notes
 
 
 def _missing_hooks(plan: Plan) -> str | None:
@@ -128,10 +178,8 @@ def _missing_hooks(plan: Plan) -> str | None:
     log, process = HOOKS
     if not plan.config.accounting:
         return (
-            f"{log} is not {LOG_FUNCTION}, so nothing tells which groups were trained: what is in "
-            f"flight when a state is saved is not served again, and a clock stands in for the "
-            f"rollout. Set it; in synchronous rollouts set {process} to {ALL_SAMPLES_FUNCTION} as "
-            f"well"
+            f"nothing reports which groups are trained: a resume loses those in flight, and the "
+            f"step is a guess:\n{log}: {LOG_FUNCTION}"
         )
     values = plan.values
     requested = request_of(plan) or 0
@@ -139,9 +187,8 @@ def _missing_hooks(plan: Plan) -> str | None:
     filters = values.get("dynamic_sampling_filter_path") is not None
     if (discards or filters) and values.get(process) != ALL_SAMPLES_FUNCTION:
         return (
-            f"groups will be {'dropped' if filters else 'discarded'} and {process} is not "
-            f"{ALL_SAMPLES_FUNCTION}: until {plan.config.max_in_flight_rollouts} rollouts later "
-            f"they count as in flight, and a resume serves them again; in synchronous rollouts "
-            f"set it"
+            f"{'dropped' if filters else 'discarded'} groups count as in flight for "
+            f"{plan.config.max_in_flight_rollouts} rollouts; in synchronous rollouts report them:\n"
+            f"{process}: {ALL_SAMPLES_FUNCTION}"
         )
     return None

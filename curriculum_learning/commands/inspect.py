@@ -134,8 +134,9 @@ def describe(state: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``rollout_id``, ``step`` (the next one), ``groups`` (counts by fate), ``settings``,
         ``metadata`` (its keys), ``rule`` (the source rule), and ``sources``: for each its rows,
-        ``epoch``, ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), the kind of
-        its ``curriculum``, ``level`` and ``ema``, ``statistics`` of its rows, ``waiting``,
+        whether it is ``endless`` (rows and epochs are then those of its levels), ``epoch``,
+        ``offset``, ``drawn``, ``credit`` (groups that the ledger owes it), the kind of its
+        ``curriculum``, ``level`` and ``ema``, ``statistics`` of its rows, ``waiting``,
         ``in_flight``, ``presumed``, and ``fates`` if the state counts them by source. For the
         database of a Ray service also ``clients``: for each, groups ``leased``.
 
@@ -164,6 +165,7 @@ def _describe(state: Mapping[str, Any]) -> dict[str, Any]:
         learned = curriculum["state"]
         sources[name] = {
             "rows": fingerprint.get("rows"),
+            "endless": fingerprint.get("rows", 0) is None,
             "served_rows": fingerprint.get("served_rows"),
             "hash": fingerprint.get("hash"),
             "epoch": place.get("epoch"),
@@ -232,8 +234,11 @@ def _show(found: Mapping[str, Any]) -> None:
     rows = [
         [
             name,
-            f"{source['offset']} of {source['epoch_rows']}",
-            *(_short(source[column]) for column in columns),
+            "endless" if source["endless"] else f"{source['offset']} of {source['epoch_rows']}",
+            *(
+                "-" if column == "epoch" and source["endless"] else _short(source[column])
+                for column in columns
+            ),
         ]
         for name, source in found["sources"].items()
     ]

@@ -114,8 +114,13 @@ class Learner:
             self._to_learn[name] = difficulties[rates < MASTERED]
 
     def pass_rate(self, source: str, row: int) -> float:
-        """Returns the probability that a sample of a row is right."""
-        return float(self._pass_rates(source, self._difficulties[source][row : row + 1])[0])
+        """Returns the probability that a sample of a row is right.
+
+        A row without end has the difficulty of its level.
+        """
+        difficulties = self._difficulties[source]
+        level = row % len(difficulties)
+        return float(self._pass_rates(source, difficulties[level : level + 1])[0])
 
     def _pass_rates(self, source: str, difficulties: NDArray[np.float64]) -> NDArray[np.float64]:
         margin = np.clip(self._settings.slope * (self.skills[source] - difficulties), -500, 500)

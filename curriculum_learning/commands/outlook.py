@@ -42,16 +42,16 @@ class SourceOutlook:
     """What one source will do; the curves have an entry for each of ``Outlook.curve_steps``."""
 
     name: str
-    rows: int
-    """Rows in the file."""
+    rows: int | None
+    """Rows in the file; None is without end."""
     served_rows: int
-    """Rows within the length limit."""
+    """Rows within the length limit; difficulty levels of rows without end."""
     curriculum: str | None
     """The type of its curriculum."""
     weights: list[float] = dataclasses.field(default_factory=list)
     shares: list[float] = dataclasses.field(default_factory=list)
     open_shares: list[float] = dataclasses.field(default_factory=list)
-    """Open part of the served rows, 0 to 1."""
+    """Open part of the served rows, or levels, 0 to 1."""
     largest_weight: float = 0.0
     largest_share: float = 0.0
     scarcity: Scarcity | None = None
@@ -77,6 +77,8 @@ class Outlook:
     rule: str | None
     """The type of the source rule."""
     warnings: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What is worth knowing and nothing to mend."""
 
 
 def look_ahead(plan: Plan, steps: int, batch: int) -> Outlook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,21 @@ Curves = Mapping[str, Sequence[float]]
 _PIXELS = 700
 """The width of a picture of one column: a curve has no more points."""
 
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
+"""Colours by the place of a source in the configuration, the same in every picture."""
+_STILL = 1e-9
+"""A curve that moves by no more stands still."""
+_DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (8, 2, 2, 2)))
+"""A curve that lies over another one lets it be seen."""
 
-def draw_outlook(outlook: Outlook, path: Path) -> None:
-    """Writes a picture of weights, shares and, with a curriculum, the open part of the rows."""
+
+def style(place: int) -> dict[str, Any]:
+    """Returns how the curve of a source is drawn, by its place in the configuration."""
+    return {"color": PALETTE[place % len(PALETTE)], "linestyle": _DASHES[place % len(_DASHES)]}
+
+
+def draw_outlook(outlook: Outlook, path: Path, title: str) -> None:
+    """Writes a picture of weights, shares and the open part of the rows, as far as they vary."""
     count = len(outlook.curve_steps)
     at = np.unique(np.rint(np.linspace(0, count - 1, min(count, _PIXELS))).astype(np.int64))
 
@@ -30,13 +43,31 @@ def draw_outlook(outlook: Outlook, path: Path) -> None:
     panels: dict[str, Curves] = {
         "weight": {source.name: seen(source.weights) for source in outlook.sources},
         "share": {source.name: seen(source.shares) for source in outlook.sources},
-    }
-    if any(source.curriculum for source in outlook.sources):
-        panels["open percentile"] = {
+        "open percentile": {
             source.name: [100 * part for part in seen(source.open_shares)]
             for source in outlook.sources
-        }
-    draw_curves(panels, path, "step", seen(outlook.curve_steps))
+        },
+    }
+    _draw({title: _varying(panels)}, path, "rollout", steps=seen(outlook.curve_steps))
+
+
+def _varying(panels: Mapping[str, Curves]) -> dict[str, Curves]:
+    """Returns the panels in which something moves, each once; the shares if nothing does."""
+    kept: dict[str, Curves] = {}
+    for label, curves in panels.items():
+        moves = any(max(values) - min(values) > _STILL for values in curves.values())
+        if moves and not any(_alike(curves, others) for others in kept.values()):
+            kept[label] = curves
+    return kept or {"share": panels["share"]}
+
+
+def _alike(curves: Curves, others: Curves) -> bool:
+    pairs = (
+        (value, other)
+        for name in curves
+        for value, other in zip(curves[name], others[name], strict=True)
+    )
+    return all(abs(value - other) <= _STILL for value, other in pairs)
 
 
 def draw_simulations(results: Mapping[str, Result], path: Path) -> None:
@@ -66,23 +97,6 @@ def smooth(values: Sequence[float | None]) -> list[float]:
     return [math.fsum(part) / len(part) for part in parts]
 
 
-def draw_curves(
-    panels: Mapping[str, Curves], path: Path, below: str, steps: Sequence[float] | None = None
-) -> None:
-    """Writes a picture with a panel for each entry of ``panels``, the label ``below`` the last.
-
-    Args:
-        panels: The curves of each panel.
-        path: The file.
-        below: The label of the steps.
-        steps: Where the values of all curves are; None is 0, 1, ....
-
-    Raises:
-        ConfigurationError: matplotlib is not installed, or the file cannot be written.
-    """
-    _draw({"": panels}, path, below, steps=steps)
-
-
 def _draw(
     columns: Mapping[str, Mapping[str, Curves]],
     path: Path,
@@ -90,7 +104,18 @@ def _draw(
     top: float | None = None,
     steps: Sequence[float] | None = None,
 ) -> None:
-    """Writes a picture of panels in columns; ``top`` is the end of all scales, if it is given."""
+    """Writes a picture of panels in columns.
+
+    Args:
+        columns: The panels of each column, by its title.
+        path: The file.
+        below: The label of the steps.
+        top: The end of all scales, if it is given.
+        steps: Where the values of all curves are; None is 0, 1, ....
+
+    Raises:
+        ConfigurationError: matplotlib is not installed, or the file cannot be written.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -105,20 +130,24 @@ def _draw(
     rows = len(next(iter(columns.values())))
     width = 7 if len(columns) == 1 else 3.4 * len(columns)
     figure, axes = pyplot.subplots(
-        rows, len(columns), figsize=(width, 1 + 2.2 * rows), sharex=True, squeeze=False
+        rows,
+        len(columns),
+        figsize=(width, 1.3 + 2.1 * rows),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     for column, (title, panels) in enumerate(columns.items()):
         axes[0][column].set_title(title, fontsize="medium")
         axes[-1][column].set_xlabel(below)
         for axis, (label, curves) in zip(axes[:, column], panels.items(), strict=True):
-            for name, values in curves.items():
-                # A curve stays visible under another one.
-                axis.plot(steps or range(len(values)), values, label=name, alpha=0.8)
+            for place, (name, values) in enumerate(curves.items()):
+                at = steps or range(len(values))
+                axis.plot(at, values, label=name, drawstyle="steps-post", **style(place))
             axis.set_ylabel(label if column == 0 else "")
             axis.grid(alpha=0.3)
             axis.set_ylim(0, top)
-    axes[0][0].legend(fontsize="small")
-    figure.tight_layout()
+    add_legend(figure, axes[0][0])
     try:
         figure.savefig(path, dpi=100)
     except (OSError, ValueError) as error:
@@ -127,3 +156,16 @@ def _draw(
         ) from error
     finally:
         pyplot.close(figure)
+
+
+def add_legend(figure: Any, axis: Any, columns: int = 4) -> None:
+    """Puts the legend of a panel below all panels, where it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), columns),
+        fontsize="small",
+        handlelength=3.5,
+    )

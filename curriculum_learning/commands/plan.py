@@ -13,7 +13,7 @@ from curriculum_learning.commands.training_files import assumed_rows, training_r
 from curriculum_learning.config.data_source import check_config
 from curriculum_learning.config.files import RunConfig, unset_variables
 from curriculum_learning.config.plan import DataSourcePlan
-from curriculum_learning.config.problems import suggestion
+from curriculum_learning.config.problems import listed, suggestion
 from curriculum_learning.config.samplers import check_sampler_config
 from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.config.sources import OF_MIXTURE
@@ -23,7 +23,7 @@ from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
-from curriculum_learning.prompts.tokenizer import load_tokenizer
+from curriculum_learning.prompts.tokenizer import load_tokenizer, processor_of
 from curriculum_learning.weights.schedules import Schedule
 
 Errors = list[CurriculumLearningError]
@@ -34,6 +34,7 @@ _ASSUMED = {
     "data_source_cache": False,
     "apply_chat_template": False,
     "rollout_max_prompt_len": None,
+    "multimodal_keys": None,
 }
 """Settings of one whose rows are made up."""
 
@@ -45,8 +46,8 @@ class Plan:
     engine: str
     """``slime`` (or a loop of one's own) or ``verl``: by whose keys it was read."""
     mixture: Mixture
-    rows: Mapping[str, int]
-    """Rows of each source, those over the length limit included."""
+    rows: Mapping[str, int | None]
+    """Rows of each source, those over the length limit included; None is without end."""
     batch: int | None
     """Groups of a rollout; rows of a batch in verl."""
     steps: int | None
@@ -154,25 +155,40 @@ def _data_errors(config: DataSourcePlan, found: Sequence[ConfigurationError]) ->
     keys = {key for field, key in SOURCE_KEYS.items() if field not in OF_MIXTURE}
     wrong = {error.source for error in found if error.key in keys}
     sources = [source for source in config.sources if not wrong & {None, source.name}]
-    tokenizer = None
+    tokenizer = processor = None
     needs = [s for s in sources if s.apply_chat_template or s.max_prompt_len is not None]
     errors: Errors = []
     if needs and config.hf_checkpoint is not None:
         key = "apply_chat_template" if needs[0].apply_chat_template else "rollout_max_prompt_len"
         try:
             tokenizer = load_tokenizer(config.hf_checkpoint, key, bool(config.trust_remote_code))
+            processor = processor_of(dataclasses.replace(config, dump_details=None), False)
         except CurriculumLearningError as error:
+            tokenizer = None
             errors.append(error)
     for source in sources if tokenizer else [s for s in sources if s not in needs]:
         try:
-            Prompts(source, tokenizer, Cache(config.cache)).close()
+            Prompts(source, tokenizer, Cache(config.cache), processor).close()
         except CurriculumLearningError as error:  # noqa: PERF203 - each file has errors of its own
             error.key, error.source = error.key or "prompt_data", source.name
             errors.append(error)
-    return errors
+    return _once(errors)
 
 
-def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int]]:
+def _once(errors: Errors) -> Errors:
+    """Returns one error for each wrong column, though each source that has it set is wrong."""
+    columns = {SOURCE_KEYS[field] for field in ("input_key", "label_key", "metadata_key")}
+    alike: dict[tuple[str, ...], Errors] = {}
+    for error in errors:
+        same = (error.key, repr(error.value)) if error.key in columns else (str(error),)
+        alike.setdefault(same, []).append(error)
+    for first, *others in alike.values():
+        if others:
+            first.args = (f"{first}; the same in {listed(other.source for other in others)}",)
+    return [same[0] for same in alike.values()]
+
+
+def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:
     """Returns the mixture that a data source draws from, and the rows in its files."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from curriculum_learning.commands.advice import warnings_of
+from curriculum_learning.commands.advice import advise
 from curriculum_learning.commands.arguments import WARNED, WELL, WRONG, picture_path, read_sizes
-from curriculum_learning.commands.outlook import Outlook, batch_of, look_ahead, steps_of
+from curriculum_learning.commands.outlook import (
+    Outlook,
+    SourceOutlook,
+    batch_of,
+    look_ahead,
+    steps_of,
+)
 from curriculum_learning.commands.picture import draw_outlook
 from curriculum_learning.commands.plan import read_plan
 from curriculum_learning.commands.terminal import (
@@ -41,11 +48,12 @@ def run(options: argparse.Namespace) -> int:
         show_errors(errors, options.json)
         return WRONG
     outlook = look_ahead(plan, steps_of(plan, options.steps), batch_of(plan))
-    outlook.warnings += [*ignored, *warnings, *warnings_of(plan, outlook, options.max_epochs)]
+    outlook.warnings += [*ignored, *warnings]
+    advise(plan, outlook, options.max_epochs)
     picture = picture_path(options, "preview.png")
     if picture is not None:
         try:
-            draw_outlook(outlook, picture)
+            draw_outlook(outlook, picture, _title(options.config))
         except ConfigurationError as error:
             if options.picture is not None:
                 raise
@@ -67,14 +75,11 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
     rows = [
         [
             source.name,
-            str(source.rows),
-            str(source.served_rows),
+            *_sizes(source),
             _three(source.weights),
             _three(source.shares),
             str(source.groups),
-            str(source.epochs)
-            if source.curriculum
-            else f"{source.groups / source.served_rows:.2f}",
+            _passes(source),
             _first(source.epoch_ends),
             f"{source.open_shares[0]:.0%} > {source.open_shares[-1]:.0%}",
         ]
@@ -92,9 +97,31 @@ def _show(outlook: Outlook, picture: Path | None) -> None:
         show(f"source rule: {outlook.rule}")
     for assumption in outlook.assumptions:
         show(f"assumed: {assumption}")
+    for note in outlook.notes:
+        show(f"note: {note}")
     show_warnings(outlook.warnings)
     if picture is not None:
         show(f"picture: {picture}")
+
+
+def _sizes(source: SourceOutlook) -> tuple[str, str]:
+    """Shows the rows that there are, and those that may be served."""
+    if source.rows is not None:
+        return str(source.rows), str(source.served_rows)
+    return "endless", f"{source.served_rows} levels" if source.served_rows > 1 else "endless"
+
+
+def _passes(source: SourceOutlook) -> str:
+    if source.rows is None:
+        return "-"
+    if source.curriculum:
+        return str(source.epochs)
+    return f"{source.groups / source.served_rows:.2f}"
+
+
+def _title(config: Sequence[str]) -> str:
+    """Returns the names of the files that were read."""
+    return ", ".join(Path(word).name for word in config if "=" not in word)
 
 
 def _three(values: list[float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +15,8 @@ from curriculum_learning.commands.learner import MASTERED, Learner, LearnerSetti
 from curriculum_learning.commands.plan import WRITES_NOTHING
 from curriculum_learning.commands.simulated_engine import EngineSettings, SimulatedEngine
 from curriculum_learning.commands.terminal import progress
-from curriculum_learning.config.plan import DataSourcePlan
+from curriculum_learning.config.data_source import HOOKS
+from curriculum_learning.config.plan import LOG_FUNCTION, DataSourcePlan
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.columns import SCORE_COLUMN
@@ -236,7 +237,7 @@ class _History:
             )
             for name, counts in runner.counts.items()
         ]
-        notes = [note for source in sources if (note := _note(source, trained)) is not None]
+        notes = _departures(sources, trained, values)
         if values.get("dynamic_sampling_filter_path") is not None:
             notes.append(
                 "dynamic_sampling_filter_path is not asked, as it judges what only a model can "
@@ -250,7 +251,9 @@ class _History:
             if self.mastered_after is not None:
                 result.groups_to_mastery = self.mastered_after * engine.batch
             if not self._source.config.accounting:
-                notes.append("nothing reports rewards, so no curriculum learns: set both hooks")
+                notes.append(
+                    f"nothing reports rewards, so no curriculum learns:\n{HOOKS[0]}: {LOG_FUNCTION}"
+                )
         return result
 
     def _learned_of(self, name: str) -> Learned:
@@ -258,14 +261,23 @@ class _History:
         return dataclasses.replace(self._learned[name], no_signal_share=dull / max(every, 1))
 
 
-def _note(source: SourceResult, trained: int) -> str | None:
-    noise = 3 * math.sqrt(source.share * (1 - source.share) / trained)
-    if abs(source.trained_share - source.share) <= max(noise, _NOTEWORTHY):
-        return None
-    lost = {"dropped": source.dropped, "discarded": source.discarded}
-    reasons = ", ".join(f"{count} {fate}" for fate, count in lost.items() if count)
-    return (
-        f"source '{source.name}': its share is {source.share:.3f}, {source.drawn_share:.3f} of the "
-        f"groups drawn and {source.trained_share:.3f} of those trained are its own"
-        + (f" ({reasons})" if reasons else "")
-    )
+def _departures(
+    sources: Sequence[SourceResult], trained: int, values: Mapping[str, Any]
+) -> list[str]:
+    """Returns a warning if what was trained has other shares than configured, and the remedy."""
+    texts = []
+    for source in sources:
+        noise = 3 * math.sqrt(source.share * (1 - source.share) / trained)
+        if abs(source.trained_share - source.share) > max(noise, _NOTEWORTHY):
+            losses = {"dropped": source.dropped, "discarded": source.discarded}
+            lost = ", ".join(f"{count} {fate}" for fate, count in losses.items() if count)
+            share = f"'{source.name}' {source.trained_share:.3f} instead of {source.share:.3f}"
+            texts.append(share + (f" ({lost})" if lost else ""))
+    if not texts:
+        return []
+    warning = f"trained shares depart from the weights: {'; '.join(texts)}"
+    if any(source.dropped for source in sources) and values.get("mixture_target") != "trained":
+        warning += "\nmixture_target: trained"
+    elif any(source.discarded for source in sources) and not values.get("partial_rollout"):
+        warning += "\npartial_rollout: true"
+    return [warning]

@@ -122,9 +122,12 @@ def show_errors(errors: Sequence[CurriculumLearningError], as_json: bool) -> Non
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
-    """Writes warnings, a line each."""
+    """Writes warnings; what is to be pasted follows in a line of its own."""
     for warning in warnings:
-        show(f"warning: {warning}")
+        first, *others = warning.split("\n")
+        show(f"warning: {first}")
+        for line in others:
+            show(f"  {line}")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.columns import EXTRA_COLUMN, SOURCE_COLUMN
-from curriculum_learning.prompts.files import open_rows
+from curriculum_learning.prompts.opening import open_rows
 
 
 def assumed_rows(sizes: Mapping[str, int], score_keys: Collection[str]) -> list[dict[str, Any]]:

@@ -7,6 +7,9 @@ from pathlib import Path
 from curriculum_learning.config.data_source import CACHE_KEY, FUNCTIONS, PLAIN
 from curriculum_learning.config.dotted_path import is_harmless
 from curriculum_learning.config.files import RunConfig
+from curriculum_learning.config.kinds import is_remote
+from curriculum_learning.config.problems import shown
+from curriculum_learning.config.sources import PATHS_KEY
 from curriculum_learning.errors import ConfigurationError
 
 _TOKENIZER, _TRUST = PLAIN["hf_checkpoint"], PLAIN["trust_remote_code"]
@@ -25,7 +28,7 @@ def disarm(run: RunConfig, opens_files: bool) -> list[str]:
         Warnings of what is left out.
 
     Raises:
-        ConfigurationError: The tokenizer would have to be downloaded.
+        ConfigurationError: The tokenizer or a source would have to be downloaded.
     """
     values = run.values
     named = [key for key in FUNCTIONS if isinstance(values.get(key), str)]
@@ -45,6 +48,15 @@ def disarm(run: RunConfig, opens_files: bool) -> list[str]:
                 f"{warnings[-1]}; give --rows, or the folder of a tokenizer",
                 key=_TOKENIZER,
                 value=checkpoint,
+            )
+    entries = values.get(PATHS_KEY)
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if opens_files and is_remote(entry):
+            raise ConfigurationError(
+                f"{PATHS_KEY} has {shown(entry)}, and --untrusted downloads nothing; give --rows, "
+                f"or files",
+                key=PATHS_KEY,
+                value=entry,
             )
     values[CACHE_KEY] = values[_TRUST] = False
     return warnings

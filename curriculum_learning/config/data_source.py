@@ -6,6 +6,8 @@ Everything is checked here, once; below this module nothing reads ``args``.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from curriculum_learning.config.curricula import read_adaptive, read_rule
 from curriculum_learning.config.keys import Recipe, read_keys, read_value
+from curriculum_learning.config.near_misses import find_near_misses
 from curriculum_learning.config.plain import values_of
 from curriculum_learning.config.plan import (
     ALL_SAMPLES_FUNCTION,
@@ -28,9 +31,11 @@ from curriculum_learning.config.sources import NAMES_KEY, PATHS_KEY, SourceReade
 from curriculum_learning.config.trial import try_schedules
 from curriculum_learning.errors import ConfigurationError
 
+logger = logging.getLogger(__name__)
+
 ADAPTIVE_KEY, RULE_KEY = "data_source_adaptive", "data_source_rule"
 CACHE_KEY, SERVICE_KEY = "data_source_cache", "ray_service"
-GLOBAL_KEY, IMAGES_KEY = "rollout_global_dataset", "multimodal_keys"
+GLOBAL_KEY = "rollout_global_dataset"
 
 _SPELLING = {
     "seed": "rollout_seed",
@@ -62,15 +67,12 @@ FUNCTIONS = tuple(
 
 KEYS = (
     *(PATHS_KEY, NAMES_KEY, *SOURCE_KEYS.values(), *PLAIN.values(), "data_source_path"),
-    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY, IMAGES_KEY),
+    *(ADAPTIVE_KEY, RULE_KEY, CACHE_KEY, SERVICE_KEY, GLOBAL_KEY),
 )
 """All of slime's keys that are read, or look like ours without being ours."""
 
 HOOKS = (PLAIN["log_function"], PLAIN["all_samples_function"])
 """The keys by which an engine finds its hooks."""
-
-OUR_PREFIXES = ("data_source_", "prompt_data_")
-"""A key with one of these that is not known is a typing error, not another's key."""
 
 CACHE = Annotated[Path | Literal[False], "a folder, or false"]
 
@@ -87,6 +89,8 @@ def read_config(args: Any) -> DataSourcePlan:
             if the first is a weight that cannot be read, or that fails at some step of the run.
     """
     plan, findings = check_config(args)
+    for text in findings.warnings:
+        _warn_once(text)
     findings.raise_all()
     return plan
 
@@ -94,9 +98,9 @@ def read_config(args: Any) -> DataSourcePlan:
 def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
     """Returns the plan, with defaults in the place of what is wrong; and all that is wrong."""
     values, findings = values_of(args, KEYS), Findings()
+    values |= find_near_misses(args, values, KEYS, findings)
     # Engines say None for what is not set; only here it is a value: no tools.
     values = {key: item for key, item in values.items() if item is not None or key == "tool_key"}
-    _refuse_misspelt(args, findings)
     reader = SourceReader(values, findings)
     sources = reader.read() if _one(values, GLOBAL_KEY, bool, True, findings) else ()
     fields = _fields(values, findings)
@@ -114,9 +118,6 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
         service=ServicePlan() if problems else service.make(),
         weights_vary=try_schedules(weights, caps, rule, fields["num_rollout"], findings),
     )
-    if values.get(IMAGES_KEY):
-        text = "is not supported yet: only text prompts can be served; unset it"
-        findings.say(IMAGES_KEY, f" {shown(values[IMAGES_KEY])} {text}", values[IMAGES_KEY])
     if reader.sure:
         _check_former_names(plan.renamed_from, reader.names, findings)
     if "hf_checkpoint" not in values:
@@ -124,11 +125,10 @@ def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
     return plan, findings
 
 
-def _refuse_misspelt(args: Any, findings: Findings) -> None:
-    known = [key for key in KEYS if key.startswith(OUR_PREFIXES)]
-    for key in map(str, args if isinstance(args, Mapping) else getattr(args, "__dict__", ())):
-        if key.startswith(OUR_PREFIXES) and key not in known:
-            findings.say(key, f" is not a key of the data source; {suggestion(key, known)}")
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Warns; the log function reads the configuration of every rollout."""
+    logger.warning("%s", text)
 
 
 def _one(values: Mapping[str, Any], key: str, hint: Any, default: Any, findings: Findings) -> Any:

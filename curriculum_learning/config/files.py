@@ -54,7 +54,10 @@ class RunConfig:
         if error.source is not None:
             inside += [f".{error.source}"]
             inside += [f"[{names.index(error.source)}]"] if error.source in names else []
-        for end in [*(error.key + part for part in inside), error.key]:
+        ends = [*(error.key + part for part in inside), error.key]
+        if error.source in names:  # a key with its default: at least the file has a line
+            ends += [f"prompt_data[{names.index(error.source)}]", "prompt_data"]
+        for end in ends:
             for path, place in self.places.items():
                 if path == end or path.endswith(f".{end}"):
                     return place

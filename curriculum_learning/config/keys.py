@@ -82,6 +82,12 @@ def read_keys(
     Returns:
         What to make, with the defaults of keys that are wrong; what is wrong.
     """
+    recipe, problems = read_arguments(kind, values)
+    return recipe, problems or _conflict(recipe, positional)
+
+
+def read_arguments(kind: Callable[..., Any], values: Mapping[str, Any]) -> tuple[Recipe, Problems]:
+    """Reads the keys of ``kind`` without trying whether they go together."""
     keys = keys_of(kind)
     arguments = {name: key.default for name, key in keys.items() if key.default is not REQUIRED}
     problems = [
@@ -91,15 +97,14 @@ def read_keys(
     ]
     for name, value in values.items():
         if name not in keys:
-            text = f" {shown(value)} is not a key of it; {suggestion(name, keys)}"
+            text = f" {shown(value)} is not a known key; {suggestion(name, keys)}"
             problems.append(Problem((name,), value, text))
             continue
         result, found = read_value(keys[name].annotation, value)
         problems += below(name, found)
         if not found:
             arguments[name] = result
-    recipe = Recipe(kind, arguments)
-    return recipe, problems or _conflict(recipe, positional)
+    return Recipe(kind, arguments), problems
 
 
 def _conflict(recipe: Recipe, positional: Sequence[Any]) -> Problems:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, MinLen, Predicate
 
 from curriculum_learning.config.keys import Recipe
+from curriculum_learning.config.kinds import Kind
 from curriculum_learning.curricula import RowCurriculum
 from curriculum_learning.curricula.rules.adaptive import AdaptiveWeights
 from curriculum_learning.errors import ConfigurationError
@@ -26,6 +27,12 @@ Folder = Annotated[Path, "a folder"]
 Function = Annotated[Callable[..., Any], "the dotted path of a function"]
 Name = Annotated[
     str, Predicate(re.compile(r"[\w.-]+").fullmatch), "a text of letters, digits and '_.-'"
+]
+
+MediaColumns = Annotated[
+    Mapping[str, Text],
+    Predicate(lambda columns: {"image", "video", "audio"}.issuperset(columns)),
+    "a mapping from image, video or audio to a column",
 ]
 
 LOG_FUNCTION = "curriculum_learning.custom_log.custom_rollout_log_function"
@@ -56,12 +63,14 @@ class SourcePlan:
 
     Args:
         name: Name of the source; by default its file's, without the ending.
-        path: Prompt file (.jsonl or .parquet), with a slice if wanted: ``file.jsonl@[a:b]``.
+        path: Prompt files, with a slice if wanted: ``file.jsonl@[a:b]``.
+        kind: What it is if it is no files; ``path`` is then what messages call it.
         weight: Weight over the rollout steps.
         input_key: Column of the prompts.
         label_key: Column of the labels.
         metadata_key: Column of the metadata.
         tool_key: Column of the tools.
+        multimodal_keys: Columns of pictures and other media, by their kind.
         apply_chat_template: Render prompts with the template of ``hf_checkpoint``.
         apply_chat_template_kwargs: Passed to the template.
         max_prompt_len: In tokens; longer prompts are left out.
@@ -71,11 +80,13 @@ class SourcePlan:
 
     name: Text
     path: Text
+    kind: Kind | None = None
     weight: Schedule
     input_key: Text = "input"
     label_key: Text | None = None
     metadata_key: Text = "metadata"
     tool_key: Text | None = "tools"
+    multimodal_keys: MediaColumns | None = None
     apply_chat_template: bool = False
     apply_chat_template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_prompt_len: Count | None = None
@@ -146,6 +157,7 @@ class DataSourcePlan:
         load: The folder that states are loaded from; ``save`` if not set.
         on_missing_state: What a resume without a state does.
         autosave: Also write the state at the end of each rollout, if ``save`` is set.
+        keep_states: Saved states that are kept, the newest ones; null keeps all.
         on_source_change: Which changes of the mix a resume accepts.
         renamed_from: The former names of sources, by their present ones.
         partial_rollout: The engine gives unfinished groups back.
@@ -180,6 +192,7 @@ class DataSourcePlan:
     load: Folder | None = None
     on_missing_state: Literal["error", "restart"] = "error"
     autosave: bool = True
+    keep_states: Count | None = None
     on_source_change: Literal["error", "adopt", "restart"] = "error"
     renamed_from: Mapping[str, Text] = dataclasses.field(default_factory=dict)
     partial_rollout: bool = False

@@ -36,10 +36,11 @@ def spelled(path: Iterable[str | int]) -> str:
 
 
 class Findings:
-    """Collects the errors of a configuration."""
+    """Collects the errors and warnings of a configuration."""
 
     def __init__(self) -> None:
         self.errors: list[ConfigurationError] = []
+        self.warnings: list[str] = []
 
     def add(
         self,
@@ -88,6 +89,12 @@ def one_of(words: Iterable[str]) -> str:
     """Returns ``a, b or c``."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def listed(names: Iterable[object]) -> str:
+    """Returns ``'a', 'b' and 'c'``."""
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def suggestion(name: object, known: Iterable[str], what: str = "known are") -> str:

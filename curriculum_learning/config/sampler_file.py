@@ -8,7 +8,6 @@ from typing import Any
 from curriculum_learning.config.data_source import (
     ADAPTIVE_KEY,
     KEYS,
-    OUR_PREFIXES,
     PLAIN,
     RULE_KEY,
     check_config,
@@ -56,8 +55,8 @@ def read_sources_file(
         {
             key: value
             for key, value in run.values.items()
-            # What looks like a key of ours and is none is a typing error.
-            if key in _READ or (key.startswith(OUR_PREFIXES) and key not in KEYS)
+            # A key that is nearly one of ours is a typing error; others are passed over.
+            if key in _READ or key not in KEYS
         }
     )
     plan, findings = check_config({PLAIN["num_rollout"]: num_rollout, **values})
@@ -82,7 +81,8 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     names = values.get(NAMES_KEY) or (list(weights) if isinstance(weights, Mapping) else None)
     if values.get(PATHS_KEY) is not None or names is None:
         return values
-    return {**values, PATHS_KEY: names, NAMES_KEY: names}
+    unread = [{"type": "files", "path": str(name)} for name in names]
+    return {**values, PATHS_KEY: unread, NAMES_KEY: names}
 
 
 def _placed(

@@ -11,6 +11,8 @@ from typing import Any
 from curriculum_learning.config import data_source, sources
 from curriculum_learning.config.curricula import CURRICULA_GROUP, ROW_KEYS, RULES_GROUP
 from curriculum_learning.config.keys import REQUIRED, keys_of
+from curriculum_learning.config.kinds import KINDS, PROMPTS_GROUP
+from curriculum_learning.config.near_misses import OUR_PREFIXES
 from curriculum_learning.config.plan import (
     DataSourcePlan,
     SamplerPlan,
@@ -27,10 +29,12 @@ Schema = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NULL: Schema = {"type": "null"}
-_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in ("weight", "curriculum", "rule")}
+_DEFINED = ("weight", "curriculum", "rule", "prompts")
+_REFERENCES = {name: {"$ref": f"#/$defs/{name}"} for name in _DEFINED}
 _READ_BY_CODE = (
     "name",
     "path",
+    "kind",
     "sources",
     "weight",
     "reward_cap",
@@ -59,7 +63,8 @@ def slime_schema() -> Schema:
     for field in ("surplus", "mixture_target"):  # these follow other keys
         del plan[field]["default"]
     properties = {
-        sources.PATHS_KEY: source["path"] | _one_or_more(sources.PATHS),
+        sources.PATHS_KEY: source["path"]
+        | {"anyOf": [_REFERENCES["prompts"], {"type": "array", "items": _REFERENCES["prompts"]}]},
         sources.NAMES_KEY: source["name"] | _one_or_more(sources.NAMES),
         **{
             key: source[field] if field in sources.FOR_ALL else _by_source(source[field])
@@ -80,15 +85,15 @@ def slime_schema() -> Schema:
         },
     }
     del properties[WEIGHTS_KEY]["anyOf"][0]  # there is no weight for all sources
-    known = [key for key in data_source.KEYS if key.startswith(data_source.OUR_PREFIXES)]
-    others = {"not": {"pattern": f"^({'|'.join(data_source.OUR_PREFIXES)})"}}
+    known = [key for key in data_source.KEYS if key.startswith(OUR_PREFIXES)]
+    others = {"not": {"pattern": f"^({'|'.join(OUR_PREFIXES)})"}}
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the data source",
         "type": "object",
         "properties": properties,
         "propertyNames": {"anyOf": [{"enum": known}, others]},
-        "$defs": _definitions(),
+        "$defs": {"prompts": _prompts(), **_definitions()},
     }
 
 
@@ -124,6 +129,12 @@ def verl_schema(samplers: Mapping[str, type | None]) -> Schema:
         "properties": {"data": {"type": "object", "properties": properties}, **properties},
         "$defs": _definitions(),
     }
+
+
+def _prompts() -> Schema:
+    """An entry of ``prompt_data``."""
+    kinds = [_tagged(KINDS[name], "type", name) for name in KINDS]
+    return {"anyOf": [{"type": "string", "minLength": 1}, *kinds, _own(PROMPTS_GROUP)]}
 
 
 def _definitions() -> dict[str, Schema]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from pathlib import Path as FilePath
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeGuard
 
-from annotated_types import Len, MinLen, Predicate
+from annotated_types import MinLen, Predicate
 
 from curriculum_learning.config.curricula import read_curriculum
 from curriculum_learning.config.keys import keys_of, read_value
-from curriculum_learning.config.paths import file_of
+from curriculum_learning.config.kinds import Files, Kind, read_kind
+from curriculum_learning.config.paths import lost
 from curriculum_learning.config.plan import SourcePlan
-from curriculum_learning.config.problems import Findings, Path, Problems, shown, suggestion
+from curriculum_learning.config.problems import (
+    Findings,
+    Path,
+    Problems,
+    below,
+    listed,
+    shown,
+    suggestion,
+)
 from curriculum_learning.config.weights import checked, read_weight
 from curriculum_learning.errors import ConfigurationError, ScheduleError
 from curriculum_learning.weights.schedules import Constant
@@ -31,18 +39,14 @@ _SPELLING = {
 KEYS = {
     field: _SPELLING.get(field, field)
     for field in keys_of(SourcePlan)
-    if field not in ("name", "path")
+    if field not in ("name", "path", "kind")
 }
 """The keys of the fields of a source."""
 
 FOR_ALL = ("apply_chat_template_kwargs", "max_prompt_len")
 """Fields whose keys have one value for all sources; others: also a list, or a mapping by source."""
 
-PATHS = Annotated[
-    list[Annotated[str, MinLen(1), "a path"]],
-    Len(1),
-    "a path, or a list of paths with one entry per source",
-]
+PATHS = "a path, or a list of paths with one entry per source"
 NAMES = Annotated[
     list[Annotated[str, MinLen(1), Predicate(str.isprintable), "a name of printable characters"]],
     "a list of names, one for each entry of prompt_data",
@@ -79,8 +83,10 @@ class SourceReader:
 
     def read(self) -> tuple[SourcePlan, ...]:
         """Returns the sources, with defaults for what is wrong; none if it is not sure which."""
-        paths = self._read_paths()
-        self._read_names(paths)
+        kinds = self._read_kinds()
+        self._read_names(kinds)
+        if self.sure and NAMES_KEY not in self._values:
+            self._find_lost_files(kinds)
         hints = {name: key.annotation for name, key in keys_of(SourcePlan).items()}
         fields: dict[str, dict[str, Any]] = defaultdict(lambda: {"weight": Constant(1.0)})
         for field, key in KEYS.items():
@@ -97,33 +103,60 @@ class SourceReader:
                         fields[name][field] = result
         if not self.sure:
             return ()
-        named = zip(self.names, paths, strict=True)
-        return tuple(SourcePlan(name=name, path=path, **fields[name]) for name, path in named)
+        return tuple(
+            SourcePlan(
+                name=name,
+                path=path,
+                kind=None if isinstance(kind, Files) else kind,
+                **fields[name],
+            )
+            for name, (path, kind) in zip(self.names, kinds, strict=True)
+        )
 
-    def _read_paths(self) -> list[str]:
-        """Returns the paths; none if one of them cannot be used."""
+    def _read_kinds(self) -> list[tuple[str, Kind]]:
+        """Returns the text and the kind of each source; none if an entry cannot be used."""
         value = self._values.get(PATHS_KEY)
-        paths, problems = read_value(PATHS, [value] if isinstance(value, str) else value)
-        self._findings.add(PATHS_KEY, problems)
-        return [] if problems else paths
+        entries = [value] if isinstance(value, (str, Mapping)) else value
+        if not isinstance(entries, list) or not entries:
+            self._findings.say(PATHS_KEY, f" {shown(value)} must be {PATHS}", value)
+            return []
+        read = [read_kind(entry) for entry in entries]
+        for place, (_, problems) in enumerate(read):
+            at = problems if entries is not value else below(place, problems)
+            self._findings.add(PATHS_KEY, at)
+        kinds = [
+            (entry if isinstance(entry, str) else kind.text, kind)
+            for entry, (kind, _) in zip(entries, read, strict=True)
+            if kind is not None
+        ]
+        return kinds if len(kinds) == len(entries) else []
 
-    def _read_names(self, paths: list[str]) -> None:
+    def _read_names(self, kinds: list[tuple[str, Kind]]) -> None:
         """Finds the names of the sources, which all other keys go by."""
-        names, value = [FilePath(file_of(path)).stem for path in paths], self._values.get(NAMES_KEY)
+        names, value = [kind.source_name for _, kind in kinds], self._values.get(NAMES_KEY)
         count = len(self._findings.errors)
         if value is not None:
             given, problems = read_value(NAMES, [value] if isinstance(value, str) else value)
             self._findings.add(NAMES_KEY, problems)
             names = names if problems else given
-        if paths and len(names) != len(paths):
-            text = f"has {len(names)} names for {len(paths)} entries of prompt_data: one for each"
+        if kinds and len(names) != len(kinds):
+            text = f"has {len(names)} names for {len(kinds)} entries of prompt_data: one for each"
             self._findings.say(NAMES_KEY, f" {shown(value)} {text}", value)
         for name in [name for name, times in Counter(names).items() if times > 1]:
             message = f"two sources are named '{name}'; give each its own name in {NAMES_KEY}"
             error = ConfigurationError(message, source=name, key=NAMES_KEY, value=names)
             self._findings.errors.append(error)
         self.names = names
-        self.sure = bool(paths) and len(self._findings.errors) == count
+        self.sure = bool(kinds) and len(self._findings.errors) == count
+
+    def _find_lost_files(self, kinds: list[tuple[str, Kind]]) -> None:
+        """Reports paths of no file alone: with their typing errors the keys name no source."""
+        given = {field: self._values.get(key) for field, key in KEYS.items()}
+        named = {name for field, by in given.items() if _is_by_name(by, field) for name in by}
+        for place, (path, kind) in enumerate(() if named <= {*self.names} else kinds):
+            if isinstance(kind, Files) and (problem := lost(path)) is not None:
+                self._findings.say(PATHS_KEY, f" {shown(path)} {problem}", path, at=(place,))
+                self.sure = False
 
     def _entries(self, field: str, key: str) -> Iterator[_Entry]:
         """Yields the values of a key."""
@@ -140,33 +173,57 @@ class SourceReader:
             for place, item in enumerate(value):
                 name = names[place] if place < len(names) else f"source {place + 1}"
                 yield item, [name], (place,)
-        elif isinstance(value, Mapping) and _SINGLE.get(field) not in value:
+        elif _is_by_name(value, field):
+            if self.sure:
+                self._check_names(key, value, names if field == "weight" else ())
             for name, item in value.items():
                 if name in names or not self.sure:
                     yield item, [name], (name,)
-                else:
-                    near = suggestion(name, names, "the sources are")
-                    text = f" names {name!r}, which is no source; {near}"
-                    self._findings.say(key, text, name, at=(name,))
         elif key in self._values:
             yield value, names, ()
+
+    def _check_names(self, key: str, value: Mapping[str, Any], needed: Sequence[str]) -> None:
+        """Finds names of no source and missing ones, which may be one and the same mistake."""
+        unknown = [name for name in value if name not in self.names]
+        missing = [name for name in needed if name not in value]
+        lacks = f"no weight of {listed(missing)}" if missing else ""
+        if not unknown:
+            if missing:
+                self._findings.say(key, f" has {lacks}; give each source one")
+            return
+        noun = "which is no source" if len(unknown) == 1 else "which are no sources"
+        text = f" names {listed(unknown)}, {noun}{f', and has {lacks}' if missing else ''}"
+        near = suggestion(unknown[0], missing or self.names, "the sources are")
+        if not near.startswith("did"):
+            near = f"the sources are {', '.join(self.names)}"
+        self._findings.say(key, f"{text}; {near}", unknown[0], at=(unknown[0],))
 
     def _has_weights(self, weights: Any) -> bool:
         """Whether weights are for each source; only a single source has a default."""
         many = len(self.names)
-        if isinstance(weights, Mapping):
-            missing = ", ".join(repr(name) for name in self.names if name not in weights)
-            if missing:
-                self._findings.say(
-                    WEIGHTS_KEY, f" has no weight of {missing}; give each source one"
-                )
+        if isinstance(weights, Mapping) or (weights is None and many == 1):
             return True
-        if (weights is None and many == 1) or (isinstance(weights, list) and len(weights) == many):
+        if isinstance(weights, list) and len(weights) == many:
             return True
-        text = f" {shown(weights)} must be a list of {many} weights in the order of prompt_data, "
-        text += f"or a mapping from source to weight; the sources are {', '.join(self.names)}"
+        form = f"give a list of {many} in the order of prompt_data, or a mapping by source"
+        if weights is None:
+            problem = " is not set"
+        elif isinstance(weights, list):
+            problem = f" {shown(weights)} has {len(weights)} weights for {many} sources"
+        else:
+            problem = f" {shown(weights)} is neither a list nor a mapping"
+        text = f"{problem}: {form}; the sources are {', '.join(self.names)}"
         self._findings.say(WEIGHTS_KEY, text, weights)
         return False
+
+
+def _is_by_name(value: Any, field: str) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value has an entry for each source, by its name."""
+    if not isinstance(value, Mapping) or field in FOR_ALL:
+        return False
+    if field == "multimodal_keys":
+        return bool(value) and not any(isinstance(column, str) for column in value.values())
+    return _SINGLE.get(field) not in value
 
 
 def _read_field(field: str, hint: Any, value: Any) -> tuple[Any, Problems]:

@@ -22,6 +22,7 @@ from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.replacements import Replacements
 from curriculum_learning.groups.reward_caps import RewardCaps
 from curriculum_learning.mixing.clock import RolloutClock
+from curriculum_learning.mixing.endless import EndlessSource
 from curriculum_learning.mixing.focused import curated_source
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.mixing.source import RowSource, Source
@@ -283,6 +284,11 @@ def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:
 
 
 def _source(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
+    rows = _walked(source, prompts, config)
+    return EndlessSource(rows) if prompts.is_endless else rows
+
+
+def _walked(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
     recipe, size = source.curriculum, len(prompts)
     if recipe is None:
         return Source(source.name, size, seed=config.seed, shuffle=config.shuffle)

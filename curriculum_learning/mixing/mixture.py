@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from curriculum_learning.curricula.base import SourceRule
 from curriculum_learning.curricula.results import Result, by_source
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.mixing.endless import EndlessSource
 from curriculum_learning.mixing.ledger import apportionment, units_of
 from curriculum_learning.mixing.source import RowSource
 from curriculum_learning.weights.schedules import Schedule, is_zero
@@ -80,8 +81,18 @@ class Mixture:
         self._version = 0
         self._force = _InForce(-1, 0, {}, {}, [])
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int | None:
+        """Rows of all sources; None if those of one have no end."""
+        if any(isinstance(source, EndlessSource) for source in self.sources):
+            return None
         return sum(source.size for source in self.sources)
+
+    def __len__(self) -> int:
+        return finite(self.size)
+
+    def __bool__(self) -> bool:
+        return True  # also where there is no number of rows
 
     @property
     def names(self) -> list[str]:
@@ -216,6 +227,17 @@ class Mixture:
         self._ledger.credits, self.drawn = credits, drawn
         self.total_drawn = sum(drawn)
         self._version += 1
+
+
+def finite(size: int | None) -> int:
+    """Returns a number of rows; raises ConfigurationError if there is none."""
+    if size is None:
+        raise ConfigurationError(
+            "the rows of a source have no end, so there is no number of rows, and no epoch of all "
+            "sources; set num_rollout, not num_epoch",
+            key="num_epoch",
+        )
+    return size
 
 
 def _shares(rule: SourceRule, step: int, weights: Mapping[str, float]) -> dict[str, float]:

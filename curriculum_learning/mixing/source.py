@@ -21,9 +21,14 @@ class RowSource(Protocol):
 
     name: str
     size: int
-    curriculum: RowCurriculum | None
-    version: int
-    """Counts the changes of ``state_dict``, but for those of ``place``."""
+
+    @property
+    def curriculum(self) -> RowCurriculum | None:
+        """Which rows are open; None opens all."""
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of ``state_dict``, but for those of ``place``."""
 
     @property
     def epoch(self) -> int:
@@ -100,7 +105,8 @@ class Source:
     def seek(self, position: tuple[int, int, int]) -> None:
         """Moves to a position."""
         self._epoch, self._offset, self._epoch_rows = position
-        key = epoch_key(self._seed, self._order_name, self._epoch) if self._shuffle else None
+        shuffles = self._shuffle and self._epoch_rows > 1
+        key = epoch_key(self._seed, self._order_name, self._epoch) if shuffles else None
         self._permutation = Permutation(self._epoch_rows, key)
         self._rows: list[int] = []
         self._next = 0

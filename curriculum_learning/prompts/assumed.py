@@ -9,7 +9,7 @@ from typing import Any
 
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.prompts.columns import SCORE_COLUMN
-from curriculum_learning.prompts.rows import Record, fingerprint
+from curriculum_learning.prompts.rows import Record, Rows, fingerprint
 
 _NONE: Mapping[str, int] = {}
 _sizes = ContextVar("sizes", default=_NONE)
@@ -31,7 +31,7 @@ def assumed_rows(config: SourcePlan) -> AssumedRows | None:
     return None if size is None else AssumedRows(config, size)
 
 
-class AssumedRows:
+class AssumedRows(Rows):
     """Rows with the columns that a source names, their complexity rising evenly.
 
     Args:
@@ -40,11 +40,8 @@ class AssumedRows:
     """
 
     def __init__(self, config: SourcePlan, size: int) -> None:
-        self._config, self._size = config, size
-        self.fingerprint = fingerprint(size, slice(None), 0, "")
-
-    def __len__(self) -> int:
-        return self._size
+        self._config, self.size = config, size
+        self.fingerprint = fingerprint(size, 0, "")
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
@@ -65,6 +62,3 @@ class AssumedRows:
     def where(self, index: int) -> str:
         """See ``Rows``."""
         return f"made-up row {index}"
-
-    def close(self) -> None:
-        """See ``Rows``: there is nothing to close."""

@@ -26,6 +26,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from curriculum_learning.prompts.contents import file_pieces
 from curriculum_learning.prompts.rows import content_hash
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ _FORMAT = 4
 _SAMPLES = 64
 _SAMPLE_SIZE = 4096
 
+_DIGESTED = 1 << 24
+"""Bytes; smaller files are hashed again each time."""
 _MAPPED = 1 << 24
 """Bytes; smaller arrays are read, as each mapped one keeps a file open."""
 _MOST_BYTES = 100 << 30
@@ -123,7 +126,7 @@ class Cache:
         try:
             yield unfinished
             files = list(unfinished.iterdir())
-            hashes = {file.name: content_hash(str(file), file.stat().st_size) for file in files}
+            hashes = {file.name: _hash_of(file) for file in files}
             for file in files:
                 _finish(file)
             _record(unfinished, hashes)
@@ -207,12 +210,15 @@ def _verify(path: Path) -> None:
     recorded = orjson.loads((path / _RECORD).read_bytes())
     changed = [name for name, (_, stamp) in recorded.items() if _stamp(path / name) != stamp]
     for name in changed:
-        size = (path / name).stat().st_size
-        if content_hash(str(path / name), size) != recorded[name][0]:
+        if _hash_of(path / name) != recorded[name][0]:
             raise ValueError(f"{name} has changed since it was written")
     if changed:  # the whole entry was copied or moved, for example
         with suppress(OSError):
             _record(path, {name: digest for name, (digest, _) in recorded.items()})
+
+
+def _hash_of(path: Path) -> str:
+    return content_hash(file_pieces(str(path), path.stat().st_size))
 
 
 def _remove_damaged(path: Path, error: Exception) -> None:
@@ -259,6 +265,17 @@ def file_key(path: str) -> Key:
         "time": status.st_mtime_ns,
         "sample": _sampled(path, status.st_size),
     }
+
+
+def file_digest(path: str, cache: Cache) -> str:
+    """Returns the hash of the whole content of a file; of large files the cache knows it."""
+    size = os.path.getsize(path)
+    key: Key = {"what": "digest", **file_key(path)} if size >= _DIGESTED else {}
+    kept = cache.find(key) if key else None
+    if kept is None:
+        kept = Kept(np.zeros(0), content_hash(file_pieces(path, size)))
+        kept = cache.keep(key, kept) if key else kept
+    return str(kept.facts)
 
 
 def _sampled(path: str, size: int) -> str:

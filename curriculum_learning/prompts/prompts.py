@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import numbers
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,25 +13,28 @@ from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.assumed import assumed_rows
 from curriculum_learning.prompts.cache import Cache, Kept, Key
-from curriculum_learning.prompts.files import open_rows
 from curriculum_learning.prompts.look import check_rows
+from curriculum_learning.prompts.numbers import read_numbers
+from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.reader import PromptReader
 from curriculum_learning.prompts.rows import Rows
-from curriculum_learning.prompts.tokenizer import tokenizer_of
+from curriculum_learning.prompts.tokenizer import processor_of, tokenizer_of
 from curriculum_learning.samples.group import Prompt
 
 _SMALL = 4096
 """Rows; what is worked out of fewer is not kept."""
-_BATCH = 1024
 
 
 class Prompts:
     """The rows of a source that may be served, as prompts.
 
+    Of rows without end any index can be read.
+
     Args:
         config: The source's part of the configuration.
         tokenizer: A Hugging Face tokenizer; needed for a chat template or a length limit.
         cache: Keeps what takes long to work out of the file; None keeps nothing.
+        processor: A Hugging Face processor; needed for a length limit of prompts with pictures.
 
     Raises:
         DataError: The file cannot be read, or a row cannot be served; the message has file and
@@ -42,14 +43,19 @@ class Prompts:
     """
 
     def __init__(
-        self, config: SourcePlan, tokenizer: Any = None, cache: Cache | None = None
+        self,
+        config: SourcePlan,
+        tokenizer: Any = None,
+        cache: Cache | None = None,
+        processor: Any = None,
     ) -> None:
         self.config = config
         assumed = assumed_rows(config)
-        self._rows: Rows = assumed or open_rows(config.path, config.name, cache)
-        self._reader = PromptReader(self._rows, config, tokenizer)
-        is_large = len(self._rows) > _SMALL
-        self._cache = cache if cache is not None and is_large else Cache(None)
+        self._rows: Rows = assumed or open_rows(config.path, config.name, cache, config.kind)
+        self._reader = PromptReader(self._rows, config, tokenizer, processor)
+        size = self._rows.size
+        is_kept = size is not None and size > _SMALL and not self._rows.is_generated
+        self._cache = cache if cache is not None and is_kept else Cache(None)
         try:
             self._kept = None if assumed else check_rows(self._reader, self._cache)
         except BaseException:
@@ -64,7 +70,19 @@ class Prompts:
         }
 
     def __len__(self) -> int:
+        if self.is_endless:
+            return len(self._rows.levels)
         return len(self._rows) if self._kept is None else len(self._kept)
+
+    @property
+    def size(self) -> int | None:
+        """Number of rows that may be served; None is without end."""
+        return None if self.is_endless else len(self)
+
+    @property
+    def is_endless(self) -> bool:
+        """There are rows without end; the length is then the number of their levels."""
+        return self._rows.size is None
 
     def read(self, indices: Sequence[int]) -> list[Prompt]:
         """Reads the prompts at ``indices`` (0 to ``len(self) - 1``); nothing in them is shared."""
@@ -74,6 +92,8 @@ class Prompts:
 
     def priors(self, key: str) -> NDArray[np.float64]:
         """Reads an offline pass rate of each prompt, as ``scores``; NaN where there is none."""
+        if self.is_endless:
+            return np.full(len(self), np.nan)
         rates = self._numbers(key)
         return rates if self._kept is None else rates[self._kept]
 
@@ -84,8 +104,11 @@ class Prompts:
             Finite numbers, shape (len(self),).
 
         Raises:
-            DataError: A row has no such number; the message has their count, file and line.
+            DataError: A row has no such number; the message has their count, file and line. Or
+                there are rows without end, and of one level only.
         """
+        if self.is_endless:
+            return self._scores_of_levels()
         numbers = self._numbers(key)
         scores = numbers if self._kept is None else numbers[self._kept]
         bad = np.flatnonzero(~np.isfinite(scores))
@@ -101,24 +124,26 @@ class Prompts:
             )
         return scores
 
+    def _scores_of_levels(self) -> NDArray[np.float64]:
+        if len(self) < 2:
+            raise DataError(
+                f"source '{self.config.name}': its rows have no end and all have one difficulty, "
+                f"so its curriculum has nothing to choose; set levels, or drop the curriculum",
+                source=self.config.name,
+                key="data_source_curricula",
+                value=len(self),
+            )
+        return np.array(self._rows.levels, dtype=np.float64)
+
     def _numbers(self, key: str) -> NDArray[np.float64]:
         """Reads a number of all rows, those that are too long included; NaN if there is none."""
         asked = {"metadata_key": self.config.metadata_key, "complexity_key": key}
         entry: Key = {"what": "scores", "rows": self._rows.fingerprint, "config": asked}
         found = self._cache.find(entry)
-        return (found or self._cache.keep(entry, Kept(self._read_numbers(key)))).array
-
-    def _read_numbers(self, key: str) -> NDArray[np.float64]:
-        scores = np.full(len(self._rows), np.nan)
-        for start in range(0, len(scores), _BATCH):
-            rows = range(start, min(start + _BATCH, len(scores)))
-            for row, record in zip(rows, self._rows.records(rows), strict=True):
-                metadata = record.get(self.config.metadata_key)
-                inner = metadata.get(key) if isinstance(metadata, dict) else None
-                score = record.get(key) if inner is None else inner
-                if isinstance(score, (numbers.Real, Decimal)) and not isinstance(score, bool):
-                    scores[row] = float(score)
-        return scores
+        if found is None:
+            read = read_numbers(self._rows, self.config.metadata_key, key)
+            found = self._cache.keep(entry, Kept(read))
+        return found.array
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Returns why these prompts do not begin with those of ``fingerprint``; None if they do."""
@@ -126,7 +151,7 @@ class Prompts:
             return "prompts are left out by another length"
         if any(fingerprint.get(key) != now for key, now in self._reader.fingerprint.items()):
             return "its rows are read by other columns or another template"
-        problem = self._rows.grown_from(fingerprint)
+        problem = _slice_problem(fingerprint, self._rows) or self._rows.grown_from(fingerprint)
         if problem is not None:
             return problem
         old = np.arange(fingerprint["rows"]) if self._kept is None else self._kept
@@ -141,6 +166,20 @@ class Prompts:
         self._rows.close()
 
 
+def _slice_problem(fingerprint: Mapping[str, Any], rows: Rows) -> str | None:
+    """Returns why a slice of other rows cannot begin with the rows of a state."""
+    (start, stop), (now_start, now_stop) = fingerprint["span"], rows.fingerprint["span"]
+    if any(bound is not None and bound < 0 for bound in (start, stop, now_start, now_stop)):
+        return "a slice with a negative bound means other rows in a file that has changed"
+    if (start or 0) != (now_start or 0):
+        return "its slice begins elsewhere"
+    if fingerprint["rows"] is None or rows.size is None:
+        return "its rows have no end, so they cannot have grown"
+    if rows.size < fingerprint["rows"]:
+        return "there are fewer rows"
+    return None
+
+
 def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -153,10 +192,11 @@ def open_prompts(config: DataSourcePlan, trusts_code: bool = False) -> dict[str,
         trusts_code: Whether code of the tokenizer may run, if ``trust_remote_code`` is not set.
     """
     tokenizer, cache = tokenizer_of(config, trusts_code), Cache(config.cache)
+    processor = processor_of(config, trusts_code)
     opened: dict[str, Prompts] = {}
     try:
         for source in config.sources:
-            opened[source.name] = Prompts(source, tokenizer, cache)
+            opened[source.name] = Prompts(source, tokenizer, cache, processor)
     except BaseException:
         for prompts in opened.values():
             prompts.close()

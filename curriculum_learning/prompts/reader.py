@@ -10,7 +10,7 @@ import orjson
 
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.errors import DataError
-from curriculum_learning.prompts.jsonl import JsonlRows
+from curriculum_learning.prompts.media import Media, MediaError
 from curriculum_learning.prompts.rows import Record, Rows
 from curriculum_learning.samples.group import Prompt
 from curriculum_learning.samples.tags import move_tags_aside
@@ -23,13 +23,18 @@ class PromptReader:
         rows: The rows of the source.
         config: Names the columns.
         tokenizer: Has the chat template; None if none is applied.
+        processor: Of models that see pictures; or None.
     """
 
-    def __init__(self, rows: Rows, config: SourcePlan, tokenizer: Any) -> None:
+    def __init__(
+        self, rows: Rows, config: SourcePlan, tokenizer: Any, processor: Any = None
+    ) -> None:
         self.rows = rows
         self.config = config
         self.tokenizer = tokenizer
-        self._is_json = isinstance(rows, JsonlRows)
+        self.processor = processor
+        keys = config.multimodal_keys
+        self._media = Media(keys, processor) if keys else None
         self.fingerprint = _fingerprint(config, tokenizer)
         """What decides which prompt a row becomes, as plain data."""
 
@@ -42,12 +47,20 @@ class PromptReader:
         records = self.rows.records(indices)
         return [self._prompt(record, row) for record, row in zip(records, indices, strict=True)]
 
+    def look(self, indices: Sequence[int]) -> list[Prompt]:
+        """Reads prompts without their pictures, which are only looked at; raises as ``read``."""
+        records = self.rows.records(indices)
+        return [
+            self._prompt(record, row, loads=False)
+            for record, row in zip(records, indices, strict=True)
+        ]
+
     def error(self, row: int, problem: str, key: str, value: Any) -> DataError:
         """Makes an error that names the source, the file and the line of a row."""
         place = f"source '{self.config.name}', {self.rows.where(row)}"
         return DataError(f"{place}: {problem}", source=self.config.name, key=key, value=value)
 
-    def _prompt(self, record: Record, row: int) -> Prompt:
+    def _prompt(self, record: Record, row: int, loads: bool = True) -> Prompt:
         config = self.config
         prompt = record.get(config.input_key)
         if not isinstance(prompt, str) and not _is_chat(prompt):
@@ -55,8 +68,7 @@ class PromptReader:
         label = None
         if config.label_key is not None:
             if config.label_key not in record:
-                problem = f"is missing; set label_key to one of its columns, {sorted(record)}, or "
-                raise self._column_error(row, "label_key", problem + "to null")
+                raise self._missing("label_key", record, row, ", or to null")
             label = record[config.label_key]
         metadata = record.get(config.metadata_key)
         if not metadata:  # null, [] and "" too, as slime reads them
@@ -68,20 +80,40 @@ class PromptReader:
         tools = record.get(config.tool_key) if config.tool_key is not None else None
         if tools is not None:
             metadata["tools"] = tools = self._tools(tools, row)
+        inputs = None
+        if self._media is not None:
+            prompt, inputs = self._with_media(self._media, record, prompt, row, loads)
         if config.apply_chat_template:
             prompt = self._render(prompt, tools, row)
-        return Prompt(prompt, label, metadata, self._is_json)
+        return Prompt(prompt, label, metadata, self.rows.is_json, inputs)
+
+    def _with_media(
+        self, media: Media, record: Record, prompt: Any, row: int, loads: bool
+    ) -> tuple[Any, dict[str, Any] | None]:
+        """Returns the messages with their media, and what is loaded of them."""
+        try:
+            messages = media.messages(record, prompt)
+            if loads:
+                return messages, media.inputs(messages)
+            media.look(messages)
+        except MediaError as problem:
+            raise self.error(row, str(problem), "multimodal_keys", prompt) from None
+        return messages, None
 
     def _bad_input(self, record: Record, row: int) -> DataError:
         prompt = record.get(self.config.input_key)
         if prompt is None:
-            problem = f"is missing; set input_key to one of its columns, {sorted(record)}"
-        else:
-            problem = (
-                f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "
-                f"column of the prompts, or mend the row"
-            )
+            return self._missing("input_key", record, row)
+        problem = (
+            f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "
+            f"column of the prompts, or mend the row"
+        )
         return self._column_error(row, "input_key", problem)
+
+    def _missing(self, key: str, record: Record, row: int, remedy: str = "") -> DataError:
+        columns = f"its columns, {sorted(record)}"
+        problem = f"is missing; set {key} (also by source) to one of {columns}{remedy}"
+        return self._column_error(row, key, problem)
 
     def _column_error(self, row: int, key: str, problem: str) -> DataError:
         column = getattr(self.config, key)
@@ -127,6 +159,8 @@ def _is_chat(prompt: object) -> bool:
 def _fingerprint(config: SourcePlan, tokenizer: Any) -> dict[str, Any]:
     keys = ("input_key", "label_key", "metadata_key", "tool_key", "apply_chat_template")
     fingerprint: dict[str, Any] = {key: getattr(config, key) for key in keys}
+    if config.multimodal_keys:
+        fingerprint["multimodal_keys"] = dict(config.multimodal_keys)
     if config.apply_chat_template:
         # Sorted text, because arguments from Python may be of types that a state cannot hold.
         options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS

@@ -1,57 +1,76 @@
-"""Random access to the rows of one source: the protocol of every prompt file."""
+"""Random access to the rows of one source: what every kind of source gives."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 Record = dict[str, Any]
 
-_CHUNK = 1 << 20
 
+class Rows:
+    """Random access to the rows of one source; a kind of source derives from it.
 
-class Rows(Protocol):
-    """Random access to the rows of one source.
-
+    A row depends on its index alone: the same index gives the same row, also after a resume.
     Several threads may call ``records`` at once.
     """
 
+    size: int | None
+    """Number of rows; None if there are rows without end."""
+
     fingerprint: dict[str, Any]
-    """Plain data that changes if the rows do, wherever the file lies; compared on resume."""
+    """Plain data that changes if the rows do, wherever they lie; compared on resume."""
+
+    levels: Sequence[float] = (0.0,)
+    """Complexity of each difficulty level of rows without end: row i has level i % len(levels)."""
+
+    is_json = False
+    """The rows hold only types that JSON has."""
+
+    is_generated = False
+    """A row is made when it is asked for, so the rows are not all checked at the start."""
+
+    tried = 64
+    """How many of generated rows are checked at the start."""
 
     def __len__(self) -> int:
-        """Number of rows."""
+        if self.size is None:
+            raise TypeError("these rows have no end")
+        return self.size
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """Reads the rows at ``indices``, each a new dictionary of its columns."""
+        raise NotImplementedError
+
+    def row(self, index: int) -> Record:
+        """Reads one row."""
+        return self.records([index])[0]
+
+    def where(self, index: int) -> str:
+        """Returns the place of a row, such as file and line, for error messages."""
+        raise NotImplementedError
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Returns why these rows do not begin with those of ``fingerprint``; None if they do."""
+        return "only files of lines, and shards added at the end, can be seen to have grown"
 
-    def where(self, index: int) -> str:
-        """Returns the file and line of a row, for error messages."""
+    def parts(self, span: range) -> list[tuple[Rows, range]]:
+        """Returns the rows that a span consists of: of each shard, the range inside it."""
+        return [(self, span)]
 
     def close(self) -> None:
-        """Closes the file; reading after it is an error."""
+        """Closes what is open; reading after it is an error."""
 
 
-def fingerprint(rows: int, span: slice, size: int, digest: str) -> dict[str, Any]:
+def fingerprint(rows: int, size: int, digest: str) -> dict[str, Any]:
     """Makes ``Rows.fingerprint`` for ``rows`` rows of a file of ``size`` bytes."""
-    return {"rows": rows, "span": [span.start, span.stop], "bytes": size, "hash": digest}
+    return {"rows": rows, "span": [None, None], "bytes": size, "hash": digest}
 
 
-def content_hash(path: str, size: int) -> str:
-    """Hashes the first ``size`` bytes of a file."""
+def content_hash(pieces: Iterable[bytes]) -> str:
+    """Hashes a content that comes in pieces."""
     digest = hashlib.blake2b(digest_size=16)
-    for chunk in chunks(path, size):
-        digest.update(chunk)
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()
-
-
-def chunks(path: str, size: int) -> Iterator[bytes]:
-    """Yields the first ``size`` bytes of a file, piece by piece."""
-    with open(path, "rb") as file:
-        while size > 0 and (chunk := file.read(min(size, _CHUNK))):
-            size -= len(chunk)
-            yield chunk

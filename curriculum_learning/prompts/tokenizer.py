@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from curriculum_learning.config.plan import DataSourcePlan
 from curriculum_learning.errors import ConfigurationError
+from curriculum_learning.samples.group import Prompt
 
 
 def tokenizer_of(config: DataSourcePlan, trusts_code: bool) -> Any:
@@ -82,6 +83,68 @@ def tokenizer_key(tokenizer: Any) -> object:
             return tokenizer
         text = backend.to_str() + str(tokenizer.chat_template) + str(tokenizer.special_tokens_map)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def processor_of(config: DataSourcePlan, trusts_code: bool) -> Any:
+    """Loads the processor if a source has pictures, and copies it to ``dump_details``; else None.
+
+    Raises:
+        ConfigurationError: Prompts with pictures are to be measured, and there is none.
+    """
+    sources = [source for source in config.sources if source.multimodal_keys]
+    if not sources or config.hf_checkpoint is None:
+        return None
+    from transformers import AutoProcessor, ProcessorMixin
+
+    if config.trust_remote_code is not None:
+        trusts_code = config.trust_remote_code
+    problem = "what it has is no processor"
+    try:
+        load: Any = AutoProcessor.from_pretrained
+        processor = load(config.hf_checkpoint, trust_remote_code=trusts_code)
+    except (Exception, SystemExit) as error:  # a processor can be anybody's code
+        processor, problem = None, str(error) or type(error).__name__
+    if not isinstance(processor, ProcessorMixin):
+        if all(source.max_prompt_len is None for source in sources):
+            return None
+        raise ConfigurationError(
+            f"hf_checkpoint {config.hf_checkpoint!r} has no processor that can be loaded, which "
+            f"rollout_max_prompt_len needs for prompts with pictures: {problem}",
+            key="hf_checkpoint",
+            value=config.hf_checkpoint,
+        )
+    if config.dump_details is not None:
+        with _asking("save_pretrained"):
+            processor.save_pretrained(Path(config.dump_details) / "processor")
+    return processor
+
+
+def prompt_lengths(prompts: Sequence[Prompt], tokenizer: Any, processor: Any) -> list[int | None]:
+    """Returns the number of tokens of each prompt, its pictures included; None for messages.
+
+    Raises:
+        ConfigurationError: As ``token_counts``.
+    """
+    texts = [
+        prompt.prompt
+        for prompt in prompts
+        if isinstance(prompt.prompt, str) and not prompt.has_media
+    ]
+    counts = iter(token_counts(tokenizer, texts))
+    return [
+        None
+        if not isinstance(prompt.prompt, str)
+        else _media_count(prompt, processor)
+        if prompt.has_media
+        else next(counts)
+        for prompt in prompts
+    ]
+
+
+def _media_count(prompt: Prompt, processor: Any) -> int:
+    with _asking("the tokens of a prompt with pictures"):
+        output = processor(text=prompt.prompt, **(prompt.multimodal_inputs or {}))
+        return len(output["input_ids"][0])
 
 
 def token_counts(tokenizer: Any, texts: list[str]) -> list[int]:

@@ -1,7 +1,8 @@
 """Turns groups into bytes and back; decoding runs no code.
 
 msgpack stores numbers, text, bytes, lists and mappings. Tagged extensions store what msgpack would
-change or refuse: tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors.
+change or refuse: tuples, sets, integers over 64 bits, numpy arrays and numbers, torch tensors,
+Pillow's pictures.
 Subclasses of dict become plain dictionaries. Values of any other type are refused.
 """
 
@@ -15,8 +16,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from curriculum_learning.samples.pictures import is_picture, picture_data, picture_of
+
 _PLAIN: frozenset[type] = frozenset((type(None), bool, float, str, bytes))
-_TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR, _MAPPING = range(1, 9)
+_TUPLE, _SET, _FROZENSET, _BIG_INT, _ARRAY, _NUMBER, _TENSOR, _MAPPING, _PICTURE = range(1, 10)
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _INT_RANGE = range(-(2**63), 2**64)
 
@@ -119,12 +122,15 @@ def _pack(value: Any, where: str, plain: frozenset[type], depth: int) -> Any:
         return msgspec.msgpack.Ext(_ARRAY, _pack_array(value))
     if isinstance(value, np.generic) and _is_simple(value.dtype):
         return msgspec.msgpack.Ext(_NUMBER, _pack_array(np.asarray(value)))
+    if is_picture(value):
+        return msgspec.msgpack.Ext(_PICTURE, _encoder.encode(picture_data(value)))
     torch = sys.modules.get("torch")  # before torch is imported no value can be a tensor
     if torch is not None and isinstance(value, torch.Tensor):
         return msgspec.msgpack.Ext(_TENSOR, _pack_tensor(value, torch))
     raise CannotStoreError(
         f"'{where}' is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold; "
-        f"use numbers, text, bytes, lists, tuples, sets, mappings, numpy arrays or tensors"
+        f"use numbers, text, bytes, lists, tuples, sets, mappings, numpy arrays, tensors or "
+        f"Pillow's pictures"
     )
 
 
@@ -168,6 +174,8 @@ def _unpack(depth: int, code: int, data: memoryview) -> Any:
     content = _decode(data, depth - 1)
     if code == _MAPPING:
         return dict(content)
+    if code == _PICTURE:
+        return picture_of(content)
     if code == _TUPLE:
         return tuple(content)
     if code == _SET:

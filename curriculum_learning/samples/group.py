@@ -21,6 +21,13 @@ class Prompt(NamedTuple):
     metadata: dict[str, Any]
     is_json: bool = False
     """The metadata holds only types that JSON has."""
+    multimodal_inputs: dict[str, Any] | None = None
+    """Lists of pictures and other media, loaded; or None."""
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there are any pictures or other media."""
+        return any(value is not None for value in (self.multimodal_inputs or {}).values())
 
 
 def make_group(
@@ -39,11 +46,12 @@ def make_group(
         group_index: The id of the group.
         indices: The ids of its samples, ``n_samples_per_prompt`` of them.
     """
-    text, label, own_metadata, is_json = prompt
+    text, label, own_metadata, is_json, inputs = prompt
     copies = _copies({**own_metadata, **tags}, len(indices), is_json)
     kind: Any = sample_type
     template = _template(kind)
-    if template is None or type(text) in _CONTAINERS or type(label) in _CONTAINERS:
+    is_simple = type(text) not in _CONTAINERS and type(label) not in _CONTAINERS
+    if template is None or not is_simple or inputs is not None:
         return [
             sample_type(
                 group_index=group_index,
@@ -51,6 +59,7 @@ def make_group(
                 prompt=_own_copy(text),
                 label=_own_copy(label),
                 metadata=metadata,
+                **({} if inputs is None else {"multimodal_inputs": _copy_of_media(inputs)}),
             )
             for index, metadata in zip(indices, copies, strict=True)
         ]
@@ -105,6 +114,16 @@ def _own_copy(value: Any) -> Any:
     if kind is list:
         return [_own_copy(item) if type(item) in _CONTAINERS else item for item in value]
     return value
+
+
+def _copy_of_media(value: Any) -> Any:
+    """Copies lists and mappings of media, and pictures themselves; engines may change them."""
+    if isinstance(value, dict):
+        return {key: _copy_of_media(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy_of_media(item) for item in value]
+    copy = getattr(value, "copy", None) or getattr(value, "clone", None)  # of tensors
+    return value if copy is None else copy()
 
 
 class _Template(NamedTuple):

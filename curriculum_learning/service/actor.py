@@ -63,8 +63,8 @@ class ServiceActor:
 
     # Clients
 
-    def connect(self, client: str, label: str, texts: dict[str, str]) -> int:
-        """A client begins; returns the number of rows.
+    def connect(self, client: str, label: str, texts: dict[str, str]) -> int | None:
+        """A client begins; returns the number of rows, None if they have no end.
 
         Raises:
             ConfigurationError: It has another configuration.
@@ -72,7 +72,8 @@ class ServiceActor:
         refuse_other(self._texts, texts, self._config.name)
         with self._changing() as service:
             service.connect(client, label)
-        return len(service.source)
+        mixture = service.source.dataset
+        return 0 if mixture is None else mixture.size
 
     def stay(self, client: str) -> None:
         """Returns when a client has ended."""

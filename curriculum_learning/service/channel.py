@@ -91,7 +91,7 @@ class Channel:
         for tries in reversed(range(_TRIES)):
             self._actor: Any = service.remote(args, texts, run, config)
             try:
-                self.rows: int = self.call("connect", self._client, label, texts)
+                self.rows: int | None = self.call("connect", self._client, label, texts)
                 """Rows of all sources."""
                 break
             except CurriculumLearningError as error:

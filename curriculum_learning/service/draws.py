@@ -114,9 +114,9 @@ class Draws:
 
     def _made(
         self, lease: int, group_index: int, index: int, prompt: Any = "", label: Any = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None, multimodal_inputs: dict[str, Any] | None = None,
     ) -> Group:  # fmt: skip
         """A fresh group; without prompts of ours its samples have ids and nothing else."""
-        content = Prompt(prompt, label, metadata or {})
+        content = Prompt(prompt, label, metadata or {}, multimodal_inputs=multimodal_inputs)
         indices = range(index, index + self._size)
         return make_group(self._sample_type, content, {LEASE_KEY: lease}, group_index, indices)

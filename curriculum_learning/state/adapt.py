@@ -167,6 +167,8 @@ def table(before: Mapping[str, Any], after: Mapping[str, Any], fit: Fit) -> str:
                 if place is None
                 else f"{len(place['intervals'])} intervals"
                 if "intervals" in place
+                else f"walk {place['epoch']} over its levels"
+                if after["identity"]["sources"][name]["rows"] is None
                 else f"epoch {place['epoch']}, {place['offset']} of {place['rows']} rows",
                 *(
                     f"{n} {fate if name in fit.kept else 'dropped'}" if n else "0"

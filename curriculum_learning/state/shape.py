@@ -118,12 +118,12 @@ def check_types(state: Mapping[str, Any]) -> _Shape:
     return shape
 
 
-def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int | None]) -> None:
     """Checks the types and ranges of a state, and that its groups are of rows that there are.
 
     Args:
         state: The state, fitted to the configuration.
-        sizes: The number of rows of each source.
+        sizes: The number of rows of each source; None is without end.
 
     Raises:
         ValueError: Something in it cannot be what a data source wrote.
@@ -141,17 +141,20 @@ def check_shape(state: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
                 raise ValueError(f"a result of '{source}' has no rewards")
 
 
-def _check_entries(entries: Iterable[_Entry], sizes: Mapping[str, int], next_group: int) -> None:
+def _check_entries(
+    entries: Iterable[_Entry], sizes: Mapping[str, int | None], next_group: int
+) -> None:
     for group_index, source, _, row, *_ in entries:
         _check_row(source, row, sizes)
         if group_index >= next_group:
             raise ValueError(f"group {group_index} was never served")
 
 
-def _check_row(source: str, row: int, sizes: Mapping[str, int]) -> None:
+def _check_row(source: str, row: int, sizes: Mapping[str, int | None]) -> None:
     if source == NO_SOURCE and not sizes:
         return
-    if not row < sizes[source]:
+    size = sizes[source]
+    if size is not None and row >= size:
         raise ValueError(f"source '{source}' has no row {row}")
 
 

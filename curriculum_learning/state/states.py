@@ -14,7 +14,7 @@ from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.state.autosave import Autosave
 from curriculum_learning.state.checkpoint import new_run
-from curriculum_learning.state.files import Found
+from curriculum_learning.state.files import Found, rollout_folder
 from curriculum_learning.state.fit import fitted, identity_of
 from curriculum_learning.state.forks import renew_after_fork
 from curriculum_learning.state.shape import check_shape
@@ -48,7 +48,7 @@ class States:
         self._runs = [new_run()]
         """The id of this run, and those of other ranks whose states it goes on from."""
         self._fresh = self.state_dict()
-        self._writer = None if config.save is None else StateWriter(config.save)
+        self._writer = None if config.save is None else StateWriter(config.save, config.keep_states)
         autosaves = self._writer is not None and config.autosave
         self._autosave = Autosave(self._writer) if self._writer and autosaves else None
         self._ended: dict[int, State] = {}
@@ -80,7 +80,7 @@ class States:
         """
         try:
             state, changes = fitted(state, self._identity, self._config, self._prompts)
-            check_shape(state, {name: len(rows) for name, rows in self._prompts.items()})
+            check_shape(state, {name: rows.size for name, rows in self._prompts.items()})
             metadata, runs = dict(decode(state["metadata"])), list(state["runs"])
             self._run.load_state_dict(state, held=held)
         except CurriculumLearningError:
@@ -209,6 +209,7 @@ class States:
         )
         if found is not None:
             beginning, counter = Beginning.resumed(found.state["rollout_id"]), found.counter
+            self._tell_complete(found.state["rollout_id"])
         elif rollout_id is None or rollout_id < 0:
             beginning, counter = Beginning.fresh(), 0
         else:
@@ -216,6 +217,17 @@ class States:
             self._run.clock.rollout_logged(rollout_id)
         if self._writer is not None:
             self._writer.begin(beginning, counter)
+
+    def _tell_complete(self, rollout_id: int) -> None:
+        rollouts, folder = self._config.num_rollout, self._config.load
+        if rollouts is not None and folder is not None and rollout_id + 1 >= rollouts:
+            logger.warning(
+                "the run is complete: rollout %d is the last of num_rollout=%d. Raise num_rollout "
+                "to go on; to start afresh remove %s, or set save to another folder",
+                rollout_id,
+                rollouts,
+                rollout_folder(folder),
+            )
 
     def close(self) -> None:
         """Finishes writing, and lets others write to the folder."""

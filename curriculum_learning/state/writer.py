@@ -67,10 +67,11 @@ class StateWriter:
 
     Args:
         folder: The ``save`` folder.
+        keep: How many saved states of the run stay, the newest ones; None keeps all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.is_open = folder, True
+    def __init__(self, folder: Path, keep: int | None = None) -> None:
+        self.folder, self.is_open, self._keep = folder, True, keep
         if any(one.folder == folder and one.is_open for one in _writers):
             logger.warning(
                 "another data source of this process saves to %s, too; the first one that writes "
@@ -140,8 +141,7 @@ class StateWriter:
             path = state_path(self.folder, rollout_id, autosaved=autosaved)
             stamp = Stamp(self._counter, runs[0])
             write_state(path, {"rollout_id": rollout_id, **state}, stamp)
-            if autosaved:
-                self._remove_old_autosaves()
+            self._remove_old(autosaved)
             if len(self._written) < KEPT:
                 self._written.add(rollout_id)
                 if len(self._written) == KEPT:
@@ -217,7 +217,20 @@ class StateWriter:
             if path.name.removeprefix(ASIDE).isdecimal() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _remove_old_autosaves(self) -> None:
-        autosaved = [state for state in states_in(self.folder) if state.autosaved and state.stamp]
-        for state in sorted(autosaved, key=lambda state: state.age)[:-KEPT]:
-            state.path.unlink(missing_ok=True)
+    def _remove_old(self, autosaved: bool) -> None:
+        """Removes all but the newest states of this run; a state that cannot be read stays."""
+        keep = KEPT if autosaved else self._keep
+        if keep is None:
+            return
+        mine = [
+            state
+            for state in states_in(self.folder)
+            if state.autosaved == autosaved
+            and state.stamp is not None
+            and (autosaved or state.stamp.run in self._runs)
+        ]
+        for state in sorted(mine, key=lambda state: state.age)[:-keep]:
+            try:
+                state.path.unlink(missing_ok=True)
+            except OSError as error:  # noqa: PERF203 - the new state is there, the run goes on
+                logger.warning("an old state cannot be removed: %s", error)

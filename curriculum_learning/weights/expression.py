@@ -8,6 +8,7 @@ author's choosing and cannot take unbounded time.
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 from collections.abc import Callable
 from types import CodeType
@@ -176,7 +177,7 @@ class _Checker(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         name = self._math_name(node)
         if name is None or name not in _CONSTANTS:
-            raise _refused(node, "the only attributes are those of math, such as math.pi")
+            raise _refused(node, _instead(node))
         return _global(name)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
@@ -212,7 +213,7 @@ class _Checker(ast.NodeTransformer):
         elif isinstance(function, ast.Name) and function.id != self.argument:
             name = function.id
         if name is None or name not in _FUNCTIONS:
-            raise _refused(node, f"only these may be called: {', '.join(sorted(_FUNCTIONS))}")
+            raise _refused(node, _instead(function))
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise _refused(node, "arguments are given by position, one by one")
         if name == "pow":
@@ -247,6 +248,19 @@ class _Checker(ast.NodeTransformer):
         # base ** exponent is largest at one end of the exponent.
         ends = [end * math.log2(bases.low) for end in exponents]
         return max(ends) <= MAX_EXPONENT
+
+
+def _instead(node: ast.expr) -> str:
+    """Returns what to write in the place of a function or an attribute that is not known."""
+    name = str(getattr(node, "attr", getattr(node, "id", "")))
+    if isinstance(node, ast.Attribute):
+        if name in _FUNCTIONS or name in _CONSTANTS:
+            form = f"{name}(...)" if name in _FUNCTIONS else name
+            return f"write {form}, without {_unparsed(node.value)}."
+        return "the only attributes are those of math, such as math.pi"
+    near = difflib.get_close_matches(name, _FUNCTIONS, n=1)
+    known = f"only these may be called: {', '.join(sorted(_FUNCTIONS))}"
+    return f"did you mean {near[0]}?" if near else known
 
 
 def _global(name: str) -> ast.Name:

@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from examples.spelling import report
-from examples.spelling.prompts import SOURCES, write_prompts
+from examples.spelling.prompts import SOURCES, Spelling
 from examples.spelling.records import Metrics, MetricsReader, remove_run
 
 CONFIGS = {
@@ -110,7 +110,7 @@ class Training:
 def run(out: Path, *, resume: bool) -> None:
     """Train what ``CONFIGS`` names, at the same time, in folders of their names in ``out``."""
     for config in CONFIGS.values():
-        write_prompts(yaml.safe_load(config.read_text(encoding="utf-8"))["prompt_data"])
+        Spelling().write_prompts(yaml.safe_load(config.read_text(encoding="utf-8"))["prompt_data"])
     with contextlib.ExitStack() as stack:
         trainings = []
         for line, name in enumerate(CONFIGS):

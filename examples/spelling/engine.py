@@ -11,16 +11,9 @@ from typing import Any, Protocol
 
 import torch
 
-from examples.spelling.policy import (
-    END,
-    LONGEST_ANSWER,
-    LONGEST_PROMPT,
-    Policy,
-    decode,
-    encode_question,
-    pack,
-)
-from examples.spelling.prompts import score
+from examples.spelling.policy import Policy
+from examples.spelling.task import Task
+from examples.spelling.tokens import END
 
 Group = list[Any]
 """The samples of one prompt; their class is the library's, or slime's where that is installed."""
@@ -38,6 +31,7 @@ class DataSource(Protocol):
 
 def collect_batch(
     policy: Policy,
+    task: Task,
     source: DataSource,
     batch_size: int,
     started: int,
@@ -49,6 +43,7 @@ def collect_batch(
 
     Args:
         policy: Writes the answers.
+        task: Says which are right.
         source: Serves the groups.
         batch_size: Groups to return.
         started: Groups to generate at once, at least ``batch_size``.
@@ -60,7 +55,7 @@ def collect_batch(
     generate(policy, groups, batch_size, generator)
     complete = [group for group in groups if all(map(_is_done, group))]
     for sample in (sample for group in complete for sample in group):
-        sample.reward = score(sample.response, sample.label, sample.metadata)
+        sample.reward = task.score(sample.response, sample.label)
     source.add_samples([group for group in groups if not all(map(_is_done, group))])
     return complete
 
@@ -80,11 +75,12 @@ def generate(
         wanted: Complete groups at which to stop.
         generator: Draws the tokens.
     """
+    text = policy.text
     unfinished = [sample for group in groups for sample in group if not _is_done(sample)]
     row_of = {id(sample): row for row, sample in enumerate(unfinished)}
     for sample in unfinished:
         if not sample.tokens:
-            sample.tokens = encode_question(sample.prompt)
+            sample.tokens = text.encode_question(sample.prompt)
             sample.rollout_log_probs = []
     prompts = [
         sample.tokens[: len(sample.tokens) - sample.response_length] for sample in unfinished
@@ -92,9 +88,9 @@ def generate(
     answers = [
         sample.tokens[len(sample.tokens) - sample.response_length :] for sample in unfinished
     ]
-    first = torch.tensor([LONGEST_PROMPT - len(prompt) for prompt in prompts])
-    columns = torch.tensor([LONGEST_PROMPT - 1 + len(answer) for answer in answers])
-    logits, cache = policy.prefill(pack(prompts, answers), columns)
+    first = torch.tensor([text.longest_prompt - len(prompt) for prompt in prompts])
+    columns = torch.tensor([text.longest_prompt - 1 + len(answer) for answer in answers])
+    logits, cache = policy.prefill(text.pack(prompts, answers), columns)
 
     complete = sum(all(map(_is_done, group)) for group in groups)
     while True:
@@ -108,28 +104,28 @@ def generate(
             written = [sample for sample in group if not _is_done(sample)]
             for sample in written:
                 row = row_of[id(sample)]
-                _append(sample, token_list[row], chosen[row])
+                _append(sample, token_list[row], chosen[row], text.longest_answer)
             complete += bool(written) and all(map(_is_done, group))
         if complete == wanted:
             break
         # Rows that are done are carried along, in a column that stays within bounds.
-        columns = (columns + 1).clamp(max=LONGEST_PROMPT + LONGEST_ANSWER - 1)
+        columns = (columns + 1).clamp(max=text.columns - 1)
         logits = policy.step(tokens[:, 0], columns, first, cache)
 
     for sample in unfinished:
-        sample.response = decode(sample.tokens[len(sample.tokens) - sample.response_length :])
+        sample.response = text.decode(sample.tokens[len(sample.tokens) - sample.response_length :])
         if not _is_done(sample):
             sample.status = type(sample).Status.ABORTED
 
 
-def _append(sample: Any, token: int, log_prob: float) -> None:
+def _append(sample: Any, token: int, log_prob: float, longest: int) -> None:
     sample.tokens.append(token)
     # The log-probability under the policy that chose the token: the update needs that one.
     sample.rollout_log_probs.append(log_prob)
     sample.response_length += 1
     if token == END:
         sample.status = type(sample).Status.COMPLETED
-    elif sample.response_length == LONGEST_ANSWER:
+    elif sample.response_length == longest:
         sample.status = type(sample).Status.TRUNCATED
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from examples.spelling.policy import LONGEST_PROMPT, Policy, pack
+from examples.spelling.policy import Policy
+from examples.spelling.tokens import Text
 
 CLIP = (0.8, 1.28)
 MAX_GRADIENT_NORM = 1.0
@@ -18,7 +19,7 @@ class Batch(NamedTuple):
     """What an update learns from; one row per sample."""
 
     rows: Tensor
-    """Tokens as ``pack`` gives them, [rows, columns]."""
+    """Tokens as ``Text.pack`` gives them, [rows, columns]."""
     mask: Tensor
     """1 where there is an answer token, [rows, longest answer]."""
     old_log_probs: Tensor
@@ -33,7 +34,7 @@ def advantages(rewards: Tensor) -> Tensor:
     return centred / (rewards.std(1, keepdim=True) + 1e-6)
 
 
-def make_batch(groups: Sequence[Sequence[Any]]) -> Batch:
+def make_batch(text: Text, groups: Sequence[Sequence[Any]]) -> Batch:
     """The batch of complete groups with rewards, all of one size.
 
     Groups whose samples all have the same reward stay in: their advantage is 0, but the entropy
@@ -45,9 +46,9 @@ def make_batch(groups: Sequence[Sequence[Any]]) -> Batch:
         start = len(sample.tokens) - sample.response_length
         prompts.append(sample.tokens[:start])
         answers.append(sample.tokens[start:])
-    rows = pack(prompts, answers)
+    rows = text.pack(prompts, answers)
     lengths = torch.tensor([sample.response_length for sample in samples])
-    longest = rows.shape[1] - LONGEST_PROMPT
+    longest = rows.shape[1] - text.longest_prompt
     old = [
         sample.rollout_log_probs + [0.0] * (longest - sample.response_length) for sample in samples
     ]
@@ -67,7 +68,7 @@ def loss(policy: Policy, batch: Batch, entropy_bonus: float) -> tuple[Tensor, di
     words are rewarded first.
     """
     log_probs = policy(batch.rows).log_softmax(-1)
-    answers = batch.rows[:, LONGEST_PROMPT:]
+    answers = batch.rows[:, policy.text.longest_prompt :]
     chosen = log_probs.gather(2, answers[:, :, None])[:, :, 0]
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     # The old log-probabilities are those recorded token by token. In a sample that was
@@ -98,7 +99,7 @@ def update(
     entropy_bonus: float,
 ) -> dict[str, float]:
     """One update of the policy from complete groups; returns figures to log."""
-    batch = make_batch(groups)
+    batch = make_batch(policy.text, groups)
     value, figures = loss(policy, batch, entropy_bonus)
     optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

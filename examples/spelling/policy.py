@@ -1,83 +1,37 @@
-"""The policy: a character language model with 0.4 million parameters."""
+"""The policy: a character language model, a small transformer."""
 
 from __future__ import annotations
-
-import string
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-QUESTION_TEXT = "Spell this word backward (example: sun -> nus): "
-
-PAD, END, QUESTION = range(3)
-_CHARACTERS = string.ascii_lowercase
-_FIRST_CHARACTER = 3
-VOCABULARY = _FIRST_CHARACTER + len(_CHARACTERS)
-
-LONGEST_PROMPT = 11
-"""Tokens: one for the text that all questions begin with, and up to ten letters."""
-LONGEST_ANSWER = 12
-"""Tokens: up to ten letters and END, and one to go wrong with."""
-COLUMNS = LONGEST_PROMPT + LONGEST_ANSWER
-"""Prompts are padded on the left, so every answer starts in the same column."""
+from examples.spelling.tokens import PAD, Text
 
 Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, [rows, COLUMNS, heads, head width]."""
-
-
-def encode_question(question: str) -> list[int]:
-    """The tokens of a question; upper and lower case are one."""
-    if not question.startswith(QUESTION_TEXT):
-        raise ValueError(f"{question!r} does not start with {QUESTION_TEXT!r}")
-    return [QUESTION, *encode(question.removeprefix(QUESTION_TEXT))]
-
-
-def encode(text: str) -> list[int]:
-    """The tokens of letters."""
-    return [_FIRST_CHARACTER + _CHARACTERS.index(character) for character in text.lower()]
-
-
-def decode(tokens: Sequence[int]) -> str:
-    """The text of an answer up to its END; a token that is no letter shows as '?'."""
-    letters = []
-    for token in tokens:
-        if token == END:
-            break
-        letter = token - _FIRST_CHARACTER
-        letters.append(_CHARACTERS[letter] if letter >= 0 else "?")
-    return "".join(letters)
-
-
-def pack(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Tensor:
-    """Rows of tokens, [rows, LONGEST_PROMPT + longest answer]: PAD, prompt, answer, PAD."""
-    length = max(map(len, answers), default=0)
-    return torch.tensor(
-        [
-            [PAD] * (LONGEST_PROMPT - len(prompt))
-            + [*prompt, *answer]
-            + [PAD] * (length - len(answer))
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-    )
+"""Keys and values of each layer, [rows, columns, heads, head width]."""
 
 
 class Policy(nn.Module):
     """A transformer decoder with learned positions.
 
     Build it with ``new_policy``.
+
+    Args:
+        text: The texts that it reads and writes.
+        width: Of the hidden vectors; 128 make 0.4 million parameters.
     """
 
-    def __init__(self, width: int = 128, layers: int = 2, heads: int = 4) -> None:
+    def __init__(self, text: Text, width: int, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
+        self.text = text
         self.heads = heads
         self.head_width = width // heads
-        self.token = nn.Embedding(VOCABULARY, width)
-        self.position = nn.Embedding(COLUMNS, width)
+        self.token = nn.Embedding(text.vocabulary, width)
+        self.position = nn.Embedding(text.columns, width)
         self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, VOCABULARY, bias=False)
+        self.head = nn.Linear(width, text.vocabulary, bias=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Logits of every answer token given all before it.
@@ -86,11 +40,11 @@ class Policy(nn.Module):
             rows: What ``pack`` gave for non-empty answers, [rows, columns].
 
         Returns:
-            [rows, longest answer, VOCABULARY]; those of padding mean nothing.
+            [rows, longest answer, vocabulary]; those of padding mean nothing.
         """
         columns = torch.arange(rows.shape[1])
         hidden = self._hidden(rows, columns, _visible(rows), None)
-        return self._logits(hidden[:, LONGEST_PROMPT - 1 : -1])
+        return self._logits(hidden[:, self.text.longest_prompt - 1 : -1])
 
     def prefill(self, rows: Tensor, ends: Tensor) -> tuple[Tensor, Cache]:
         """Begin to generate.
@@ -100,11 +54,11 @@ class Policy(nn.Module):
             ends: The column of each row's last token, [rows].
 
         Returns:
-            Logits of each row's next token, [rows, VOCABULARY], and the cache for ``step``.
+            Logits of each row's next token, [rows, vocabulary], and the cache for ``step``.
         """
         # The samples of a group begin alike: what is the same is computed once.
         unique, copy = torch.unique(rows, dim=0, return_inverse=True)
-        shape = (len(unique), COLUMNS, self.heads, self.head_width)
+        shape = (len(unique), self.text.columns, self.heads, self.head_width)
         cache: Cache = [(torch.zeros(shape), torch.zeros(shape)) for _ in self.layers]
         columns = torch.arange(rows.shape[1])
         hidden = self._hidden(unique, columns, _visible(unique), cache)
@@ -121,9 +75,9 @@ class Policy(nn.Module):
             cache: Of the same rows; the new tokens are added to it.
 
         Returns:
-            Logits of each row's next token, [rows, VOCABULARY].
+            Logits of each row's next token, [rows, vocabulary].
         """
-        keys = torch.arange(COLUMNS)
+        keys = torch.arange(self.text.columns)
         visible = (keys >= first[:, None]) & (keys <= columns[:, None])
         hidden = self._hidden(tokens[:, None], columns[:, None], visible[:, None], cache)
         return self._logits(hidden[:, 0])
@@ -141,11 +95,11 @@ class Policy(nn.Module):
         return logits
 
 
-def new_policy(seed: int) -> Policy:
+def new_policy(text: Text, width: int, seed: int) -> Policy:
     """A policy with random weights; torch's global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Policy()
+        return Policy(text, width)
 
 
 class _Layer(nn.Module):

@@ -1,22 +1,21 @@
-"""The prompt files of the example: one jsonl file per source, and held-out words beside it."""
+"""The task of the example: words from reasoning-gym, spelled backward."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import string
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import reasoning_gym
 
+from examples.spelling.task import Row, Task
+from examples.spelling.tokens import Text
+
 TASK = "spell_backward"
 TRAINING_ROWS = 5_000
 HELD_OUT_ROWS = 1_000
-
-Row = dict[str, Any]
 
 
 class Source(NamedTuple):
@@ -35,64 +34,52 @@ SOURCES = {
 }
 
 
-def write_prompts(training_files: Sequence[str]) -> None:
-    """Write what is missing of the named files and of the held-out files beside them.
+class Spelling(Task):
+    """Words of up to ten letters, to be spelled backward.
 
     Args:
-        training_files: Paths as in ``prompt_data``; the file name without its ending is one of
-            ``SOURCES``. A row is ``{"input": question, "label": answer, "metadata": {...}}``.
+        sources: Their words.
     """
-    for path in map(Path, training_files):
-        held_out_path = held_out_file(path)
-        if path.exists() and held_out_path.exists():
-            continue
-        items = _items(SOURCES[path.stem])
+
+    text = Text(
+        characters=string.ascii_lowercase,
+        longest_question=10,
+        longest_answer=12,  # ten letters and END, and one to go wrong with
+        beginning="Spell this word backward (example: sun -> nus): ",
+    )
+
+    def __init__(self, sources: Mapping[str, Source] = SOURCES) -> None:
+        self.sources = sources
+
+    def rows(self, source: str) -> tuple[list[Row], list[Row]]:
+        """See ``Task``."""
+        items = _items(self.sources[source])
         held_out = list(islice(items, HELD_OUT_ROWS))
         words = {_word(row) for row in held_out}
         # A word is held out, not just an index: the word list is short enough for repeats.
         training = (row for row in items if _word(row) not in words)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(held_out_path, held_out)
-        _write(path, islice(training, TRAINING_ROWS))
+        return list(islice(training, TRAINING_ROWS)), held_out
 
-
-def held_out_file(training_file: str | Path) -> Path:
-    """Where the held-out rows of a source lie: ``easy.jsonl`` -> ``easy.held_out.jsonl``."""
-    return Path(training_file).with_suffix(".held_out.jsonl")
-
-
-def read_rows(path: str | Path) -> list[Row]:
-    """All rows of a jsonl file."""
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def score(response: str, label: str, metadata: Row) -> float:
-    """The verifiable reward of a response: 1.0 if the task's own scorer calls it right, else 0.0.
-
-    Args:
-        response: The text of the answer.
-        label: The right answer.
-        metadata: Of the row; ``task`` names the scorer.
-    """
-    try:
-        points = _scorer(metadata["task"])(response, {"answer": label})
-    except Exception:  # scorers of generated tasks are not written for arbitrary text
-        return 0.0
-    # Not >= 1: this scorer adds up 1/9 per letter to a little more than 1 where something follows
-    # the nine right letters.
-    return float(points == 1.0)
+    def score(self, response: str, label: str) -> float:
+        """See ``Task``; reasoning-gym's own scorer says what is right."""
+        try:
+            points = _scorer()(response, {"answer": label})
+        except Exception:  # scorers of generated tasks are not written for arbitrary text
+            return 0.0
+        # Not >= 1: this scorer adds up 1/9 per letter to a little more than 1 where something
+        # follows the nine right letters.
+        return float(points == 1.0)
 
 
 @cache
-def _scorer(task: str) -> Callable[[str, Row], float]:
+def _scorer() -> Callable[[str, Row], float]:
     # Making one reads the word list anew.
-    scorer: Callable[[str, Row], float] = reasoning_gym.get_score_answer_fn(task)
+    scorer: Callable[[str, Row], float] = reasoning_gym.get_score_answer_fn(TASK)
     return scorer
 
 
 def _items(source: Source) -> Iterator[Row]:
-    dataset = reasoning_gym.create_dataset(
+    dataset: Any = reasoning_gym.create_dataset(
         TASK,
         min_word_len=source.shortest,
         max_word_len=source.longest,
@@ -111,11 +98,3 @@ def _items(source: Source) -> Iterator[Row]:
 def _word(row: Row) -> str:
     # The scorer and the policy both ignore case.
     return str(row["metadata"]["word"]).lower()
-
-
-def _write(path: Path, rows: Iterable[Row]) -> None:
-    # Two runs may be started together: each writes its own file, and the last rename wins.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(temporary, path)

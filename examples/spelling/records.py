@@ -62,21 +62,22 @@ class MetricsReader:
         return [json.loads(line) for line in lines]
 
 
-def write_held_out(folder: Path, when: str, accuracies: Mapping[str, float]) -> None:
-    """Add accuracies per source (0 to 1), measured ``before`` or ``after`` the rollouts."""
+def write_held_out(folder: Path, rollouts: int, accuracies: Mapping[str, float]) -> None:
+    """Add the accuracy of each held-out set (0 to 1), measured after so many rollouts."""
     path = folder / HELD_OUT_FILE
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({**read_held_out(folder), when: accuracies}), encoding="utf-8")
+    content = {**read_held_out(folder), rollouts: accuracies}
+    temporary.write_text(json.dumps(content), encoding="utf-8")
     os.replace(temporary, path)
 
 
-def read_held_out(folder: Path) -> dict[str, dict[str, float]]:
-    """What ``write_held_out`` has written, by when it was measured."""
+def read_held_out(folder: Path) -> dict[int, dict[str, float]]:
+    """What ``write_held_out`` has written, by the rollouts before it."""
     path = folder / HELD_OUT_FILE
     if not path.exists():
         return {}
     content: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return {int(rollouts): accuracies for rollouts, accuracies in content.items()}
 
 
 def remove_run(folder: Path) -> None:

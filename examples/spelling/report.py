@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import matplotlib
 
+from curriculum_learning.commands.picture import add_legend, style
 from examples.spelling.prompts import SOURCES
 from examples.spelling.records import Metrics, MetricsReader, read_held_out
 
@@ -19,7 +20,6 @@ from matplotlib import pyplot
 WINDOW = 20
 """Rollouts over which curves are averaged."""
 _WIDTH = 12
-COLOURS = {"easy": "tab:green", "medium": "tab:orange", "hard": "tab:red"}
 
 
 class Run(NamedTuple):
@@ -28,8 +28,8 @@ class Run(NamedTuple):
     name: str
     metrics: list[Metrics]
     """One per rollout."""
-    held_out: dict[str, dict[str, float]]
-    """Accuracy per source, ``before`` and ``after`` the rollouts."""
+    held_out: dict[int, dict[str, float]]
+    """Accuracy per source, by the rollouts before it was measured."""
 
     def total(self, source: str, metric: str) -> float:
         """The sum of a metric of a source over the rollouts."""
@@ -54,7 +54,7 @@ def read_run(name: str, folder: Path) -> Run:
 
 def table(runs: Sequence[Run]) -> str:
     """Held-out accuracy and trained samples per source and run, as text."""
-    accuracies = [runs[0].held_out["before"], *(run.held_out["after"] for run in runs)]
+    accuracies = [runs[0].held_out[0], *(run.held_out[max(run.held_out)] for run in runs)]
     samples = [{source: run.total(source, "sample_count") for source in SOURCES} for run in runs]
     names = [run.name for run in runs]
     lines = [
@@ -81,7 +81,13 @@ def _line(first: str, second: str, cells: Sequence[str], width: int = _WIDTH) ->
 def draw(runs: Sequence[Run], path: Path) -> None:
     """Write a picture: a column per run; weight, share and reward over the rollouts."""
     figure, axes = pyplot.subplots(
-        3, len(runs), figsize=(5.5 * len(runs), 8), sharex=True, sharey=True, squeeze=False
+        3,
+        len(runs),
+        figsize=(5.5 * len(runs), 8),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     panels: Mapping[str, str] = {
         "weight": "weight in force (share)",
@@ -95,11 +101,10 @@ def draw(runs: Sequence[Run], path: Path) -> None:
             window = 1 if metric == "weight" else WINDOW
             axes[row][0].set_ylabel(label)
             axes[row][column].grid(alpha=0.3)
-            for source in SOURCES:
+            for place, source in enumerate(SOURCES):
                 steps, values = _curve(run.metrics, f"rollout/{source}/{metric}", window)
-                axes[row][column].plot(steps, values, color=COLOURS[source], label=source)
-    axes[0][0].legend()
-    figure.tight_layout()
+                axes[row][column].plot(steps, values, label=source, **style(place))
+    add_legend(figure, axes[0][0])
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

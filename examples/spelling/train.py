@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from curriculum_learning.state.files import saved_rollouts
 from curriculum_learning.trackers import TensorBoard
 from examples.spelling import grpo
 from examples.spelling.engine import collect_batch
-from examples.spelling.policy import Policy, new_policy
-from examples.spelling.prompts import held_out_file, read_rows, write_prompts
+from examples.spelling.policy import new_policy
+from examples.spelling.prompts import Spelling
 from examples.spelling.records import CURVES_FOLDER, MetricsFile, write_held_out
 from examples.spelling.state import State, load_state, save_state, saved_states
+from examples.spelling.task import Task, held_out_sets
 from examples.spelling.warm_start import accuracy, warm_start
 
 logger = logging.getLogger(__name__)
@@ -35,28 +36,26 @@ logger = logging.getLogger(__name__)
 HELD_OUT_SEED = 1_000_003
 
 
-def train(config: dict[str, Any], out: Path, *, resume: bool = False) -> None:
+def train(config: Mapping[str, Any], out: Path, task: Task, *, resume: bool = False) -> None:
     """Train for ``num_rollout`` rollouts; everything is written to the folder ``out``.
 
     Args:
         config: As in ``configs/demo.yaml``.
         out: For metrics, states and held-out accuracies.
+        task: What is learned.
         resume: Continue from the newest rollout of which a state was saved, instead of the start.
     """
     out.mkdir(parents=True, exist_ok=True)
     if saved_states(out) and not resume:
         raise FileExistsError(f"{out} holds a run already; continue it with --resume")
     args = Namespace(**config, save=str(out))
-    write_prompts(args.prompt_data)
-
-    policy = new_policy(args.rollout_seed)
-    generator = torch.Generator().manual_seed(args.rollout_seed)
-    state = State(policy, grpo.make_optimizer(policy), generator)
+    task.write_prompts(args.prompt_data)
+    state = new_state(args, task)
     metrics = MetricsFile(out)
     trackers: list[Callable[[dict[str, Any], int], None]] = [metrics.append]
     args.data_source_metrics_callback = lambda *rollout: [track(*rollout) for track in trackers]
     source = MultipleWeightedRolloutDataSourceWithBuffer(args)
-    last = resume_or_start(args, out, state, source)
+    last = resume_or_start(args, task, out, state, source)
     metrics.keep(last + 1)
     curves = TensorBoard(out / CURVES_FOLDER, first_rollout=last + 1)
     trackers.append(curves)
@@ -64,10 +63,15 @@ def train(config: dict[str, Any], out: Path, *, resume: bool = False) -> None:
     for rollout_id in range(last + 1, args.num_rollout):
         began = time.perf_counter()
         groups = collect_batch(
-            policy, source, args.rollout_batch_size, args.over_sampling_batch_size, generator
+            state.policy,
+            task,
+            source,
+            args.rollout_batch_size,
+            args.over_sampling_batch_size,
+            state.generator,
         )
         figures = grpo.update(
-            policy,
+            state.policy,
             state.optimizer,
             groups,
             args.learning_rate * min((rollout_id + 1) / args.learning_rate_warm_up, 1),
@@ -82,18 +86,28 @@ def train(config: dict[str, Any], out: Path, *, resume: bool = False) -> None:
             {f"train/{name}": value for name, value in figures.items()},
             time.perf_counter() - began,
         )
-        if (rollout_id + 1) % args.save_interval == 0 or rollout_id + 1 == args.num_rollout:
+        done = rollout_id + 1
+        if done % args.save_interval == 0 or done == args.num_rollout:
             metrics.sync()
             source.save(rollout_id)
             save_state(out, rollout_id, state)
             logger.info("rollout %d: saved; %s", rollout_id, figures)
-    write_held_out(out, "after", held_out_accuracies(args, policy))
+        if done % args.held_out_interval == 0 or done == args.num_rollout:
+            write_held_out(out, done, held_out_accuracies(args, task, state))
     curves.close()
     source.close()
 
 
+def new_state(args: Namespace, task: Task) -> State:
+    """The state of an untrained policy."""
+    policy = new_policy(task.text, args.policy_width, args.rollout_seed)
+    generator = torch.Generator().manual_seed(args.rollout_seed)
+    return State(policy, grpo.make_optimizer(policy), generator)
+
+
 def resume_or_start(
     args: Namespace,
+    task: Task,
     out: Path,
     state: State,
     source: MultipleWeightedRolloutDataSourceWithBuffer,
@@ -108,26 +122,32 @@ def resume_or_start(
         load_state(out, last, state)
         logger.info("resumed after rollout %d", last)
         return last
+    start(args, task, out, state)
+    return -1
+
+
+def start(args: Namespace, task: Task, out: Path, state: State) -> None:
+    """Warm-start the policy, measure it, and save the state before the first rollout."""
     warm_start(
         state.policy,
-        [read_rows(path) for path in args.prompt_data],
+        task,
+        task.warm_start_rows(args.prompt_data),
         args.warm_start_mix,
         args.warm_start_accuracy,
         args.warm_start_steps,
         state.generator,
     )
-    write_held_out(out, "before", held_out_accuracies(args, state.policy))
+    write_held_out(out, 0, held_out_accuracies(args, task, state))
     save_state(out, -1, state)
-    return -1
 
 
-def held_out_accuracies(args: Namespace, policy: Policy) -> dict[str, float]:
-    """The accuracy on each source's held-out rows (0 to 1)."""
+def held_out_accuracies(args: Namespace, task: Task, state: State) -> dict[str, float]:
+    """The accuracy on each held-out set (0 to 1)."""
     # A generator of its own: measuring must not change what is trained.
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     return {
-        name: accuracy(policy, read_rows(held_out_file(path))[: args.held_out_rows], generator)
-        for name, path in zip(args.prompt_data_source_names, args.prompt_data, strict=True)
+        name: accuracy(state.policy, task, rows, generator)
+        for name, rows in held_out_sets(args.prompt_data, args.held_out_rows).items()
     }
 
 
@@ -159,7 +179,7 @@ def main() -> None:
     config = yaml.safe_load(options.config.read_text(encoding="utf-8"))
     if options.rollouts is not None:
         config["num_rollout"] = options.rollouts
-    train(config, options.out, resume=options.resume)
+    train(config, options.out, Spelling(), resume=options.resume)
 
 
 if __name__ == "__main__":

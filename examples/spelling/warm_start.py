@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from curriculum_learning.samples.sample import Sample
 from examples.spelling.engine import generate
-from examples.spelling.policy import END, LONGEST_PROMPT, PAD, Policy, encode, encode_question, pack
-from examples.spelling.prompts import Row, score
+from examples.spelling.policy import Policy
+from examples.spelling.task import Row, Task
+from examples.spelling.tokens import END, PAD
 
 logger = logging.getLogger(__name__)
 
@@ -22,19 +23,18 @@ WARM_UP_STEPS = 20
 FIRST_CHECK, CHECK_EVERY, CHECKED_ROWS = 30, 2, 400
 
 
-def accuracy(policy: Policy, rows: Sequence[Row], generator: torch.Generator) -> float:
+def accuracy(policy: Policy, task: Task, rows: Sequence[Row], generator: torch.Generator) -> float:
     """The share of the rows that one sampled answer (temperature 1) gets right."""
     samples = [
         Sample(prompt=row["input"], label=row["label"], metadata=row["metadata"]) for row in rows
     ]
     generate(policy, [[sample] for sample in samples], len(samples), generator)
-    return sum(
-        score(sample.response, str(sample.label), sample.metadata) for sample in samples
-    ) / len(rows)
+    return sum(task.score(sample.response, str(sample.label)) for sample in samples) / len(rows)
 
 
 def warm_start(
     policy: Policy,
+    task: Task,
     rows: Sequence[Sequence[Row]],
     mix: Sequence[float],
     score_wanted: float,
@@ -48,12 +48,14 @@ def warm_start(
 
     Args:
         policy: Trained in place.
+        task: Says which answers are right.
         rows: The training rows of each source.
         mix: The share of each source in a batch.
         score_wanted: The accuracy on rows of the first source at which to stop.
         max_steps: The number of updates at which to stop in any case.
         generator: Draws the rows.
     """
+    text = policy.text
     optimizer = torch.optim.AdamW(policy.parameters(), lr=LEARNING_RATE)
     checked = rows[0][:CHECKED_ROWS]
     shares = torch.tensor(list(mix), dtype=torch.float)
@@ -65,11 +67,11 @@ def warm_start(
             rows[s][int(pick * len(rows[s]))]
             for s, pick in zip(sources.tolist(), picks, strict=True)
         ]
-        packed = pack(
-            [encode_question(row["input"]) for row in batch],
-            [[*encode(row["label"]), END] for row in batch],
+        packed = text.pack(
+            [text.encode_question(row["input"]) for row in batch],
+            [[*text.encode(row["label"]), END] for row in batch],
         )
-        answers = packed[:, LONGEST_PROMPT:]
+        answers = packed[:, text.longest_prompt :]
         value = functional.cross_entropy(
             policy(packed).flatten(0, 1), answers.flatten(), ignore_index=PAD
         )
@@ -80,7 +82,7 @@ def warm_start(
             parameters["lr"] = LEARNING_RATE * min(step / WARM_UP_STEPS, 1)
         optimizer.step()
         if step >= FIRST_CHECK and step % CHECK_EVERY == 0:
-            reached = accuracy(policy, checked, generator)
+            reached = accuracy(policy, task, checked, generator)
             logger.info(
                 "warm start: step %d, loss %.3f, accuracy %.3f", step, value.item(), reached
             )

@@ -127,7 +127,7 @@ def test_read_errors_are_no_errors_of_the_output(
     def fails(*args: object) -> bytes:
         raise OSError(5, "Input/output error", "a.jsonl")
 
-    monkeypatch.setattr("curriculum_learning.prompts.jsonl.os.pread", fails)
+    monkeypatch.setattr("curriculum_learning.prompts.contents.os.pread", fails)
     assert main(["preview", path, "--no-picture"]) == WRONG
     error = capsys.readouterr().err
     assert "Input/output error" in error
@@ -261,16 +261,29 @@ def test_columns_go_where_a_terminal_is_narrow_and_never_digits(
     assert cells[0] in table
 
 
-@pytest.mark.parametrize("curriculum", [None, {"type": "time"}])
-def test_open_percentiles_are_drawn_for_curricula_only(
-    curriculum: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("weight", "curriculum", "panels"),
+    [
+        (0.75, None, ["share"]),
+        (0.75, {"type": "time"}, ["open percentile"]),
+        ("lambda step: 1 + step", None, ["weight", "share"]),
+        ("lambda step: 1 + step", {"type": "time"}, ["weight", "share", "open percentile"]),
+    ],
+)
+def test_only_what_varies_is_drawn(
+    weight: object,
+    curriculum: object,
+    panels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    """Without a curriculum the picture has no such panel."""
+    """The picture has no panel of flat lines, but for the shares where nothing moves at all."""
     seen: list[str] = []
-    monkeypatch.setattr(picture, "draw_curves", lambda panels, *_: seen.extend(panels))
-    path = write_config(tmp_path, data_source_curricula=curriculum)
+    monkeypatch.setattr(picture, "_draw", lambda c, *_, **__: seen.extend(c["run.yaml"]))
+    changes = {"data_source_weights": [0.25, weight], "data_source_curricula": curriculum}
+    path = write_config(tmp_path, **changes)
     assert main(["preview", path, "--rows", "a=40,b=60", "--picture", "x.png"]) == 0
-    assert seen == ["weight", "share", *(["open percentile"] if curriculum else [])]
+    assert seen == panels
 
 
 def test_variables_of_a_launch_script(

@@ -81,8 +81,8 @@ def test_warnings_look_at_every_step_and_curves_at_some(
     monkeypatch.setattr(outlook, "MOST_SHOWN", 101)
     result = preview(capsys, path)
     assert "in 1 steps (7777 to 7777" in result["warnings"][1]
-    assert "from step 7778 of 20000" in result["warnings"][2]
-    assert result["warnings"] == whole["warnings"]
+    assert result["notes"] == ["from step 7778 of 20000 on the weight of 'a' is constant"]
+    assert (result["warnings"], result["notes"]) == (whole["warnings"], whole["notes"])
     steps = result["curve_steps"]
     assert (len(steps), steps[0], steps[-1]) == (101, 0, 19_999)
     some, every = asked(result)[0], asked(whole)[0]
@@ -122,9 +122,10 @@ def test_a_curve_has_no_more_points_than_the_picture_has_pixels(
 ) -> None:
     """The first step and the last one are among them."""
     drawn: list[Any] = []
-    monkeypatch.setattr(picture, "draw_curves", lambda *args: drawn.append(args))
+    monkeypatch.setattr(picture, "_draw", lambda *args, **keys: drawn.append((args, keys)))
     path = write_config(tmp_path, num_rollout=3000)
     preview(capsys, path, "--picture", str(tmp_path / "x.png"))
-    panels, _, _, steps = drawn[0]
+    (columns, *_), keys = drawn[0]
+    panels, steps = columns["run.yaml"], keys["steps"]
     assert (len(steps), steps[0], steps[-1]) == (700, 0, 2999)
     assert {len(curve) for curves in panels.values() for curve in curves.values()} == {700}

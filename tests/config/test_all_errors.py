@@ -53,7 +53,7 @@ def lines(error: ConfigurationError) -> list[str]:
             [
                 "data_source_curricula.type of source 'a' ('tmie') is not a curriculum; did you "
                 "mean time?",
-                "data_source_curricula.warmup of source 'b' (1) is not a key of it",
+                "data_source_curricula.warmup of source 'b' (1) is not a known key",
             ],
         ),
         (
@@ -68,7 +68,7 @@ def lines(error: ConfigurationError) -> list[str]:
             {"data_source_adaptive": {"alpha": 0, "temprature": 1}},
             [
                 "data_source_adaptive.alpha (0) must be a number above 0 and at most 1",
-                "data_source_adaptive.temprature (1) is not a key of it; did you mean temperature?",
+                "data_source_adaptive.temprature (1) is not a known key; did you mean temperature?",
             ],
         ),
         (

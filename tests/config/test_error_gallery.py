@@ -5,6 +5,7 @@ A message names the place (file and line, or key and source), the value, and wha
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from curriculum_learning.samplers import (
     TimeCurriculumSampler,
 )
 from tests.harness import arguments, data_source, interrupt, write_rows
+from tests.prompts.pictures import content
 
 MESSAGES = Path(__file__).with_name("error_gallery.txt")
 
@@ -58,6 +60,41 @@ configured("config: the same name twice", prompt_data_source_names=["a", "a"])
 configured("config: too few weights", data_source_weights=[1])
 configured("config: weights by other names", data_source_weights={"a": 1, "c": 1})
 configured("config: a misspelt key", data_source_wieghts=[1, 1])
+
+
+def mapped(name: str, *without: str, **changes: Any) -> None:
+    """A case of a plain mapping, in which all keys are for the data source."""
+
+    def run(folder: Path) -> None:
+        values = {**vars(arguments(folder, {"a": 4, "b": 6})), **changes}
+        DataSource({key: value for key, value in values.items() if key not in without})
+
+    case(f"mapping: {name}")(run)
+
+
+mapped("rollout_shufle", "rollout_shuffle", rollout_shufle=True)
+mapped("n_sample_per_prompt", "n_samples_per_prompt", n_sample_per_prompt=8)
+mapped("num_rollouts", num_rollouts=200)
+mapped("data_source_weight", "data_source_weights", data_source_weight=[1, 1])
+mapped("no weights", "data_source_weights")
+mapped("three weights", data_source_weights=[1, 1, 1])
+mapped("a curriculum's type", data_source_curricula={"b": {"type": "tmie"}})
+mapped("a curriculum's key", data_source_curricula={"b": {"type": "time", "warmup_steps": 30}})
+mapped("a schedule's name", data_source_weights=[1, {"schedule": "linaer", "start": 1, "end": 0}])
+mapped("np.exp in a lambda", data_source_weights=[1, "lambda step: np.exp(-step)"])
+mapped("np.pi in a lambda", data_source_weights=[1, "lambda step: np.pi"])
+mapped("a function's name in a lambda", data_source_weights=[1, "lambda step: sqr(step)"])
+
+
+@case("mapping: a path that weights and curricula name by source")
+def _(folder: Path) -> None:
+    values = vars(arguments(folder, {"a": 4, "hard": 6}))
+    paths = [str(folder / "a.jsonl"), str(folder / "hrad.jsonl")]
+    curricula = {"hard": {"type": "time"}}
+    by_name = {"data_source_weights": {"a": 1, "hard": 1}, "data_source_curricula": curricula}
+    DataSource({**values, "prompt_data": paths, **by_name})
+
+
 configured("config: a flag that is text", rollout_shuffle="yes")
 configured("config: a seed that is text", rollout_seed="1")
 configured("config: no samples", n_samples_per_prompt=0)
@@ -65,7 +102,7 @@ configured("config: half a batch", rollout_batch_size=0.5)
 configured("config: a negative run", num_rollout=-1)
 configured("config: a column for one source of two", input_key=["text"])
 configured("config: a column that is no text", label_key=[None, 5])
-configured("config: images", multimodal_keys={"image": "images"})
+configured("config: an unknown kind of media", multimodal_keys={"picture": "images"})
 configured("config: a choice that is none", on_source_change="merge")
 configured("config: surplus", surplus="forget")
 configured("config: a new name for no source", renamed_from={"c": "d"})
@@ -122,19 +159,29 @@ configured("weight: all are 0", data_source_weights=[0, "lambda step: max(0, 9 -
 # Data files
 
 
-def filed(name: str, content: bytes | None, file: str = "a.jsonl", **changes: Any) -> None:
-    """A case of a data source over one file."""
+def filed(
+    name: str, content: bytes | None, file: str = "a.jsonl", path: str = "", **changes: Any
+) -> None:
+    """A case of a data source over one file, or over ``path``."""
 
     def run(folder: Path) -> None:
         if content is not None:
             (folder / file.split("@")[0]).write_bytes(content)
-        DataSource({"prompt_data": str(folder / file), **changes})
+        DataSource({"prompt_data": str(folder / (path or file)), **changes})
 
     case(f"data: {name}")(run)
 
 
 filed("no file", None)
-filed("another kind of file", b"input\nhello\n", "a.csv")
+filed("another kind of file", b"input\nhello\n", "a.txt")
+filed("no column of that name in a csv", b"question\nhello\n", "a.csv")
+filed("a shard is missing", b'{"input": "x"}\n', "a-00001-of-00003.jsonl",
+      "*.jsonl", prompt_data_source_names="s")  # fmt: skip
+filed("a packed file is cut off", gzip.compress(b'{"input": "x"}\n')[:-5], "a.jsonl.gz")
+filed("a picture is missing", b'{"input": "<image>", "images": ["no.png"]}\n',
+      multimodal_keys={"image": "images"})  # fmt: skip
+filed("fewer pictures than placeholders", b'{"input": "<image>", "images": []}\n',
+      multimodal_keys={"image": "images"})  # fmt: skip
 filed("no rows", b"")
 filed("a slice with no rows", b'{"input": "x"}\n', "a.jsonl@[5:]")
 filed("no JSON", b'{"input": "x"}\n{"input": "y"\n')
@@ -146,6 +193,66 @@ filed("metadata that is text", b'{"input": "x", "metadata": "m"}\n')
 filed("tools that are no list", b'{"input": "x", "tools": {"a": 1}}\n')
 filed("no parquet", b"PAR2 or so", "a.parquet")
 filed("bytes that are no text", b'{"input": "\xff"}\n')
+
+
+@case("data: a corrupt picture")
+def _(folder: Path) -> None:
+    (folder / "cut.png").write_bytes(content(1)[:-40])
+    row = {"input": "what is <image>?", "images": [str(folder / "cut.png")]}
+    args = {"multimodal_keys": {"image": "images"}}
+    DataSource({"prompt_data": write_rows(folder / "a.jsonl", [row]), **args}).get_samples(1)
+
+
+def prompted(name: str, prompts: Any, **changes: Any) -> None:
+    """A case of a source that is no file."""
+    case(f"source: {name}")(lambda folder: DataSource({"prompt_data": prompts, **changes}))
+
+
+HERE = "tests.prompts.generators"
+prompted("an unknown kind", [{"type": "gym", "task": "chain_sum"}])
+prompted("no type", [{"task": "chain_sum"}])
+prompted("an unknown key", {"type": "reasoning_gym", "task": "chain_sum", "sed": 3})
+prompted("an unknown task", "reasoning_gym:chain_sums")
+prompted("a setting that is none",
+         {"type": "reasoning_gym", "task": "chain_sum", "settings": {"max_term": 3}})  # fmt: skip
+prompted("more levels than there are", {"type": "reasoning_gym", "task": "chain_sum", "levels": 99})
+prompted("neither a file nor a module", "nowhere.rows")
+prompted("no such function", f"{HERE}.cubes")
+prompted("a class without rows", f"{HERE}.Any")
+prompted("a row that cannot be made", f"{HERE}.no_rows@[90:]")
+prompted("a row without a prompt", f"{HERE}.squares", input_key="question")
+prompted("an end to count from", f"{HERE}.squares@[-5:]")
+prompted("a curriculum over one level", f"{HERE}.squares", data_source_curricula={"type": "time"})
+
+
+@case("source: a dead server")
+def _(folder: Path) -> None:
+    url = "http://127.0.0.1:9/math.jsonl"
+    DataSource({"prompt_data": url, "data_source_cache": str(folder / "cache")})
+
+
+def streamed(name: str, **settings: Any) -> None:
+    """A case of a stream, of which five rows are asked for."""
+
+    def run(folder: Path) -> None:
+        entry = {"type": "stream", "record": str(folder / "record"), **settings}
+        source = DataSource({"prompt_data": entry})
+        try:
+            for _ in range(5):
+                source.get_samples(1)
+            source.load_state_dict(DataSource({"prompt_data": entry}).state_dict())
+            source.get_samples(1)
+        finally:
+            source.close()
+
+    case(f"source: {name}")(run)
+
+
+streamed("a stream that has ended", function=f"{HERE}.three")
+streamed("a row that has left the window", function=f"{HERE}.numbers", window=2)
+streamed("a stream without a function")
+prompted("an unknown place", "nowhere://math.jsonl")
+prompted("a missing remote file", "memory://math.jsonl")
 
 
 # Samplers

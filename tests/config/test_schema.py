@@ -64,7 +64,7 @@ def test_the_examples_for_verl_fit_the_schema() -> None:
 def test_every_key_has_a_description() -> None:
     """The schema has a line about each key, but for those that only slime reads."""
     properties = schema("slime")["properties"]
-    assert set(KEYS) - set(properties) == {"data_source_path", "multimodal_keys"}
+    assert set(KEYS) - set(properties) == {"data_source_path"}
     assert [key for key, value in properties.items() if "description" not in value] == []
 
 

@@ -152,7 +152,7 @@ def test_nothing_is_imported_for_an_untrusted_configuration(kind: str) -> None:
         ({"type": "last_sourc"}, "did you mean last_source"),
         ("sec", "must be a mapping with type, one of adaptive, sec,"),
         ({"type": "sec", "alpha": 0}, r"rule\.alpha .0. must be"),
-        ({"type": "sec", "tau": 1}, r"rule\.tau .1. is not a key of it"),
+        ({"type": "sec", "tau": 1}, r"rule\.tau .1. is not a known key"),
         ({"type": "easy_to_hard"}, r"rule\.steps is required"),
         ({"type": "easy_to_hard", "steps": 5, "floor": 0.6}, "0.5, 1 over the number of sources"),
         ({"type": OWN}, "is not a class derived from SourceRule"),

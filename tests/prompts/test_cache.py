@@ -17,8 +17,8 @@ from curriculum_learning import DataError
 from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.prompts import line_index, look
 from curriculum_learning.prompts.cache import Cache
-from curriculum_learning.prompts.files import open_rows
-from curriculum_learning.prompts.look import Glance
+from curriculum_learning.prompts.glance import Glance
+from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import data_source, write_rows
@@ -176,7 +176,7 @@ def as_parquet(path: Path) -> Path:
 
 def test_parquet_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of a mapped copy are those of the file, in any order and slice, across its batches."""
-    monkeypatch.setattr("curriculum_learning.prompts.parquet._BATCH", 700)
+    monkeypatch.setattr("curriculum_learning.prompts.kinds.parquet._BATCH", 700)
     path = as_parquet(large_file(tmp_path))
     cache = Cache(tmp_path / "cache")
     plain = open_rows(str(path), "s")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from curriculum_learning.prompts import cache
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.prompts import Prompts
-from curriculum_learning.prompts.rows import content_hash
 from tests.prompts.test_cache import large_file, read_all, source_config
 from tests.prompts.test_cache import looks as looks  # a fixture
 
@@ -99,13 +99,14 @@ def test_a_copied_entry_is_read_in_full_once(
     path, folder = large_file(tmp_path), tmp_path / "cache"
     Prompts(source_config(path), cache=Cache(folder))
     shutil.copytree(folder, tmp_path / "copy")
-    hashed: list[str] = []
+    hashed: list[Path] = []
+    hash_of = cache._hash_of
 
-    def noted(path: str, size: int) -> str:
+    def noted(path: Path) -> str:
         hashed.append(path)
-        return content_hash(path, size)
+        return hash_of(path)
 
-    monkeypatch.setattr("curriculum_learning.prompts.cache.content_hash", noted)
+    monkeypatch.setattr(cache, "_hash_of", noted)
     for _ in range(2):
         Prompts(source_config(path), cache=Cache(tmp_path / "copy"))
         assert len(hashed) == 4

@@ -168,7 +168,7 @@ def test_a_rows_own_source_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixt
         (
             {"text": "a"},
             {},
-            "input_key 'input' is missing; set input_key to one of its columns, ['text']",
+            "set input_key (also by source) to one of its columns, ['text']",
         ),
         ({"input": None}, {}, "input_key 'input' is missing"),
         ({"input": 5}, {}, "neither text nor a list of messages"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum_learning import DataError
-from curriculum_learning.prompts.files import open_rows
+from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.rows import Rows
 from tests.harness import write_rows
 
@@ -80,12 +80,14 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("nosuch.jsonl", "does not exist"), ("data.csv", "neither .jsonl nor .parquet"),
-     ("folder.jsonl", "not a file"), ("empty.jsonl", "no rows"), ("broken.parquet", "parquet")],
+    [("nosuch.jsonl", "does not exist"), ("data.txt", "no file of rows"),
+     ("folder.jsonl", "a folder without any file of rows"), ("empty.jsonl", "no rows"),
+     ("broken.parquet", "parquet")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, problem: str) -> None:
     """A missing, foreign, empty or broken file is one error with source and path."""
     (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "data.txt").touch()
     (tmp_path / "empty.jsonl").write_text("\n\n")
     (tmp_path / "broken.parquet").write_text("not parquet")
     with pytest.raises(DataError, match=problem) as raised:

@@ -11,12 +11,14 @@ from typing import cast
 
 import pytest
 
+from curriculum_learning import ConfigurationError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from tests.curricula.faces import data_source, rollout
 from tests.curricula.own import OWN_RULE
 from tests.curricula.test_own import CURRICULA, INSTALLED, odd_share
 from tests.engine import SynchronousEngine
-from tests.harness import name_of, row_of
+from tests.harness import interrupt, name_of, row_of, write_rows
+from tests.prompts.pictures import pixels, rows_with_pictures
 
 ray = pytest.importorskip("ray")
 
@@ -86,6 +88,34 @@ def test_the_service_ends_rollouts_as_a_data_source_does(
         assert (sum(count["surplus"] for count in counts.values()) > 0) == (surplus != "drop")
         for group, same in zip(local.get_samples(30), client.get_samples(30), strict=True):
             assert [(s.index, s.response) for s in group] == [(s.index, s.response) for s in same]
+    finally:
+        client.shut_down()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_the_service_serves_rows_without_end_and_pictures(tmp_path: Path) -> None:
+    """A client gets what a data source of its own would; pictures come whole and go back."""
+    config = {
+        "prompt_data": [
+            write_rows(tmp_path / "seen.jsonl", rows_with_pictures(tmp_path)),
+            "tests.prompts.generators.squares",
+        ],
+        "multimodal_keys": {"seen": {"image": "images"}},
+        "data_source_weights": [1, 1],
+        "ray_service": {"name": tmp_path.name},
+    }
+    local = DataSource({**config, "ray_service": {}})
+    client = RemoteDataSource(config)
+    try:
+        for _ in range(2):
+            theirs, ours = client.get_samples(6), local.get_samples(6)
+            assert [row_of(group) for group in theirs] == [row_of(group) for group in ours]
+            assert [pixels(group[0]) for group in theirs] == [pixels(group[0]) for group in ours]
+        client.add_samples([interrupt(theirs[0])])
+        assert pixels(client.get_samples(1)[0][0]) == pixels(ours[0][0])
+        assert client
+        with pytest.raises(ConfigurationError, match="no end"):
+            len(client)
     finally:
         client.shut_down()
 

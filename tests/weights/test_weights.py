@@ -136,7 +136,7 @@ def test_every_form_of_a_weight(value: object, expected: dict[int, float]) -> No
         ("curriculum_learning.weight_scheduler.easy_to_hrad", "easy_to_hard"),
         ("math.pi", "not a function"),
         ({"schedule": "linear", "start": 1, "end": 0}, "steps of source 'math' is required"),
-        ({"schedule": "linear", "start": 1, "end": 0, "steps": 4, "stop": 1}, "(1) is not a key"),
+        ({"schedule": "linear", "start": 1, "end": 0, "steps": 4, "stop": 1}, "(1) is not a known"),
         ({"schedule": "linear", "start": 1, "end": -1, "steps": 4}, "end"),
         ({"schedule": "linear", "start": 1, "end": True, "steps": 4}, "end"),
         ({"schedule": "linear", "start": 1, "end": 0, "steps": 0}, "steps"),

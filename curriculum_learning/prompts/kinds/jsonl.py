@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from curriculum_learning.errors import DataError
-from curriculum_learning.prompts.cache import Cache
+from curriculum_learning.prompts.cache import Cache, Kept
+from curriculum_learning.prompts.contents import Content, FileContent
 from curriculum_learning.prompts.line_index import BOM, line_index
-from curriculum_learning.prompts.open_files import PooledFile
-from curriculum_learning.prompts.rows import Record, chunks, content_hash, fingerprint
+from curriculum_learning.prompts.rows import Record, Rows, content_hash, fingerprint
 from curriculum_learning.samples.codec import CannotStoreError, encode
 
 _NEWLINE = b"\n"
 _decode = msgspec.json.Decoder().decode  # exact for whole numbers of any length
 
 
-class JsonlRows:
+class JsonlRows(Rows):
     """One JSON object per line; accepts blank lines, CRLF and a byte order mark.
 
     Holds only the offsets of the lines, 8 bytes a row: in memory, or mapped from the cache. Reads
@@ -28,40 +27,36 @@ class JsonlRows:
     pickled copy opens the file again.
     """
 
-    def __init__(self, path: str, source: str, span: slice, cache: Cache) -> None:
+    is_json = True
+
+    def __init__(self, path: str, source: str, cache: Cache) -> None:
         self.path = path
         self.source = source
-        starts, digest = line_index(path, cache)
-        # The end of a row is the start of the next one, so a span needs one more offset.
-        start, stop, _ = span.indices(len(starts) - 1)
-        self._starts = starts[start : max(stop, start) + 1]
-        self.fingerprint = fingerprint(len(self), span, int(starts[-1]), digest)
-        self._file = PooledFile(path)
+        self._content, kept = self._opened(path, cache)
+        self._starts, digest = kept
+        # The end of a row is the start of the next one, so there is one offset more.
+        self.size = len(self._starts) - 1
+        self.fingerprint = fingerprint(self.size, int(self._starts[-1]), digest)
 
-    def __len__(self) -> int:
-        return len(self._starts) - 1
+    def _opened(self, path: str, cache: Cache) -> tuple[Content, Kept]:
+        """Returns the lines, and where they begin."""
+        return FileContent(path), line_index(path, cache)
 
     def records(self, indices: Sequence[int]) -> list[Record]:
         """See ``Rows``."""
         offset = self._starts.item  # faster than an index array for a few rows
         starts = [offset(index) for index in indices]
         stops = [offset(index + 1) for index in indices]
-        file = self._file.opened()
-        at = file.descriptor
-        if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
-            # All before the first read: the disk then reads them side by side.
-            for start, stop in zip(starts, stops, strict=True):
-                os.posix_fadvise(at, start, stop - start, os.POSIX_FADV_WILLNEED)
+        lines = self._content.read(starts, stops)
         return [
-            self._record(index, os.pread(at, stop - start, start), start, stop)
-            for index, start, stop in zip(indices, starts, stops, strict=True)
+            self._record(index, line, start, stop)
+            for index, line, start, stop in zip(indices, lines, starts, stops, strict=True)
         ]
 
-    def block(self, first: int, count: int) -> bytes:
-        """Returns the lines of ``count`` rows from ``first`` on, as they are in the file."""
-        start, stop = int(self._starts[first]), int(self._starts[first + count])
-        file = self._file.opened()
-        content = os.pread(file.descriptor, stop - start, start)
+    def block(self, span: range) -> bytes:
+        """Returns the lines of neighbouring rows, as they are in the file."""
+        start, stop = int(self._starts[span.start]), int(self._starts[span.stop])
+        (content,) = self._content.read([start], [stop])
         return content.removeprefix(BOM) if start == 0 else content
 
     def _record(self, index: int, line: bytes, start: int, stop: int) -> Record:
@@ -90,18 +85,12 @@ class JsonlRows:
 
     def grown_from(self, fingerprint: Mapping[str, Any]) -> str | None:
         """See ``Rows``; reads the part of the file that was there before."""
-        size, (start, stop) = fingerprint["bytes"], fingerprint["span"]
-        now_start, now_stop = self.fingerprint["span"]
-        if any(bound is not None and bound < 0 for bound in (start, stop, now_start, now_stop)):
-            return "a slice with a negative bound means other rows in a file that has changed"
-        if (start or 0) != (now_start or 0):
-            return "its slice begins elsewhere"
-        if len(self) < fingerprint["rows"]:
-            return "there are fewer rows"
-        if content_hash(self.path, size) != fingerprint["hash"]:
+        size = fingerprint.get("bytes")
+        if size is None:
+            return "it was another kind of source"
+        if content_hash(self._content.pieces(size)) != fingerprint["hash"]:
             return "the part of the file that was there has changed"
-        file = self._file.opened()
-        end = os.pread(file.descriptor, 2, size - 1)
+        (end,) = self._content.read([size - 1], [size + 1])
         if end[:1] != b"\n" and end[1:] not in b"\r\n":
             return "the last line that was there has become longer"
         return None
@@ -116,9 +105,9 @@ class JsonlRows:
 
     def where(self, index: int) -> str:
         """See ``Rows``."""
-        before = chunks(self.path, int(self._starts[index]))
-        return f"{self.path}, line {1 + sum(chunk.count(_NEWLINE) for chunk in before)}"
+        before = self._content.pieces(int(self._starts[index]))
+        return f"{self.path}, line {1 + sum(piece.count(_NEWLINE) for piece in before)}"
 
     def close(self) -> None:
         """See ``Rows``."""
-        self._file.close()
+        self._content.close()
