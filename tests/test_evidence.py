@@ -246,7 +246,7 @@ def test_the_search_takes_the_best_settings_and_is_as_long_for_all(tmp_path: Pat
     runs = tuning_runs(["rows", "rows_wrong"], ["uniform", "pools"])
     assert len(runs) == 2 * 2 * search.candidates * len(search.seeds)
     assert len({run.id for run in runs}) == len(runs)
-    best = METHODS["pools"].candidates(search.candidates)[5]
+    best = METHODS["pools"].candidates(search.candidates)[3]
     lines = [
         line(run.method, run.seed, 0.8 if run.settings == best else 0.3)
         | {"id": run.id, "task": run.task, "settings": run.settings}

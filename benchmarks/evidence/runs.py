@@ -99,7 +99,7 @@ def perform(run: Run, folder: Path) -> Line:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         out = Path(name) / "run"
         shutil.copytree(_warm_start(run, config, folder), out)
-        train(config, out, task, resume=True)
+        train(config, out, task, resume=True, curves=False)
         held_out = read_held_out(out)
         metrics = MetricsReader(out).new()
     samples = config["rollout_batch_size"] * config["n_samples_per_prompt"]
