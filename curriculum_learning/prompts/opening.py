@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curriculum_learning.config.kinds import GymTask, HubData, Kind, OwnRows, Stream
+from curriculum_learning.config.kinds import GymTask, HubData, Kind, OwnRows, Stream, Taskset
 from curriculum_learning.config.paths import file_of, span_of
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.kinds.datasets import HubRows
@@ -10,6 +10,7 @@ from curriculum_learning.prompts.kinds.files import error, open_files
 from curriculum_learning.prompts.kinds.gym import GymRows
 from curriculum_learning.prompts.kinds.own import FunctionRows
 from curriculum_learning.prompts.kinds.stream import StreamRows
+from curriculum_learning.prompts.kinds.verifiers import TasksetRows
 from curriculum_learning.prompts.rows import Rows
 from curriculum_learning.prompts.sliced import SlicedRows
 
@@ -45,6 +46,8 @@ def _open(kind: Kind | None, path: str, source: str, cache: Cache) -> Rows:
         return HubRows(kind, source, cache)
     if isinstance(kind, GymTask):
         return GymRows(kind, source)
+    if isinstance(kind, Taskset):
+        return TasksetRows(kind, source)
     if isinstance(kind, Stream):
         return StreamRows(kind, source)
     if isinstance(kind, OwnRows):
