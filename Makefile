@@ -79,6 +79,7 @@ test-verl-0_7 test-verl-0_9: test-verl-%: .venv-verl-%/.ready
 test-trl: .venv-trl/.ready  ## the mixin in real TRL, and a real language model
 	.venv-trl/bin/python -m pytest -q tests/with_trl
 
+# It needs Python 3.11.
 .venv-verifiers/.ready: tests/with_verifiers/requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-verifiers
 	.venv-verifiers/bin/pip install --quiet --disable-pip-version-check -r $< -e .
