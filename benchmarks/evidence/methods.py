@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.evidence.errors import UsageError
 from benchmarks.evidence.tasks.base import EvidenceTask
 
 FOLDER = Path(__file__).parent
@@ -42,36 +41,35 @@ class Method:
         """Returns whether the task leaves it something to choose."""
         return self.needs <= task.offers
 
-    def candidates(self, count: int) -> list[Settings]:
-        """Returns so many settings to try: the defaults, then different ones at random.
+    def candidates(self, everybody: Sequence[Settings]) -> list[Settings]:
+        """Returns the settings to try.
 
-        Raises:
-            UsageError: There are fewer.
+        Args:
+            everybody: Those that all methods have, the first with the defaults of this one; the
+                others with settings of its own at random.
         """
         shape = tuple(map(len, self.search.values()))
-        if count > math.prod(shape):
-            raise UsageError(f"{self.name}: only {math.prod(shape)} settings, not {count}")
         random = np.random.default_rng([*self.name.encode()])
-        others = 1 + random.choice(math.prod(shape) - 1, count - 1, replace=False)
+        numbers = (0, *random.integers(math.prod(shape), size=len(everybody) - 1))
         return [
-            {
-                key: values[int(place)]
-                for (key, values), place in zip(
-                    self.search.items(), np.unravel_index(number, shape), strict=True
-                )
-            }
-            for number in (0, *others)
+            common | self._own(np.unravel_index(number, shape) if shape else ())
+            for common, number in zip(everybody, numbers, strict=True)
         ]
+
+    def _own(self, places: Iterable[Any]) -> Settings:
+        return {
+            key: values[int(place)]
+            for (key, values), place in zip(self.search.items(), places, strict=True)
+        }
 
 
 @dataclass(frozen=True)
 class Search:
     """How settings are chosen; ``search.yaml``."""
 
-    candidates: int
     seeds: list[int]
     first_reported: int
-    everybody: Mapping[str, list[Any]]
+    everybody: list[Settings]
 
 
 def read_search() -> Search:
@@ -81,20 +79,20 @@ def read_search() -> Search:
 
 def read_methods() -> dict[str, Method]:
     """Returns all methods by name, uniform mixing first."""
-    everybody = read_search().everybody
     found = {}
     for path in sorted((FOLDER / "methods").glob("*.yaml")):
         content = _read(path)
-        search = {**everybody, **content["search"]}
-        found[path.stem] = Method(path.stem, frozenset(content["needs"]), content["config"], search)
+        needs = frozenset(content["needs"])
+        found[path.stem] = Method(path.stem, needs, content["config"], content["search"])
     return {UNIFORM: found.pop(UNIFORM), **found}
 
 
 def read_settings(path: Path) -> dict[str, Settings]:
     """Returns the settings of each method: those that a search has written, or the defaults."""
-    chosen = _read(path) if path.exists() else {}
+    chosen, everybody = _read(path) if path.exists() else {}, read_search().everybody
     return {
-        name: chosen.get(name, method.candidates(1)[0]) for name, method in read_methods().items()
+        name: chosen.get(name, method.candidates(everybody)[0])
+        for name, method in read_methods().items()
     }
 
 

@@ -16,7 +16,7 @@ from benchmarks.evidence.runs import Line, Run, make_run
 
 _HEAD = """\
 # Chosen by `make evidence-tune`, which writes this file: for each method the best mean area of the
-# {candidates} settings tried (search.yaml), over its tasks and {seeds} seeds that are not reported.
+# {candidates} settings tried (search.yaml), over its tasks; on seeds not reported: {seeds}.
 """
 
 
@@ -26,13 +26,13 @@ def tuning_runs(
     """Returns the runs of the search: all defaults first, on one seed."""
     search, known = read_search(), read_methods()
     cells = [
-        (task, method, method.candidates(search.candidates))
+        (task, method, method.candidates(search.everybody))
         for task, method in fitting(tasks, [known[name] for name in methods])
     ]
     return [
         make_run(task, method, seed, candidates[number], rollouts)
         for seed in search.seeds
-        for number in range(search.candidates)
+        for number in range(len(search.everybody))
         for task, method, candidates in cells
     ]
 
@@ -52,6 +52,6 @@ def choose(lines: Iterable[Line]) -> dict[str, Settings]:
 def write_settings(chosen: dict[str, Settings], path: Path) -> None:
     """Writes a file as ``read_settings`` reads it."""
     search = read_search()
-    head = _HEAD.format(candidates=search.candidates, seeds=len(search.seeds))
+    head = _HEAD.format(candidates=len(search.everybody), seeds=", ".join(map(str, search.seeds)))
     content = yaml.safe_dump(chosen, sort_keys=False)
     path.write_text(head + content, encoding="utf-8")

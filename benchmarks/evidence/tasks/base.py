@@ -22,7 +22,7 @@ class EvidenceTask(Task):
     hardest: ClassVar[str]
     """The hardest held-out set that can be learned: methods are compared by it."""
     offers: ClassVar[frozenset[str]]
-    """What a method can use here: ``sources``, ``rows`` that differ, their ``scores``."""
+    """What a method can use here: ``sources``, ``rows`` that differ, or their ``scores``."""
     config: ClassVar[Mapping[str, Any]]
     """What its runs have beside the keys of ``run.yaml``."""
     held_out_rows: ClassVar[int] = 200

@@ -13,7 +13,7 @@ from examples.spelling.task import Row
 class RowsScored(Rows):
     """Scores say which rows are long, and not which labels are wrong."""
 
-    offers = frozenset({"rows", "scores"})
+    offers = frozenset({"scores"})
 
     def metadata(self, row: Row, random: np.random.Generator) -> dict[str, Any]:
         """See ``Rows``."""

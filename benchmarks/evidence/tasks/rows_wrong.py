@@ -15,7 +15,7 @@ from examples.spelling.task import Row
 class RowsWrong(Rows):
     """Scores have the values of right ones, and say nothing."""
 
-    offers = frozenset({"rows", "scores"})
+    offers = frozenset({"scores"})
 
     def metadata(self, row: Row, random: np.random.Generator) -> dict[str, Any]:
         """See ``Rows``."""
