@@ -13,8 +13,8 @@ from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.visible import visible
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
-from curriculum_learning.prompts.glance import Glance
 from curriculum_learning.prompts.reader import PromptReader
+from curriculum_learning.prompts.scan.glance import Glance
 from curriculum_learning.prompts.tokenizer import prompt_lengths, tokenizer_key
 from curriculum_learning.samples.codec import CannotStoreError, encode
 from curriculum_learning.samples.group import Prompt
