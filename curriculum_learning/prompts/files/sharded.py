@@ -69,11 +69,12 @@ class ShardedRows(Rows):
     def parts(self, span: range) -> list[tuple[Rows, range]]:
         """See ``Rows``."""
         parts: list[tuple[Rows, range]] = []
-        for number, shard in enumerate(self._shards):
-            first = int(self._starts[number])
-            start, stop = max(span.start - first, 0), min(span.stop - first, len(shard))
-            if start < stop:
-                parts += shard.parts(range(start, stop))
+        if span:  # the shards between those of the first row and the last one
+            for number in range(int(self._which(span.start)), int(self._which(span[-1])) + 1):
+                shard, first = self._shards[number], int(self._starts[number])
+                start, stop = max(span.start - first, 0), min(span.stop - first, len(shard))
+                if start < stop:
+                    parts += shard.parts(range(start, stop))
         return parts
 
     def close(self) -> None:
