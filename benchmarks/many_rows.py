@@ -7,6 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+# The library imports it with the first configuration; imports have a figure of their own.
+from pydantic import TypeAdapter  # noqa: F401
+
 from benchmarks.figures import Figure, Findings, quantity
 from benchmarks.fresh import private_memory, run_fresh, seconds_of
 from benchmarks.sources import ours

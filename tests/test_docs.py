@@ -228,6 +228,7 @@ def test_a_page_is_true(page: Path, workplace: Path, capsys: pytest.CaptureFixtu
             (workplace / file[1]).write_text(text, encoding="utf-8")
         if language == "python" and FILE.match(text) is None:
             exec(compile(text, page.name, "exec"), names)
+            capsys.readouterr()  # what it prints is no output of the commands below
         if language == "console":
             assert seen(text, workplace) == seen(run_commands(text, capsys), workplace)
     for path in workplace.glob("*.yaml"):

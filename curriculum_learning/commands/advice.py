@@ -25,6 +25,8 @@ _VERL_KEYS = {
     "num_rollout": "trainer.total_training_steps",
     "rollout_batch_size": "data.train_batch_size",
 }
+_SHOWN = 3
+"""Sources that one warning names."""
 
 
 def advise(plan: Plan, outlook: Outlook, max_epochs: float) -> None:
@@ -37,17 +39,19 @@ def advise(plan: Plan, outlook: Outlook, max_epochs: float) -> None:
     """
     last, end_step = _last_changes(plan, outlook.steps)
     for source in outlook.sources:
-        found = (
-            _never_reached(plan, source, outlook),
-            _repeated(plan, source, outlook.steps, max_epochs),
-            _rounded_out(plan, source, outlook.batch),
-        )
+        found = (_never_reached(plan, source, outlook), _rounded_out(plan, source, outlook.batch))
         outlook.warnings += [f"source '{source.name}': {text}" for text in found if text]
+    outlook.warnings += _repeated(plan, outlook, max_epochs)
     if end_step is None:  # else they have no end
         outlook.warnings += _cut_off(plan, last, outlook.steps)
     if (hooks := _missing_hooks(plan)) is not None:
         outlook.warnings.append(f"hooks: {hooks}")
     outlook.notes += _notes(last, end_step, outlook.steps)
+    if plan.saved is not None:
+        step = plan.saved + 1
+        outlook.notes.append(
+            f"a state of rollout {plan.saved} is saved: load() continues at step {step}, not at 0"
+        )
 
 
 def _line(plan: Plan, key: str, value: object) -> str:
@@ -77,18 +81,25 @@ def _never_reached(plan: Plan, source: SourceOutlook, outlook: Outlook) -> str |
     return f"never reached: {problem}; for one group in each rollout:\n{line}"
 
 
-def _repeated(plan: Plan, source: SourceOutlook, steps: int, max_epochs: float) -> str | None:
-    if source.rows is None:
-        return None
-    passes = max(source.groups / source.served_rows, source.epochs)
-    if passes <= max_epochs:
-        return None
-    rows = "open rows" if source.curriculum else f"{source.served_rows} rows"
-    line = _line(plan, "num_rollout", max(int(steps * max_epochs / passes), 1))
-    return (
-        f"its {rows} come {passes:.1f} times, more than --max-epochs {max_epochs:g}; lower its "
-        f"weight, or end earlier:\n{line}"
-    )
+def _repeated(plan: Plan, outlook: Outlook, max_epochs: float) -> list[str]:
+    """Warns of all sources that are passed through too often: one end of the run mends all."""
+    passes = {
+        source.name: max(source.groups / source.served_rows, source.epochs)
+        for source in outlook.sources
+        if source.rows is not None
+    }
+    often = {name: times for name, times in passes.items() if times > max_epochs}
+    if not often:
+        return []
+    line = _line(plan, "num_rollout", max(int(outlook.steps * max_epochs / max(often.values())), 1))
+    shown = [f"of {name!r} {times:.1f} times" for name, times in [*often.items()][:_SHOWN]]
+    if len(often) > _SHOWN:
+        shown.append(f"and of {len(often) - _SHOWN} more sources")
+    weights = "its weight" if len(often) == 1 else "their weights"
+    return [
+        f"rows come more often than --max-epochs {max_epochs:g}: {', '.join(shown)}; lower "
+        f"{weights}, or end earlier:\n{line}"
+    ]
 
 
 def _rounded_out(plan: Plan, source: SourceOutlook, batch: int) -> str | None:

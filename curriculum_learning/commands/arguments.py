@@ -191,8 +191,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_config(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("config", nargs="*" if command.prog.endswith(" simulate") else "+", metavar="CONFIG",
-        help="a YAML file (slime's --custom-config-path, or verl's), a text file or script with "
-        "verl's overrides, or key=value; several add up")
+        help="a YAML file (slime's --custom-config-path, or verl's), a script that launches slime, "
+        "a text file or script with verl's overrides, or key=value; several add up")
     add("--steps", "--rollouts", type=_count, metavar="N", help="rollouts; default: the run's")
     add("--batch", type=_count, metavar="N", help="groups of a rollout, where none is configured")
     add("--rows", default="", metavar="NAME=ROWS,...",

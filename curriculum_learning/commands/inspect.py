@@ -219,7 +219,10 @@ def _show(found: Mapping[str, Any]) -> None:
     counts = [f"{n} {fate.replace('_', ' ')}" for fate, n in found["groups"].items() if n]
     show(f"groups: {', '.join(counts) or 'none yet'}")
     if found["generated"]:
-        show(f"{found['generated']} of them have begun ({found['generated_bytes']} bytes)")
+        show(
+            f"{found['generated']} of them have begun; what they have generated takes "
+            f"{found['generated_bytes']} bytes"
+        )
     if not found["accounting"]:
         show("nothing told which groups were trained: those in flight are not served again")
     if found["metadata"]:
@@ -242,7 +245,7 @@ def _show(found: Mapping[str, Any]) -> None:
         ]
         for name, source in found["sources"].items()
     ]
-    show_table(["source", "offset", *(column.replace("_", " ") for column in columns)], rows)
+    show_table(["source", "row of epoch", *(column.replace("_", " ") for column in columns)], rows)
     show_rows(found["sources"])
     if found["clients"]:
         clients = [[name, str(client["leased"])] for name, client in found["clients"].items()]

@@ -178,8 +178,11 @@ def steps_of(plan: Plan, asked: int | None) -> int:
     steps = plan.steps if asked is None else asked
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         key = "num_rollout" if plan.engine == "slime" else "trainer.total_training_steps"
+        problem = f"the length of the run is not known: {key} is {steps!r}; set it, or give --steps"
+        if plan.batch is None:
+            problem += ". rollout_batch_size is not set either; set it, or give --batch"
         raise ConfigurationError(
-            f"the length of the run is not known: {key} is {steps!r}; set it, or give --steps",
+            problem,
             key=key,
             value=steps,
         )

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from curriculum_learning import samplers
@@ -18,13 +19,20 @@ from curriculum_learning.config.samplers import check_sampler_config
 from curriculum_learning.config.sources import KEYS as SOURCE_KEYS
 from curriculum_learning.config.sources import OF_MIXTURE
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
-from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
+from curriculum_learning.errors import (
+    CheckpointError,
+    ConfigurationError,
+    CurriculumLearningError,
+)
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.prompts.tokenizer import load_tokenizer, processor_of
+from curriculum_learning.state.files import find_state
 from curriculum_learning.weights.schedules import Schedule
+
+logger = logging.getLogger(__name__)
 
 Errors = list[CurriculumLearningError]
 
@@ -58,6 +66,8 @@ class Plan:
     """The data source's configuration, where there is one."""
     values: Mapping[str, Any]
     """What a data source that writes nothing can be made from."""
+    saved: int | None = None
+    """The last rollout of which a state is saved where the run loads from."""
 
 
 class PlacedError(CurriculumLearningError):
@@ -130,12 +140,14 @@ def _read_slime(
         quiet |= _ASSUMED
     try:
         # The schedules have been tried already.
-        mixture, lengths = _opened({**quiet, "num_rollout": 1})
+        folder = None if rows else config.load
+        mixture, lengths, saved = _opened({**quiet, "num_rollout": 1}, folder)
     except CurriculumLearningError as error:
         return None, [error], names
     size = config.rollout_batch_size or batch
     caps = {source.name: source.reward_cap for source in config.sources if source.reward_cap}
-    return Plan("slime", mixture, lengths, size, config.num_rollout, caps, config, quiet), [], names
+    steps = config.num_rollout
+    return Plan("slime", mixture, lengths, size, steps, caps, config, quiet, saved), [], names
 
 
 def _is_of_tokenizer(error: ConfigurationError) -> bool:
@@ -188,16 +200,41 @@ def _once(errors: Errors) -> Errors:
     return [same[0] for same in alike.values()]
 
 
-def _opened(values: Mapping[str, Any]) -> tuple[Mixture, dict[str, int | None]]:
-    """Returns the mixture that a data source draws from, and the rows in its files."""
+def _opened(
+    values: Mapping[str, Any], folder: Path | None
+) -> tuple[Mixture, dict[str, int | None], int | None]:
+    """Returns a data source's mixture, the rows in its files, and the last saved rollout."""
     source = MultipleWeightedRolloutDataSourceWithBuffer(dict(values))
     try:
         mixture = source.dataset
         assert mixture is not None
         prints = source.state_dict()["identity"]["sources"]
-        return mixture, {name: fingerprint["rows"] for name, fingerprint in prints.items()}
+        rows = {name: fingerprint["rows"] for name, fingerprint in prints.items()}
+        return mixture, rows, _try_resume(source, folder)
     finally:
         source.close()
+
+
+def _try_resume(
+    source: MultipleWeightedRolloutDataSourceWithBuffer, folder: Path | None
+) -> int | None:
+    """Loads the newest state of a folder, and takes it back; returns its rollout.
+
+    It warns of what has changed since the state was saved, and if the state does not fit: whether
+    the run loads it is the engine's choice.
+    """
+    fresh = source.state_dict()
+    try:
+        found = None if folder is None else find_state(folder, None, "restart")
+        if found is None:
+            return None
+        source.load_state_dict(found.state)
+    except CheckpointError as error:
+        logger.warning("%s cannot be resumed: %s", folder, error)
+        return None
+    source.load_state_dict(fresh)
+    rollout: int = found.state["rollout_id"]
+    return rollout
 
 
 def _read_verl(

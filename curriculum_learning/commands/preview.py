@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from curriculum_learning.commands.advice import advise
@@ -51,6 +52,10 @@ def run(options: argparse.Namespace) -> int:
     outlook.warnings += [*ignored, *warnings]
     advise(plan, outlook, options.max_epochs)
     picture = picture_path(options, "preview.png")
+    if picture is None and not options.no_picture and find_spec("matplotlib") is None:
+        outlook.notes.append(
+            "no picture, as it needs matplotlib: pip install 'curriculum_learning[cli]'"
+        )
     if picture is not None:
         try:
             draw_outlook(outlook, picture, _title(options.config))

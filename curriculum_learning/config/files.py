@@ -1,4 +1,4 @@
-"""Reads configuration files: YAML, files of verl's overrides, and single overrides.
+"""Reads configuration files: YAML, launch scripts, files of overrides, and single overrides.
 
 The line of each key is kept, so that an error can name it.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from curriculum_learning.config import launch_script
 from curriculum_learning.config.problems import shown, spelled
 from curriculum_learning.config.yaml_text import MAX_DEPTH, read_yaml
 from curriculum_learning.errors import ConfigurationError, CurriculumLearningError
@@ -28,6 +29,8 @@ _VARIABLE = re.compile(
 )
 """A variable of a shell; Hydra's ``${a.b}`` and ``${oc.env:A}`` are none."""
 _QUOTED = re.compile(r"'[^']*'")
+_MOST_QUOTED = 1000
+"""Lines of a script that one quotation may take."""
 _KEPT = "\ue000"
 """Stands for a dollar sign in single quotes, which a shell leaves alone."""
 
@@ -68,8 +71,9 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
     """Reads what a command line names, in order; later values replace earlier ones.
 
     Args:
-        arguments: Paths of YAML files, paths of text files with verl's overrides (a launch
-            script will do: what is no ``key=value`` is passed over), and overrides themselves.
+        arguments: Paths of YAML files; paths of scripts that launch slime with this library, or
+            of text files with verl's overrides (a launch script will do: what is no
+            ``key=value`` is passed over); and overrides themselves.
 
     Raises:
         ConfigurationError: A file cannot be read, or is neither.
@@ -87,7 +91,7 @@ def read_run_config(arguments: Sequence[str]) -> RunConfig:
         if argument.endswith((".yaml", ".yml")):
             _read_yaml(config, argument, text)
         else:
-            _read_overrides(config, argument, text)
+            _read_script(config, argument, text)
     return config
 
 
@@ -135,27 +139,69 @@ def _lines(node: yaml.Node, path: str, name: str) -> Iterator[tuple[str, int]]:
             yield from _lines(item, f"{path}[{index}]", name)
 
 
-def _read_overrides(config: RunConfig, name: str, text: str) -> None:
-    found = False
-    known = dict(os.environ)
-    for number, line in enumerate(text.splitlines(), start=1):
-        place = f"{name}:{number}"
+def _read_script(config: RunConfig, name: str, text: str) -> None:
+    """Reads a script that launches slime, or one of verl's overrides."""
+    words = list(_words(name, text))
+    if launch_script.is_launch(words):
+        _read_launch(config, words)
+    elif found := [(place, word) for place, word in words if _OVERRIDE.match(word)]:
+        for place, word in found:
+            _override(config, word, place)
+    else:
+        example = "data.sampler.class_name=MultiSourceSampler"
+        problem = f"has neither an override such as {example} nor {launch_script.FILE_OPTION}"
+        raise _unreadable(name, f"{problem}; if it is YAML, call it .yaml")
+
+
+def _read_launch(config: RunConfig, words: Sequence[launch_script.Word]) -> None:
+    """Reads slime's options; as in slime, the YAML file that one of them names replaces them."""
+    files = []
+    for place, key, value in launch_script.options_of(words):
+        if key == launch_script.FILE_OPTION:
+            files.append((place, value))
+            continue
+        config.values[key] = value
+        config.places[key] = place
+    for place, path in files:
         try:
-            line = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), line)
-            words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
-        except ValueError as error:
-            problem = f"cannot be split into words as a shell does: {error}"
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            problem = f"{launch_script.FILE_OPTION} cannot be read: {error}"
+            if unset := unset_variables(path):
+                problem += f"; neither the script nor the environment sets {', '.join(unset)}"
             raise _unreadable(place, problem) from error
-        for word in filter(_OVERRIDE.match, words):
+        _read_yaml(config, path, text)
+
+
+def _words(name: str, text: str) -> Iterator[launch_script.Word]:
+    """Yields the words of a script as a shell splits them, with their lines."""
+    known = dict(os.environ)
+    for number, words in _lines_of_words(name, text):
+        for word in words:
             word = _VARIABLE.sub(lambda named: _value_of(named, known), word).replace(_KEPT, "$")
             variable, _, value = word.partition("=")
             if variable.isidentifier():
                 known[variable] = value
-            _override(config, word, place)
-            found = True
-    if not found:
-        example = "data.sampler.class_name=MultiSourceSampler"
-        raise _unreadable(name, f"has no override such as {example}; if it is YAML, call it .yaml")
+            yield f"{name}:{number}", word
+
+
+def _lines_of_words(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields lines, from 1, with their words; with a line go those over which a quotation runs."""
+    lines = text.splitlines()
+    at = 0
+    while at < len(lines):
+        for end in range(at + 1, len(lines) + 1):
+            part = "\n".join(lines[at:end]).rstrip().removesuffix("\\")
+            part = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), part)
+            try:
+                words = shlex.split(part, comments=True)
+                break
+            except ValueError as error:
+                if end == len(lines) or end - at == _MOST_QUOTED:
+                    problem = f"cannot be split into words as a shell does: {error}"
+                    raise _unreadable(f"{name}:{at + 1}", problem) from error
+        yield at + 1, words
+        at = end
 
 
 def _value_of(named: re.Match[str], known: Mapping[str, str]) -> str:

@@ -186,7 +186,7 @@ class SourceReader:
         """Finds names of no source and missing ones, which may be one and the same mistake."""
         unknown = [name for name in value if name not in self.names]
         missing = [name for name in needed if name not in value]
-        lacks = f"no weight of {listed(missing)}" if missing else ""
+        lacks = f"no weight for {listed(missing)}" if missing else ""
         if not unknown:
             if missing:
                 self._findings.say(key, f" has {lacks}; give each source one")

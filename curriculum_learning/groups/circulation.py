@@ -88,8 +88,6 @@ class Circulation:
             GroupError: The buffer filter broke its contract.
             DataError: The row of a stale group cannot be read.
         """
-        if not len(self.buffers):
-            return Taken([], [])
         self._end_stale(step)
         return Taken(*self.buffers.take(room))
 
@@ -99,8 +97,6 @@ class Circulation:
 
     def hand_out(self, taken: Taken, step: int) -> list[Group]:
         """Puts taken groups in flight; returns them."""
-        if not (taken.served or taken.dropped):  # by far the most frequent
-            return []
         for waiting in taken.served:
             served = waiting.served._replace(step=step)
             self.ledger.serve(waiting.group_index, served, waiting.partial)

@@ -144,17 +144,23 @@ class Run:
         """
         step = self.step
         self._warn_of_missing_log(step)
+        if len(self.groups.buffers):
+            groups = self._serve_waiting_first(count, step)
+        else:
+            groups = self.fresh.draw(count, self.groups.ledger)
+        self.groups.ledger.presume(step, self.config.max_in_flight_rollouts)
+        if self._handed_out is not None:
+            self._handed_out.add(groups)
+        return groups
+
+    def _serve_waiting_first(self, count: int, step: int) -> list[Group]:
         taken = self.groups.take_waiting(count, step)
         try:
             fresh = self.fresh.draw(count - len(taken.served), self.groups.ledger)
         except BaseException:
             self.groups.restore(taken)
             raise
-        groups = [*self.groups.hand_out(taken, step), *fresh]
-        self.groups.ledger.presume(step, self.config.max_in_flight_rollouts)
-        if self._handed_out is not None:
-            self._handed_out.add(groups)
-        return groups
+        return [*self.groups.hand_out(taken, step), *fresh]
 
     def _warn_of_missing_log(self, step: int) -> None:
         if step > 0 and not (self._warned or self.groups.logs) and self.fresh.replacements:

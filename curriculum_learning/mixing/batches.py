@@ -100,6 +100,8 @@ class Batches:
         # Counted before it is given: a state taken after it must not give it again. All ranks have
         # given a row then, so their states are the same.
         self._yielded += self._world_size
+        if self._world_size == 1:
+            return self._pending.pop()
         row = self._pending[-1 - self._rank]
         del self._pending[-self._world_size :]
         return row

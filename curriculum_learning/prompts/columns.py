@@ -88,8 +88,8 @@ def read_scores(
         shown = {places[place]: values[place] for place in bad[:_SHOWN]}
         raise DataError(
             f"source '{source}': {len(bad)} of its {len(places)} rows have no usable "
-            f"{EXTRA_COLUMN}.{key}, a finite number; give each row one. The first without, by "
-            f"row: {shown}",
+            f"{EXTRA_COLUMN}.{key}, a finite number; give each row one, or name another entry with "
+            f"complexity_key. The first without, by row: {shown}",
             source=source,
             key=key,
             value=next(iter(shown.values())),

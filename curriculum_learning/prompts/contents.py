@@ -34,15 +34,16 @@ class FileContent:
 
     def read(self, starts: Sequence[int], stops: Sequence[int]) -> Iterable[bytes]:
         """See ``Content``."""
-        file = self._file.opened()
+        file = self._file.opened()  # held until all is read: it may be let go meanwhile
+        descriptor = file.descriptor
         if len(starts) > 1 and hasattr(os, "posix_fadvise"):  # macOS has none
             # All before the first read: the disk then reads them side by side.
             for start, stop in zip(starts, stops, strict=True):
-                os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
-        return (
-            os.pread(file.descriptor, stop - start, start)
+                os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+        return [
+            os.pread(descriptor, stop - start, start)
             for start, stop in zip(starts, stops, strict=True)
-        )
+        ]
 
     def pieces(self, size: int) -> Iterator[bytes]:
         """See ``Content``."""

@@ -117,7 +117,8 @@ class Prompts:
             raise DataError(
                 f"source '{self.config.name}': {len(bad)} of its {len(scores)} rows have no usable "
                 f"'{key}', a finite number, in {self.config.metadata_key} or in a column of its "
-                f"own; the first is {self._rows.where(row)}. A curriculum needs one for each row",
+                f"own; the first is {self._rows.where(row)}. A curriculum needs one for each row; "
+                f"complexity_key names another entry or column",
                 source=self.config.name,
                 key="data_source_curricula",
                 value=key,

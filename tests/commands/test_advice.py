@@ -21,26 +21,23 @@ from tests.harness import write_rows
         (
             {"data_source_weights": [1, 0]},
             [
-                ("'a': its 40 rows", "num_rollout: 20"),
                 ("'b': never reached: its weight", "- 0.143  # b, in data_source_weights"),
+                ("--max-epochs 4: of 'a' 6.0 times; lower its weight", "num_rollout: 20"),
             ],
         ),
         (
             {"data_source_weights": {"a": 1, "b": 0.001}},
             [
-                ("'a': its 40 rows", "num_rollout: 20"),
                 (
                     "'b': never reached: its largest share, 0.001,",
                     "b: 0.143  # in data_source_weights",
                 ),
+                ("of 'a' 6.0 times", "num_rollout: 20"),
             ],
         ),
         (
             {"num_rollout": 90},
-            [
-                ("'a': its 40 rows come 4.5 times, more than --max-epochs 4", "num_rollout: 80"),
-                ("'b': its 60 rows come 9.0 times", "num_rollout: 40"),
-            ],
+            [("of 'a' 4.5 times, of 'b' 9.0 times; lower their weights", "num_rollout: 40")],
         ),
         (
             {"data_source_weights": [0.1, 0.9]},

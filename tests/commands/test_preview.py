@@ -14,6 +14,7 @@ import yaml
 
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.__main__ import WELL, WRONG, main
+from curriculum_learning.config.files import read_run_config
 from curriculum_learning.samplers import TimeCurriculumSampler
 from tests.harness import name_of, prompt_files
 
@@ -139,6 +140,71 @@ def test_overrides_in_a_launch_script(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(sampler) == 200
 
 
+def test_a_script_that_launches_slime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its options are read, and the YAML file that it names replaces them, as in slime."""
+    config = yaml.safe_load(Path(write_config(tmp_path)).read_text(encoding="utf-8"))
+    for key in ("rollout_batch_size", "num_rollout", "n_samples_per_prompt"):
+        config.pop(key, None)
+    sources = tmp_path / "sources.yaml"
+    sources.write_text(yaml.safe_dump({**config, "n_samples_per_prompt": 4}), encoding="utf-8")
+    script = tmp_path / "launch.sh"
+    script.write_text(
+        f"FOLDER={tmp_path}\n"
+        "ROLLOUT_ARGS=(\n"
+        "   --num-rollout 7  # a comment with --rollout-batch-size 3\n"
+        "   --rollout-batch-size=16 --n-samples-per-prompt 2 --rollout-top-p 0.9\n"
+        ")\n"
+        'ENVIRONMENT="{\n  \\"env_vars\\": {}\n}"  # does not end in its first line\n'
+        'python3 train.py --custom-config-path "${FOLDER}/sources.yaml" ${ROLLOUT_ARGS[@]} \\\n'
+        "   --rollout-shuffle --disable-rollout-global-dataset 2>&1 | tee log\n",
+        encoding="utf-8",
+    )
+    read = read_run_config([str(script)])
+    assert read.values["n_samples_per_prompt"] == 4
+    assert read.values["rollout_shuffle"] is True
+    assert read.values["rollout_global_dataset"] is False
+    assert "rollout_top_p" not in read.values
+    assert read.places["num_rollout"] == f"{script}:3"
+    assert read.places["rollout_global_dataset"] == f"{script}:10"
+    assert read.places["n_samples_per_prompt"].startswith(f"{sources}:")
+    result = preview(capsys, str(script), "rollout_global_dataset=true")
+    assert (result["steps"], result["batch"]) == (7, 16)
+
+    script.write_text("python3 train.py --custom-config-path $NOBODY/sources.yaml\n")
+    (error,) = preview(capsys, str(script))["errors"]
+    assert error["message"].startswith(f"{script}:1 --custom-config-path cannot be read")
+    assert error["message"].endswith("neither the script nor the environment sets NOBODY")
+
+
+def test_what_a_length_needs_is_told_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the number of rollouts nor the groups of one are known: both are said."""
+    path = write_config(tmp_path, num_rollout=None, rollout_batch_size=None)
+    (error,) = preview(capsys, path)["errors"]
+    assert "num_rollout is None" in error["message"]
+    assert "rollout_batch_size is not set" in error["message"]
+
+
+def test_a_saved_state_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the run can continue from it is found out, and what is shown begins at step 0."""
+    path = write_config(tmp_path, save=str(tmp_path / "saved"))
+    fresh = preview(capsys, path)
+    source = DataSource(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    source.get_samples(3)
+    source.save(0)
+    source.close()
+    result = preview(capsys, path)
+    assert result["sources"] == fresh["sources"]
+    assert result["notes"] == [
+        *fresh["notes"],
+        "a state of rollout 0 is saved: load() continues at step 1, not at 0",
+    ]
+    path = write_config(tmp_path, save=str(tmp_path / "saved"), rollout_seed=7)
+    (warning,) = preview(capsys, path)["warnings"]
+    assert f"{tmp_path / 'saved'} cannot be resumed: " in warning
+
+
 def test_all_errors_at_once_each_with_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,7 +253,7 @@ def test_without_the_optional_libraries(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, "preview", path]
     plain = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
     assert plain.returncode == WELL
-    assert "picture" not in plain.stdout
+    assert "note: no picture, as it needs matplotlib: pip install" in plain.stdout
     asked = subprocess.run(
         [*command, "--picture", "a.png"], cwd=tmp_path, capture_output=True, text=True,
         env=ENVIRONMENT,

@@ -80,7 +80,7 @@ def test_warnings_look_at_every_step_and_curves_at_some(
     whole = preview(capsys, path)
     monkeypatch.setattr(outlook, "MOST_SHOWN", 101)
     result = preview(capsys, path)
-    assert "in 1 steps (7777 to 7777" in result["warnings"][1]
+    assert "in 1 steps (7777 to 7777" in result["warnings"][0]
     assert result["notes"] == ["from step 7778 of 20000 on the weight of 'a' is constant"]
     assert (result["warnings"], result["notes"]) == (whole["warnings"], whole["notes"])
     steps = result["curve_steps"]

@@ -152,7 +152,7 @@ def test_a_mapping_by_source_may_leave_sources_out(tmp_path: Path) -> None:
     assert [source.reward_cap is None for source in config.sources] == [True, False]
     error = refusal(tmp_path, data_source_curricula={"olymp": TIME})
     assert "names 'olymp', which is no source; the sources are a, b" in str(error)
-    assert "no weight of 'b'" in str(refusal(tmp_path, data_source_weights={"a": 1}))
+    assert "no weight for 'b'" in str(refusal(tmp_path, data_source_weights={"a": 1}))
 
 
 def test_keys_that_do_not_go_together_are_one_located_error(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_names_come_from_files_or_from_the_configuration(tmp_path: Path) -> None
         ({"data_source_weights": None}, "data_source_weights", "is not set: give a list of 2"),
         ({"data_source_weights": [1]}, "data_source_weights", "has 1 weights for 2 sources"),
         ({"data_source_weights": "0.5"}, "data_source_weights", "neither a list nor a mapping"),
-        ({"data_source_weights": {"a": 1}}, "data_source_weights", "no weight of 'b'"),
+        ({"data_source_weights": {"a": 1}}, "data_source_weights", "no weight for 'b'"),
         ({"data_source_weights": {"a": 1, "b": 1, "c": 1}}, "data_source_weights", "names 'c'"),
         ({"data_source_weights": [1, -1]}, "data_source_weights", "source 'b'"),
         ({"data_source_weights": [0, 0]}, "data_source_weights", "0 at step 0"),
