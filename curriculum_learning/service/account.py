@@ -92,8 +92,9 @@ class Account:
             return
         for group_index in group_indices:
             self._note_group(group_index)
-        known = self._leases.clients.get(client)
-        row = known and _encode((known.label, known.done, [*known.answers.items()]))
+        row = None
+        if (known := self._leases.clients.get(client)) is not None:
+            row = _encode((known.label, known.done, [*known.answers.items()]))
         self.changes.put("clients", client, row)
         self._note_parts()
         self._note_results()

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from curriculum_learning.errors import ConfigurationError, GroupError
 from curriculum_learning.service.database import NotWrittenError
 from curriculum_learning.service.description import refuse_other
 from curriculum_learning.service.leases import Client
-from curriculum_learning.service.messages import decode_request
+from curriculum_learning.service.messages import Numbered, decode_request
 from curriculum_learning.service.service import Service
 
 logger = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ class ServiceActor:
 
     # Clients
 
-    def connect(self, client: str, label: str, texts: dict[str, str]) -> int | None:
-        """A client begins; returns the number of rows, None if they have no end.
+    def connect(self, client: str, label: str, texts: dict[str, str]) -> tuple[int | None, bool]:
+        """A client begins; returns ``Channel.rows`` and ``Channel.learns``.
 
         Raises:
             ConfigurationError: It has another configuration.
@@ -63,7 +62,7 @@ class ServiceActor:
         refuse_other(self._texts, texts, self._config.name)
         with self._changing() as service:
             service.connect(client, label)
-        return 0 if service.dataset is None else service.dataset.size
+        return 0 if service.dataset is None else service.dataset.size, service.learns
 
     def stay(self, client: str) -> None:
         """Returns when a client has ended."""
@@ -134,18 +133,19 @@ class ServiceActor:
         """
         message = decode_request(data)
         until = time.monotonic() + self._config.draw_timeout
-        while True:
-            try:
-                with self._changing() as service:
-                    answer = service.carry_out(message)
-            except NotWrittenError:
-                with self._current() as service:  # what counts is in the database
-                    if not service.has_answered(message):
-                        raise
-            else:
-                if isinstance(answer, bytes):
-                    return answer
-                self._wait_for_room(answer, until)
+        while not isinstance(answer := self._carried_out(message), bytes):
+            self._wait_for_room(answer, until)
+        return answer
+
+    def _carried_out(self, message: Numbered) -> bytes | Client:
+        try:
+            with self._changing() as service:
+                return service.carry_out(message)
+        except NotWrittenError:
+            with self._current() as service:  # it went back: what counts is in the database
+                if service.has_answered(message):
+                    return service.carry_out(message)
+            raise
 
     def _wait_for_room(self, client: Client, until: float) -> None:
         now, held = time.monotonic(), len(client.groups)

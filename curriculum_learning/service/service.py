@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import uuid
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +44,9 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         super().__init__(args)
         self._run.fresh.maker = GroupMaker(SimpleNamespace, 1, self._prompts, self._run.mixture)
         self.database: Database | None = None
-        if self.config.save is not None:
+        if self.config.save is None:
+            run += uuid.uuid4().hex  # no other service continues this one
+        else:
             path = self.config.save / "ray_service" / f"{config.name}.sqlite"
             self.database = Database(path, run, TABLES, config.resume)
         first = int.from_bytes(hashlib.blake2b(run.encode(), digest_size=4).digest(), "big")
@@ -58,6 +61,11 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
 
     def raise_swallowed_error(self) -> None:
         """Raises nothing: errors go to the client that caused them."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether rewards are of use."""
+        return self._run.feedback is not None
 
     # Clients
 
@@ -167,11 +175,10 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         ids = [group_index for group_index, *_ in request.told]
         self.leases.check(name, [(group_index, lease) for group_index, lease, _ in request.told])
         outcome = request.outcome and self._checked(name, request.outcome)
-        learns = self._run.feedback is not None
         samples = [
             SimpleNamespace(group_index=group_index, reward=reward, metadata={})
             for group_index, _, rewards in request.told
-            for reward in (rewards if learns else None) or (None,)
+            for reward in (rewards if self.learns else None) or (None,)
         ]
         report = Report(samples, request.fate, request.rollout_id, outcome=outcome)
         with self._lock:

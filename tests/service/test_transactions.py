@@ -139,7 +139,11 @@ def test_requests_that_arrive_together_share_a_transaction(
     service = Service(tmp_path)
     clients = [Client(service, str(number)) for number in range(8)]
     assert service.actor._service.database is not None
-    write, begun, goes_on = service.actor._service.database.write, threading.Event(), threading.Event()
+    write, begun, goes_on = (
+        service.actor._service.database.write,
+        threading.Event(),
+        threading.Event(),
+    )
     written: list[int] = []
     answered: list[int] = []
 
