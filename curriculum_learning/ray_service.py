@@ -60,8 +60,8 @@ class RemoteDataSource:
         )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
-        restarts = config.service.max_restarts if config.save is not None else 0
-        self._channel = Channel(args, description(config), config.service, restarts)
+        saves = config.save is not None
+        self._channel = Channel(args, description(config), config.service, saves)
         self._draws = Draws(self._channel, config.n_samples_per_prompt, config.service.prefetch)
         registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
 
@@ -112,7 +112,7 @@ class RemoteDataSource:
 
     def give_up(self, groups: Sequence[Group]) -> None:
         """Lets go of groups: they are served again first, as they were before they were drawn."""
-        claims = [(index, lease) for index, lease, _ in self._told(groups)]
+        claims = [claim[:2] for claim in self._told(groups)]
         self._ask(messages.GiveUp(claims))
         self._let_go(index for index, _ in claims)
 

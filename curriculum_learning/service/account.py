@@ -43,12 +43,6 @@ _OUT, _PRESUMED, _WAITS = range(3)
 class Account:
     """Notes what requests change, for the next transaction, and restores the service.
 
-    Args:
-        run: What the service serves.
-        states: The states at the end of its latest rollouts.
-        leases: Who holds what.
-        database: Where the rows are; None keeps none.
-
     Raises:
         CheckpointError: The database is damaged or cannot be written, or its state does not fit
             the configuration.

@@ -46,21 +46,13 @@ class Channel:
     """Connects one client to the service of a name, which it starts if there is none.
 
     A request is carried out once, however often Ray sends it. All methods may be called from any
-    thread.
-
-    Args:
-        args: What the data source is made from.
-        texts: What all clients must have alike.
-        config: The keys of ``ray_service``.
-        restarts: How often Ray starts a killed actor again.
+    thread. The arguments are those of ``ServiceActor``, and ``saves``: it survives a kill.
 
     Raises:
         CurriculumLearningError: The service cannot start, is dead, or refuses this client.
     """
 
-    def __init__(
-        self, args: Any, texts: dict[str, str], config: ServicePlan, restarts: int
-    ) -> None:
+    def __init__(self, args: Any, texts: dict[str, str], config: ServicePlan, saves: bool) -> None:
         context = ray.get_runtime_context()
         self._session = context.get_session_name()
         self._config = config
@@ -81,8 +73,8 @@ class Channel:
             namespace=config.namespace,
             get_if_exists=True,
             lifetime="detached" if config.detached else None,
-            max_restarts=restarts,
-            max_task_retries=-1 if restarts else 0,
+            max_restarts=config.max_restarts if saves else 0,
+            max_task_retries=-1 if saves and config.max_restarts else 0,
             max_concurrency=_REQUESTS,
             num_cpus=0,
         )
@@ -200,7 +192,7 @@ class Channel:
         if before is not None:
             if not ray.wait([before.reference], timeout=0)[0]:
                 return before
-            with contextlib.suppress(RayError):
+            with contextlib.suppress(RayError):  # the service is dead
                 ray.get(before.reference)
                 self._was_heard(before.at)
         with self._lock:

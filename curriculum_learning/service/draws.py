@@ -27,13 +27,7 @@ class Leased(NamedTuple):
 
 
 class Draws:
-    """Draws groups for one client, and holds some ready.
-
-    Args:
-        channel: The way to the service.
-        size: Samples per group.
-        prefetch: Groups to hold ready.
-    """
+    """Draws groups of ``size`` samples for one client, and holds ``prefetch`` groups ready."""
 
     def __init__(self, channel: Channel, size: int, prefetch: int) -> None:
         self._channel, self._size, self._prefetch = channel, size, prefetch

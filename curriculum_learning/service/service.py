@@ -114,18 +114,22 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         """
         name, number, request = message.client, message.number, message.request
         client = self.leases.hear(name, time.monotonic(), message.done)
-        if self.leases.was_answered(name, number):
-            lease = client.answers[number]
-            return encode(None) if lease is None else self._drawn_again(name, lease)
         ids: Sequence[int] = ()
-        answer = encode(None)
+        answer, lease = encode(None), None
+        if self.leases.was_answered(name, number):
+            if (lease := client.answers[number]) is None:
+                return answer
+            held = self.leases.held(name, lease)
+            return _drawn(lease, self._run.groups.out_again(held))
         match request:
             case messages.Draw(count, rollout, whole):
-                if whole and len(client.groups) + count > self._limit:
+                room = max(0, self._limit - len(client.groups))
+                if whole and count > room:
                     self._refuse_too_many(count)
                     client.freed.clear()
                     return client
-                ids, answer = self._draw(name, count, rollout)
+                lease = self.leases.next
+                ids, answer = self._draw(name, min(count, room), rollout)
             case messages.Settle():
                 ids = self._settle(name, request)
             case messages.Return(groups):
@@ -141,8 +145,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
                 self.set_rollout_step(step)
             case messages.Metadata(values):
                 self._update_metadata(values)
-        is_draw = isinstance(request, messages.Draw)
-        client.answers[number] = self.leases.next - 1 if is_draw else None
+        client.answers[number] = lease
         self.account.note(name, ids)
         return answer
 
@@ -159,17 +162,12 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         if rollout is not None:
             self.rollout_begun(rollout)
         news = self._run.groups.ledger.news
-        room = max(0, self._limit - len(self.leases.clients[name].groups))
-        groups = self.get_samples(min(count, room))
+        groups = self.get_samples(count)
         ids = [next(flatten(group)).group_index for group in groups]
         lease = self.leases.grant(name, ids, time.monotonic())
         if self._run.groups.ledger.news != news:  # others are stale, filtered out, or presumed
             self.account.note_all()
         return ids, _drawn(lease, groups)
-
-    def _drawn_again(self, name: str, lease: int) -> bytes:
-        """The groups of an earlier draw that are leased still, as they were handed out."""
-        return _drawn(lease, self._run.groups.out_again(self.leases.held(name, lease)))
 
     def _settle(self, name: str, request: messages.Settle) -> list[int]:
         ids = [group_index for group_index, *_ in request.told]
