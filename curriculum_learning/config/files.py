@@ -29,6 +29,8 @@ _VARIABLE = re.compile(
 )
 """A variable of a shell; Hydra's ``${a.b}`` and ``${oc.env:A}`` are none."""
 _QUOTED = re.compile(r"'[^']*'")
+_MOST_QUOTED = 1000
+"""Lines of a script that one quotation may take."""
 _KEPT = "\ue000"
 """Stands for a dollar sign in single quotes, which a shell leaves alone."""
 
@@ -174,20 +176,32 @@ def _read_launch(config: RunConfig, words: Sequence[launch_script.Word]) -> None
 def _words(name: str, text: str) -> Iterator[launch_script.Word]:
     """Yields the words of a script as a shell splits them, with their lines."""
     known = dict(os.environ)
-    for number, line in enumerate(text.splitlines(), start=1):
-        place = f"{name}:{number}"
-        try:
-            line = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), line)
-            words = shlex.split(line.rstrip().removesuffix("\\"), comments=True)
-        except ValueError as error:
-            problem = f"cannot be split into words as a shell does: {error}"
-            raise _unreadable(place, problem) from error
+    for number, words in _lines_of_words(name, text):
         for word in words:
             word = _VARIABLE.sub(lambda named: _value_of(named, known), word).replace(_KEPT, "$")
             variable, _, value = word.partition("=")
             if variable.isidentifier():
                 known[variable] = value
-            yield place, word
+            yield f"{name}:{number}", word
+
+
+def _lines_of_words(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields lines, from 1, with their words; with a line go those over which a quotation runs."""
+    lines = text.splitlines()
+    at = 0
+    while at < len(lines):
+        for end in range(at + 1, len(lines) + 1):
+            part = "\n".join(lines[at:end]).rstrip().removesuffix("\\")
+            part = _QUOTED.sub(lambda quoted: quoted[0].replace("$", _KEPT), part)
+            try:
+                words = shlex.split(part, comments=True)
+                break
+            except ValueError as error:
+                if end == len(lines) or end - at == _MOST_QUOTED:
+                    problem = f"cannot be split into words as a shell does: {error}"
+                    raise _unreadable(f"{name}:{at + 1}", problem) from error
+        yield at + 1, words
+        at = end
 
 
 def _value_of(named: re.Match[str], known: Mapping[str, str]) -> str:

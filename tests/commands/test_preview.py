@@ -154,6 +154,7 @@ def test_a_script_that_launches_slime(tmp_path: Path, capsys: pytest.CaptureFixt
         "   --num-rollout 7  # a comment with --rollout-batch-size 3\n"
         "   --rollout-batch-size=16 --n-samples-per-prompt 2 --rollout-top-p 0.9\n"
         ")\n"
+        'ENVIRONMENT="{\n  \\"env_vars\\": {}\n}"  # does not end in its first line\n'
         'python3 train.py --custom-config-path "${FOLDER}/sources.yaml" ${ROLLOUT_ARGS[@]} \\\n'
         "   --rollout-shuffle --disable-rollout-global-dataset 2>&1 | tee log\n",
         encoding="utf-8",
@@ -164,6 +165,7 @@ def test_a_script_that_launches_slime(tmp_path: Path, capsys: pytest.CaptureFixt
     assert read.values["rollout_global_dataset"] is False
     assert "rollout_top_p" not in read.values
     assert read.places["num_rollout"] == f"{script}:3"
+    assert read.places["rollout_global_dataset"] == f"{script}:10"
     assert read.places["n_samples_per_prompt"].startswith(f"{sources}:")
     result = preview(capsys, str(script), "rollout_global_dataset=true")
     assert (result["steps"], result["batch"]) == (7, 16)
