@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from curriculum_learning.config.data_source import read_config
 from curriculum_learning.config.numbers import whole_number
@@ -27,6 +26,8 @@ from curriculum_learning.service.channel import Channel, Steps
 from curriculum_learning.service.description import description
 from curriculum_learning.service.draws import Draws
 from curriculum_learning.state.states import encoded_metadata
+
+T = TypeVar("T")
 
 
 class RemoteDataSource:
@@ -51,7 +52,6 @@ class RemoteDataSource:
     def __init__(self, args: Any) -> None:
         self.args = args
         config = self.config = read_config(args)
-        service = config.service
         self._lock = threading.Lock()
         self._held: set[int] = set()
         """Groups that were handed out and have not ended."""
@@ -60,14 +60,9 @@ class RemoteDataSource:
         )
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
-        curricula = (source.curriculum for source in config.sources)
-        self._learns = (
-            any(recipe.curriculum.learns for recipe in curricula if recipe is not None)
-            or config.rule is not None
-        )
-        restarts = service.max_restarts if config.save is not None else 0
-        self._channel = Channel(args, description(config), service, restarts)
-        self._draws = Draws(self._channel, config.n_samples_per_prompt, service.prefetch)
+        saves = config.save is not None
+        self._channel = Channel(args, description(config), config.service, saves)
+        self._draws = Draws(self._channel, config.n_samples_per_prompt, config.service.prefetch)
         registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
 
     def __reduce__(self) -> tuple[type[RemoteDataSource], tuple[Any]]:
@@ -84,8 +79,7 @@ class RemoteDataSource:
             GroupError: It has waited for ``draw_timeout``.
             DataError: A row cannot be read.
         """
-        with self._noting_errors():
-            return self._channel.take(self._drawing(num_samples))
+        return self._take(self._drawing(num_samples))
 
     async def get_samples_async(self, num_samples: int) -> list[Group]:
         """As ``get_samples``."""
@@ -106,20 +100,19 @@ class RemoteDataSource:
             GroupError: As from the data source; or the lease of a group has ended, and ``value``
                 has the ids of all such groups. Nothing of the call has been taken in.
         """
-        with self._noting_errors():
-            self._channel.take(self._returning(samples))
+        self._take(self._returning(samples))
 
     async def add_samples_async(self, samples: Sequence[Group]) -> None:
         """As ``add_samples``."""
         await self._channel.take_async(self._returning(samples))
 
     def _returning(self, samples: Sequence[Group]) -> Steps[None]:
-        yield from self._channel.ask(messages.Return(_encoded(samples)))
+        yield self._channel.send(messages.Return(_encoded(samples)))
         self._let_go(map(group_id, flatten(samples or ())))
 
     def give_up(self, groups: Sequence[Group]) -> None:
         """Lets go of groups: they are served again first, as they were before they were drawn."""
-        claims = [(index, lease) for index, lease, _ in self._told(groups)]
+        claims = [claim[:2] for claim in self._told(groups)]
         self._ask(messages.GiveUp(claims))
         self._let_go(index for index, _ in claims)
 
@@ -134,8 +127,7 @@ class RemoteDataSource:
             GroupError: The lease of a group has ended, and it is served again: do not train on
                 it. ``value`` has the ids of all such groups. Nothing of the call has been taken in.
         """
-        with self._noting_errors():
-            self._channel.take(self._reporting(samples, rollout_id, fate))
+        self._take(self._reporting(samples, rollout_id, fate))
 
     async def observe_async(
         self, samples: Any, *, rollout_id: int | None = None, fate: messages.Fate
@@ -151,7 +143,7 @@ class RemoteDataSource:
         if report.ends_rollout:
             with self._lock:
                 outcome = self._settlement.settle(self._held - ids)
-        yield from self._channel.ask(messages.Settle(fate, report.rollout_id, told, outcome))
+        yield self._channel.send(messages.Settle(fate, report.rollout_id, told, outcome))
         if fate != "finished":
             self._let_go(ids)
         if outcome is not None:
@@ -160,10 +152,9 @@ class RemoteDataSource:
             self._caps.forget()
 
     def rollout_finished(self, groups: Sequence[Group]) -> None:
-        """Reports all groups that a rollout finished, before it is logged.
+        """As for the data source, for the groups that this client holds.
 
-        As for the data source, for the groups that this client holds: for engines that generate
-        and train behind one client, and log their rollouts.
+        For engines that generate and train behind one client, and log their rollouts.
         """
         groups = in_lists(groups)
         self._ask(messages.Settle("finished", None, self._told(groups)))
@@ -173,8 +164,7 @@ class RemoteDataSource:
     def reward_cap_verdict(self, samples: Sequence[Any], source: str) -> str | None:
         """As of the data source, for the groups that this client judges."""
         rewards = group_rewards(samples, self.config.reward_key)
-        group_index = group_id(samples[0])
-        return self._caps.verdict(group_index, source, rewards, self.rollout_step)
+        return self._caps.verdict(group_id(samples[0]), source, rewards, self.rollout_step)
 
     def set_rollout_step(self, step: int) -> None:
         """As for the data source; it holds for all clients."""
@@ -183,23 +173,21 @@ class RemoteDataSource:
     @property
     def rollout_step(self) -> int:
         """As of the data source."""
-        return int(self._figure("rollout_step"))
+        return int(self._call("figure", "rollout_step"))
 
     def source_status(self) -> dict[str, dict[str, float]]:
         """As of the data source."""
-        status: dict[str, dict[str, float]] = self._figure("source_status")
-        step = self.rollout_step
+        status, step = self._call("figure", "source_status"), self.rollout_step
         return {name: {**of, **self._caps.metrics(name, step)} for name, of in status.items()}
 
     def source_counts(self) -> dict[str, dict[str, float]]:
         """As of the data source; and under ``ray_service`` the figures of the service itself."""
-        counts: dict[str, dict[str, float]] = self._figure("source_counts")
+        counts = self._call("figure", "source_counts")
         return {**counts, "ray_service": self.service_status()[""]}
 
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service, under "", and of each client; ``docs/ray.md`` lists them."""
-        status: dict[str, dict[str, float]] = self._channel.call("service_status")
-        return status
+        return dict(self._call("service_status"))
 
     def recognises(self, sample: Any) -> int:
         """Whether this client holds the group of a sample."""
@@ -217,7 +205,7 @@ class RemoteDataSource:
     def save(self, rollout_id: int) -> None:
         """As for the data source."""
         self.raise_swallowed_error()
-        self._channel.call("save", rollout_id)
+        self._call("save", rollout_id)
 
     def load(self, rollout_id: int | None = None) -> None:
         """As for the data source, before any other client draws. All leases end.
@@ -229,12 +217,11 @@ class RemoteDataSource:
             CheckpointError: As for the data source.
         """
         self._ask(messages.GiveUp(self._draws.clear()))
-        if decode(self._ask(messages.Load(rollout_id))) is False:
-            return
-        with self._lock:
-            self._held.clear()
-            self._settlement.forget()
-        self._swallowed.forget()
+        if decode(self._ask(messages.Load(rollout_id))):
+            with self._lock:
+                self._held.clear()
+                self._settlement.forget()
+            self._swallowed.forget()
 
     # The rest of slime's protocol
 
@@ -252,12 +239,11 @@ class RemoteDataSource:
 
     def get_buffer_length(self) -> int:
         """Groups waiting in all buffers."""
-        return int(self._figure("get_buffer_length"))
+        return int(self._call("figure", "get_buffer_length"))
 
     def get_metadata(self) -> dict[str, Any]:
         """A copy of what ``update_metadata`` has stored."""
-        metadata: dict[str, Any] = self._figure("get_metadata")
-        return metadata
+        return dict(self._call("figure", "get_metadata"))
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """As for the data source."""
@@ -273,28 +259,30 @@ class RemoteDataSource:
 
     # Requests
 
-    def _ask(self, request: messages.Request) -> bytes:
-        return self._channel.take(self._channel.ask(request))
+    def _take(self, steps: Steps[T]) -> T:
+        """Takes all steps, and remembers an error that the engine's thread may swallow."""
+        with self._swallowed:
+            result = self._channel.take(steps)
+        self._swallowed.forgive()
+        return result
 
-    def _figure(self, what: str) -> Any:
-        return self._channel.call("figure", what)
+    def _ask(self, request: messages.Request) -> bytes:
+        return self._channel.take(_asking(self._channel, request))
+
+    def _call(self, method: str, *args: Any) -> Any:
+        return self._channel.call(method, *args)
 
     def _let_go(self, group_indices: Iterable[int | None]) -> None:
         with self._lock:
             self._held.difference_update(group_indices)
 
     def _told(self, samples: Any) -> list[messages.Told]:
-        return messages.told(flatten(samples), self.config.reward_key, rewards=self._learns)
+        rewards = self._channel.learns
+        return messages.told(flatten(samples), self.config.reward_key, rewards=rewards)
 
-    @contextlib.contextmanager
-    def _noting_errors(self) -> Iterator[None]:
-        """Remembers an error that the engine's thread may swallow."""
-        try:
-            yield
-        except Exception as error:
-            self._swallowed.note(error)
-            raise
-        self._swallowed.forgive()
+
+def _asking(channel: Channel, request: messages.Request) -> Steps[bytes]:
+    return (yield channel.send(request))
 
 
 def _encoded(samples: Any) -> list[bytes]:

@@ -19,6 +19,7 @@ from curriculum_learning.engines.slime import sample_class
 from curriculum_learning.errors import CheckpointError, ConfigurationError
 from curriculum_learning.groups.run import Run
 from curriculum_learning.groups.served import listed, packed
+from curriculum_learning.state.checkpoint import read_state
 from curriculum_learning.state.files import Found, find_state, saved_rollouts, states_in
 
 _FOLDER = "shard_{}_of_{}"
@@ -39,7 +40,8 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
     steps, as trainers do in lockstep. What a rank gives back, it is served again: a rank that has
     groups waiting draws fewer fresh ones, so that its position is another than that of the others
     from then on. ``load`` brings ranks that are behind up to the others: what they would have been
-    served waits for them. It refuses ranks whose draws differ because their steps did.
+    served waits for them. It refuses ranks whose draws differ because their steps did, and so does
+    ``save`` of the last rank.
 
     ``save`` writes to ``{save}/shard_{rank}_of_{world_size}/``. ``load`` reads the states of all
     ranks of the rollout, of whatever world size, and takes its own groups out of them.
@@ -79,6 +81,23 @@ class ShardedDataSource(MultipleWeightedRolloutDataSourceWithBuffer):
             return config
         folder = config.save / _FOLDER.format(self.rank, self.world_size)
         return dataclasses.replace(config, save=folder)
+
+    def save(self, rollout_id: int) -> None:
+        """As the data source; the last rank to save finds out whether all can be loaded together.
+
+        Raises:
+            CheckpointError: They cannot, because their draws differ; the states are written.
+        """
+        super().save(rollout_id)
+        if self.config.save is None:
+            return
+        ranks = (_FOLDER.format(rank, self.world_size) for rank in range(self.world_size))
+        there = (file for rank in ranks for file in states_in(self.config.save.parent / rank))
+        files = [file for file in there if file.rollout_id == rollout_id and not file.autosaved]
+        # Others have yet to save it, or have one of an earlier attempt, where counters differ.
+        counters = {0 if file.stamp is None else file.stamp.counter for file in files}
+        if len(files) == self.world_size and len(counters) == 1:
+            merged(self._caught_up([read_state(file.path) for file in files]))
 
     def _find_state(self, rollout_id: int | None) -> Found | None:
         found = _find_states(self.config.load, rollout_id)

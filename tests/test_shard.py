@@ -104,14 +104,32 @@ def test_a_rank_that_is_behind_at_a_save_catches_up(tmp_path: Path) -> None:
 
 
 def test_ranks_at_different_steps_are_refused(tmp_path: Path) -> None:
-    """Their draws are not of one sequence."""
+    """Their draws are not of one sequence: when all have saved, and at a load."""
     sources = ranks(tmp_path, 2)
     for step, source in enumerate(sources):
         source.set_rollout_step(9 * step)
         source.get_samples(5)
-        source.save(0)
-    with pytest.raises(CheckpointError, match="rank 0 has drawn 10 groups and rank 1 10"):
+    sources[0].save(0)
+    problem = "rank 0 has drawn 10 groups and rank 1 10"
+    with pytest.raises(CheckpointError, match=problem):
+        sources[1].save(0)
+    with pytest.raises(CheckpointError, match=problem):
         ranks(tmp_path, 3)[0].load(0)
+
+
+def test_a_save_after_a_resume_is_not_held_against_the_states_before(tmp_path: Path) -> None:
+    """Ranks that save a rollout again, at other steps, are compared with each other only."""
+    before = ranks(tmp_path, 2)
+    lockstep(before, 0, 3)
+    for rollout_id in (0, 1):
+        for source in before:
+            source.save(rollout_id)
+    sources = ranks(tmp_path, 2)
+    for source in sources:
+        source.load(0)
+    lockstep(sources, 9, 4)
+    for source in sources:
+        source.save(1)
 
 
 def test_a_failing_request_changes_nothing(tmp_path: Path) -> None:

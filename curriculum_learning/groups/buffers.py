@@ -48,7 +48,7 @@ class Buffers:
         self._filter = buffer_filter
         self._arrivals = itertools.count()
         self._ahead = itertools.count(-1, -1)
-        self._ids: set[int] = set()
+        self._ids: dict[int, Waiting] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -60,6 +60,10 @@ class Buffers:
         """All waiting groups, oldest first."""
         by_source = itertools.chain.from_iterable(self._buffers.values())
         return iter(sorted(by_source, key=lambda waiting: waiting.arrival))
+
+    def get(self, group_index: int) -> Waiting | None:
+        """A group, if it waits."""
+        return self._ids.get(group_index)
 
     def of(self, name: str) -> Collection[Waiting]:
         """The waiting groups of source ``name``."""
@@ -76,13 +80,14 @@ class Buffers:
             for place, waiting in enumerate(buffer):
                 if waiting.group_index in groups:
                     group = groups[waiting.group_index]
-                    buffer[place] = waiting._replace(group=group, partial=None)
+                    renewed = waiting._replace(group=group, partial=None)
+                    buffer[place] = self._ids[waiting.group_index] = renewed
 
     def add(self, group_index: int, served: Served, group: Group, partial: Partial | None) -> None:
         """Adds a group at the end of its source's buffer."""
         waiting = Waiting(next(self._arrivals), group_index, served, group, partial)
         self._buffers[served.source].append(waiting)
-        self._ids.add(group_index)
+        self._ids[group_index] = waiting
 
     def add_in_front(
         self, group_index: int, served: Served, group: Group, partial: Partial | None
@@ -90,7 +95,7 @@ class Buffers:
         """Adds a group before all others, those of other sources included."""
         waiting = Waiting(next(self._ahead), group_index, served, group, partial)
         self._buffers[served.source].appendleft(waiting)
-        self._ids.add(group_index)
+        self._ids[group_index] = waiting
 
     def take(self, room: int) -> tuple[list[Waiting], list[Waiting]]:
         """Takes at most ``room`` groups.
@@ -109,7 +114,8 @@ class Buffers:
             taken, dropped = self._take_chosen(self._filter, room)
         else:
             taken = [self._pop_oldest() for _ in range(min(room, len(self)))]
-        self._ids.difference_update(waiting.group_index for waiting in (*taken, *dropped))
+        for waiting in (*taken, *dropped):
+            del self._ids[waiting.group_index]
         return taken, dropped
 
     def _take_chosen(self, choose: BufferFilter, room: int) -> tuple[list[Waiting], list[Waiting]]:
@@ -134,20 +140,21 @@ class Buffers:
 
     def remove(self, group_indices: Collection[int]) -> list[Waiting]:
         """Removes the groups with these ids that wait; returns them."""
-        found = self._ids.intersection(group_indices)
+        found = self._ids.keys() & group_indices
         if not found:
             return []
         removed = [waiting for waiting in self if waiting.group_index in found]
         for name, buffer in self._buffers.items():
             self._buffers[name] = deque(w for w in buffer if w.group_index not in found)
-        self._ids -= found
+        for group_index in found:
+            del self._ids[group_index]
         return removed
 
     def restore(self, taken: Iterable[Waiting]) -> None:
         """Puts taken groups back where they were."""
         for waiting in taken:
             self._buffers[waiting.served.source].append(waiting)
-            self._ids.add(waiting.group_index)
+            self._ids[waiting.group_index] = waiting
         for name, buffer in self._buffers.items():
             self._buffers[name] = deque(sorted(buffer, key=lambda waiting: waiting.arrival))
 

@@ -141,29 +141,21 @@ class Circulation:
 
     # Coming back
 
-    def give_back(
-        self, samples: Any, encoded: Sequence[bytes | Exception]
-    ) -> list[tuple[int, Served, Partial]]:
+    def give_back(self, samples: Any, encoded: Sequence[bytes | Exception]) -> None:
         """Puts unfinished groups into the buffers, all of them or none.
 
         Args:
             samples: The groups.
             encoded: What ``encode_groups`` returned for them.
 
-        Returns:
-            Of each group the id, how it was served, and what is kept of it.
-
         Raises:
             GroupError: One of them cannot come back.
         """
-        back = []
         check = ReturnCheck(self._maker, self.ledger, self.buffers)
         for group_index, served, group, data in check.accept(samples, encoded):
             partial = self._partial(group_index, served, group, data)
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
-            back.append((group_index, served, partial))
-        return back
 
     def give_up(self, group_indices: Sequence[int]) -> int:
         """Puts groups whose holder is gone before all waiting groups, as they last came back.

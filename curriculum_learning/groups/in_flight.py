@@ -94,6 +94,10 @@ class GroupLedger:
         """The groups in flight, in the order in which they went out."""
         return iter(self._in_flight)
 
+    def known(self) -> list[int]:
+        """The groups that may come back: in flight, or presumed dropped."""
+        return [*self._in_flight, *self._presumed]
+
     def served(self, group_index: int) -> Served | None:
         """How a group that may come back was handed out; None if the ledger does not know it."""
         entry = self._in_flight.get(group_index) or self._presumed.get(group_index)

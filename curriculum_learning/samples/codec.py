@@ -111,6 +111,8 @@ def _pack(value: Any, where: str, plain: frozenset[type], depth: int) -> Any:
                 for k, v in value.items()
             ]
             return _nested(_MAPPING, pairs, depth)
+        if kind is dict and plain.issuperset(map(type, value.values())):
+            return value
         return {
             key: _pack(item, f"{where}.{key}" if where else str(key), plain, depth)
             for key, item in value.items()

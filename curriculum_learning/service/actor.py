@@ -6,19 +6,17 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import ray
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, GroupError
-from curriculum_learning.service.account import TABLES
-from curriculum_learning.service.database import Database, NotWrittenError
+from curriculum_learning.errors import ConfigurationError, GroupError
+from curriculum_learning.service.database import NotWrittenError
 from curriculum_learning.service.description import refuse_other
+from curriculum_learning.service.leases import Client
 from curriculum_learning.service.messages import Numbered, decode_request
-from curriculum_learning.service.served import ServedDataSource
 from curriculum_learning.service.service import Service
 
 logger = logging.getLogger(__name__)
@@ -38,33 +36,25 @@ class ServiceActor:
         config: The keys of ``ray_service``.
 
     Raises:
-        CurriculumLearningError: As the data source; or the database is damaged or in use.
+        CurriculumLearningError: As ``Service``.
     """
 
     def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServicePlan) -> None:
         self._texts, self._config = texts, config
-        source = ServedDataSource(args)
-        self._database: Database | None = None
-        if source.config.save is None:
-            run += uuid.uuid4().hex  # no other service continues this one
-        else:
-            path = source.config.save / "ray_service" / f"{config.name}.sqlite"
-            self._database = Database(path, run, TABLES, config.resume)
-        self._service = Service(source, config, run, self._database)
+        self._service = Service(args, config, run)
         self._lock = threading.RLock()
         """Held while a request is carried out; where both are held, ``_committing`` comes first."""
         self._committing = threading.Lock()
         self._is_stale = False
         """The service is not as the database says; it goes back before the next change."""
-        self._ends: dict[str, threading.Event] = {}
         self._stays: dict[Any, str] = {}
         """Clients by the reference that tells of their end."""
         threading.Thread(target=self._watch, name="curriculum_learning leases", daemon=True).start()
 
     # Clients
 
-    def connect(self, client: str, label: str, texts: dict[str, str]) -> int | None:
-        """A client begins; returns the number of rows, None if they have no end.
+    def connect(self, client: str, label: str, texts: dict[str, str]) -> tuple[int | None, bool]:
+        """A client begins; returns ``Channel.rows`` and ``Channel.learns``.
 
         Raises:
             ConfigurationError: It has another configuration.
@@ -72,16 +62,12 @@ class ServiceActor:
         refuse_other(self._texts, texts, self._config.name)
         with self._changing() as service:
             service.connect(client, label)
-        mixture = service.source.dataset
-        return 0 if mixture is None else mixture.size
+        return 0 if service.dataset is None else service.dataset.size, service.learns
 
     def stay(self, client: str) -> None:
         """Returns when a client has ended."""
-        with self._lock:
-            if client not in self._service.leases.clients:
-                return
-            ended = self._ends.setdefault(client, threading.Event())
-        ended.wait()
+        while client in self._service.leases.clients:
+            time.sleep(1.0)
 
     def heartbeat(self, client: str, done: int, stay: list[Any]) -> None:
         """A client lives.
@@ -100,8 +86,6 @@ class ServiceActor:
         """A client has ended: what it held is served again first."""
         with self._changing() as service:
             service.end(client, "given_up")
-        if (ended := self._ends.pop(client, None)) is not None:
-            ended.set()
 
     def _watch(self) -> None:
         """Ends clients that are dead, and the leases of those that are silent, again and again."""
@@ -149,38 +133,31 @@ class ServiceActor:
         """
         message = decode_request(data)
         until = time.monotonic() + self._config.draw_timeout
-        while (answer := self._carried_out(message)) is None:
-            self._wait_for_room(message, until)
+        while not isinstance(answer := self._carried_out(message), bytes):
+            self._wait_for_room(answer, until)
         return answer
 
-    def _carried_out(self, message: Numbered) -> bytes | None:
+    def _carried_out(self, message: Numbered) -> bytes | Client:
         try:
             with self._changing() as service:
                 return service.carry_out(message)
         except NotWrittenError:
             with self._current() as service:  # it went back: what counts is in the database
-                client = service.leases.clients.get(message.client)
-                if client is not None and message.number in client.answers:
+                if service.has_answered(message):
                     return service.carry_out(message)
             raise
 
-    def _wait_for_room(self, message: Numbered, until: float) -> None:
-        """Waits until the client of a draw may have room, or the draw is of no use any more."""
-        with self._current() as service:
-            if not service.must_wait(message):
-                return
-            client, limit = service.leases.clients[message.client], self._config.max_leased_groups
-            now, held = time.monotonic(), len(client.groups)
-            if now >= until:
-                raise GroupError(
-                    f"get_samples waited {self._config.draw_timeout:g} s for room: this client "
-                    f"holds {held} groups of at most {limit}; report them, give them back, or "
-                    f"raise ray_service.max_leased_groups",
-                    key="max_leased_groups",
-                    value=held,
-                )
-            client.freed.clear()
-            client.waits += 1
+    def _wait_for_room(self, client: Client, until: float) -> None:
+        now, held = time.monotonic(), len(client.groups)
+        if now >= until:
+            raise GroupError(
+                f"get_samples waited {self._config.draw_timeout:g} s for room: this client "
+                f"holds {held} groups of at most {self._config.max_leased_groups}; report them, "
+                f"give them back, or raise ray_service.max_leased_groups",
+                key="max_leased_groups",
+                value=held,
+            )
+        client.waits += 1
         client.freed.wait(until - now)
         client.waited += time.monotonic() - now
 
@@ -200,40 +177,39 @@ class ServiceActor:
         with self._current() as service:
             try:
                 yield service
-            except BaseException as error:
-                refused = isinstance(error, CurriculumLearningError)
-                is_whole = refused and service.account.is_current()
-                self._is_stale = self._database is not None and not is_whole
+            except BaseException as error:  # a GroupError comes before anything has changed
+                is_whole = isinstance(error, GroupError) or service.database is None
+                self._is_stale = not is_whole
                 raise
-            changes = service.account.changes
+            written = service.account.changes.written
         with self._committing:  # one thread writes for all that wait here
-            if not changes.is_over:
+            if not written.done():
                 self._write()
-        if (failure := changes.error) is not None:
-            raise NotWrittenError(str(failure), key=failure.key, value=failure.value) from failure
+        written.result()
 
     def _write(self) -> None:
         """Writes all changes so far in one transaction; ``_committing`` is held."""
+        database = self._service.database
         with self._lock:
             changes = self._service.account.take()
         try:
-            if self._database is not None and changes.rows:
-                self._database.write(changes)
+            if database is not None and changes.rows:
+                database.write(changes)
         except NotWrittenError as error:
             with self._lock:
                 self._is_stale = True
                 lost = self._service.account.take()  # changes on top of the lost ones
             for one in (changes, lost):
-                one.is_over, one.error = True, error
-        changes.is_over = True
+                one.written.set_exception(error)
+        else:
+            changes.written.set_result(None)
 
     def _go_back(self) -> None:
         """Returns to the state in the database, as after a kill; raises CheckpointError."""
         with self._committing, self._lock:
-            if self._is_stale:
-                assert self._database is not None
+            if self._is_stale and (database := self._service.database) is not None:
                 self._write()  # what others have changed before a request was refused
-                self._database.reopen()
+                database.reopen()
                 self._service.account.restore()
                 self._is_stale = False
 
@@ -242,20 +218,20 @@ class ServiceActor:
     def save(self, rollout_id: int) -> None:
         """Writes the state of a rollout, as the data source does."""
         with self._current() as service:
-            source = service.source
-        source.save(rollout_id)
+            pass  # it may have to go back first
+        service.save(rollout_id)
 
     def figure(self, what: str) -> Any:
         """A property of the data source, or the result of a method without arguments."""
         if what not in _FIGURES:
             raise ConfigurationError(f"the service has no figure {what!r}", key="figure")
         with self._current() as service:
-            value = getattr(service.source, what)
+            value = getattr(service, what)
             return value() if callable(value) else value
 
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service (under "") and of each client; see the client's method."""
         with self._current() as service:
             status = service.leases.status(time.monotonic())
-            status[""]["set_aside"] = 0 if self._database is None else self._database.set_aside
+            status[""]["set_aside"] = service.database.set_aside if service.database else 0
             return status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import threading
 import time
@@ -36,8 +35,6 @@ class Sent(NamedTuple):
     number: int
     reference: Any
     at: float
-    lapses: int
-    """See ``Channel.lapses``, before it was sent."""
 
 
 T = TypeVar("T")
@@ -49,39 +46,35 @@ class Channel:
     """Connects one client to the service of a name, which it starts if there is none.
 
     A request is carried out once, however often Ray sends it. All methods may be called from any
-    thread.
-
-    Args:
-        args: What the data source is made from.
-        texts: What all clients must have alike.
-        config: The keys of ``ray_service``.
-        restarts: How often Ray starts a killed actor again.
+    thread. The arguments are those of ``ServiceActor``, and ``saves``: it survives a kill.
 
     Raises:
         CurriculumLearningError: The service cannot start, is dead, or refuses this client.
     """
 
-    def __init__(
-        self, args: Any, texts: dict[str, str], config: ServicePlan, restarts: int
-    ) -> None:
+    def __init__(self, args: Any, texts: dict[str, str], config: ServicePlan, saves: bool) -> None:
         context = ray.get_runtime_context()
         self._session = context.get_session_name()
         self._config = config
         self._client = uuid.uuid4().hex[:16]
+        self.rows: int | None
+        """Rows of all sources; None if they have no end."""
+        self.learns: bool
+        """Whether rewards are of use to the service."""
         self._lock = threading.Lock()
         self._next = 0
         self._unanswered: set[int] = set()
-        self._heard = time.monotonic()
-        """When the latest request was sent to which the service has answered."""
-        self._lapses = 0
+        self._heard = self._since = time.monotonic()
+        """When the latest request was sent to which the service has answered, and since when the
+        service has heard this client without a pause of ``lease_timeout``."""
         self._closed = threading.Event()
         service = ray.remote(concurrency_groups=_THREADS)(ServiceActor).options(
             name=config.name,
             namespace=config.namespace,
             get_if_exists=True,
             lifetime="detached" if config.detached else None,
-            max_restarts=restarts,
-            max_task_retries=-1 if restarts else 0,
+            max_restarts=config.max_restarts if saves else 0,
+            max_task_retries=-1 if saves and config.max_restarts else 0,
             max_concurrency=_REQUESTS,
             num_cpus=0,
         )
@@ -91,8 +84,7 @@ class Channel:
         for tries in reversed(range(_TRIES)):
             self._actor: Any = service.remote(args, texts, run, config)
             try:
-                self.rows: int | None = self.call("connect", self._client, label, texts)
-                """Rows of all sources."""
+                self.rows, self.learns = self.call("connect", self._client, label, texts)
                 break
             except CurriculumLearningError as error:
                 died = error.__cause__
@@ -143,10 +135,6 @@ class Channel:
                 result: T = end.value
                 return result
 
-    def ask(self, request: Request) -> Steps[bytes]:
-        """The one step of a request; returns the answer."""
-        return (yield self.send(request))
-
     def send(self, request: Request) -> Sent:
         """Sends a request."""
         with self._lock:
@@ -154,28 +142,29 @@ class Channel:
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
-        lapses = self.lapses()
-        return Sent(number, method.remote(encode_message(message)), at, lapses)
+        return Sent(number, method.remote(encode_message(message)), at)
 
     def cancel(self, sent: Sent) -> None:
         """Lets the service take back what it answers to a request."""
         if self._is_open():
             cancel = self.send(Cancel(sent.number))
             # Until then the service keeps the answer, and knows what to take back.
-            received = functools.partial(self._received, sent.number, cancel.number)
-            cancel.reference.future().add_done_callback(received)
+            cancel.reference.future().add_done_callback(
+                lambda _: self._received(sent.number, cancel.number)
+            )
 
-    def lapses(self) -> int:
-        """How often the service may have ended all leases of this client, since it was silent."""
+    def may_have_expired(self, at: float) -> bool:
+        """Whether the service may have ended the leases on what was asked for at a time."""
         with self._lock:
-            return self._lapses + self._is_silent()
+            return at < self._since or self._is_silent()
 
     def _is_silent(self) -> bool:
         return time.monotonic() - self._heard > self._config.lease_timeout
 
     def _was_heard(self, at: float) -> None:
         with self._lock:
-            self._lapses += self._is_silent()
+            if self._is_silent():
+                self._since = time.monotonic()
             self._heard = max(self._heard, at)
 
     @contextlib.contextmanager
@@ -192,7 +181,7 @@ class Channel:
         self._received(sent.number)
         self._was_heard(sent.at)
 
-    def _received(self, *numbers: Any) -> None:
+    def _received(self, *numbers: int) -> None:
         with self._lock:
             self._unanswered.difference_update(numbers)
 
@@ -203,13 +192,13 @@ class Channel:
         if before is not None:
             if not ray.wait([before.reference], timeout=0)[0]:
                 return before
-            with contextlib.suppress(RayError):
+            with contextlib.suppress(RayError):  # the service is dead
                 ray.get(before.reference)
                 self._was_heard(before.at)
         with self._lock:
             done = min(self._unanswered, default=self._next)
         beat = self._actor.heartbeat.remote(self._client, done, [self._stay])
-        return Sent(-1, beat, time.monotonic(), 0)
+        return Sent(-1, beat, time.monotonic())
 
     def _is_open(self) -> bool:
         """Whether a call reaches the service; without its cluster, Ray would start another one."""

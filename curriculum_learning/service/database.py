@@ -9,7 +9,8 @@ import sqlite3
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from curriculum_learning.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _BUSY = 10.0
 """Seconds to wait for the lock of a process that is just ending."""
 _SUM = struct.Struct("<I")
+_PRAGMAS = {
+    "locking_mode": "EXCLUSIVE",  # until the connection is closed
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "trusted_schema": "OFF",
+    "secure_delete": "OFF",  # do not write zeros over what is deleted
+}
 
 Key = int | str
 
@@ -40,9 +48,8 @@ class Changes:
         self.rows: dict[str, dict[Key, bytes | None]] = {}
         self.cleared: list[str] = []
         """Tables that are emptied before."""
-        self.is_over = False
-        """Whether the transaction was tried."""
-        self.error: NotWrittenError | None = None
+        self.written: Future[None] = Future()
+        """Tells whoever waits for the transaction how it went."""
 
     def put(self, table: str, key: Key, row: bytes | None) -> None:
         """Writes or deletes a row."""
@@ -80,7 +87,7 @@ class Database:
         self._files = [path.with_name(path.name + end) for end in ("", "-wal", "-count")]
         self.set_aside = 0
         """Damaged rows, as of the latest ``read``."""
-        try:
+        with self._refusing("opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 found = self._open()
@@ -88,18 +95,16 @@ class Database:
                 if resume or isinstance(error, _InUseError) or self._mentions_run():
                     raise
                 found = self._begin_anew(str(error))
-            if found not in (None, run) and not resume:
-                found = self._begin_anew(f"{path} is of another run")
             self.is_taken_over = found not in (None, run)
             """Whether another run has written it."""
+            if self.is_taken_over and not resume:
+                found, self.is_taken_over = self._begin_anew(f"{path} is of another run"), False
             if self.is_taken_over:
                 self._counter.truncate(0)
             if found is None:
                 self._create(tables)
                 if resume:
                     logger.warning("resume is set, and there was no %s: this run is new", path)
-        except (OSError, sqlite3.Error) as error:
-            raise self._error(f"cannot be opened: {error}") from error
 
     def _open(self) -> str | None:
         """Opens, locks and checks the file; returns its run, None if it is new."""
@@ -108,28 +113,13 @@ class Database:
         self._connection = sqlite3.connect(
             self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False
         )
-        execute = self._connection.execute
         try:
-            execute("PRAGMA locking_mode = EXCLUSIVE")  # until the connection is closed
-            execute("PRAGMA journal_mode = WAL")
-            execute("PRAGMA synchronous = FULL")
-            execute("PRAGMA trusted_schema = OFF")
-            execute("BEGIN IMMEDIATE").execute("ROLLBACK")
-            problems = [row[0] for row in execute("PRAGMA integrity_check(3)")]
-            if problems != ["ok"]:
-                raise self.damaged("; ".join(problems))
-            version = execute("PRAGMA user_version").fetchone()[0]
-            run, self._count = None, 0
-            if version not in (0, _FORMAT):
-                raise self._error(f"has format {version}, this version reads format {_FORMAT}")
-            if version:
-                run, self._count = execute("SELECT run, count FROM about").fetchone()
-            if (lost := self._count_beside() - self._count) > 0:
-                raise self.damaged(f"its last {lost} transactions are lost")
-        except (sqlite3.Error, TypeError, CheckpointError) as error:
+            return self._checked()
+        except CheckpointError:
             self.close()
-            if isinstance(error, CheckpointError):
-                raise
+            raise
+        except (sqlite3.Error, TypeError) as error:
+            self.close()
             if "locked" in str(error):
                 raise _InUseError(
                     f"{self._path} is in use: another service of this name and folder is alive, "
@@ -140,13 +130,27 @@ class Database:
             if isinstance(error, sqlite3.OperationalError):  # the disk is full, for one
                 raise self._error(f"cannot be read: {error}") from error
             raise self.damaged(str(error)) from error
-        return run
 
-    def _count_beside(self) -> int:
-        """Transactions by the file that counts them; 0 where it tells nothing."""
+    def _checked(self) -> str | None:
+        execute = self._connection.execute
+        for pragma, value in _PRAGMAS.items():
+            execute(f"PRAGMA {pragma} = {value}")
+        execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+        problems = [row[0] for row in execute("PRAGMA integrity_check(3)")]
+        if problems != ["ok"]:
+            raise self.damaged("; ".join(problems))
+        version = execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _FORMAT):
+            raise self._error(f"has format {version}, this version reads format {_FORMAT}")
+        run, self._count = None, 0
+        if version:
+            run, self._count = execute("SELECT run, count FROM about").fetchone()
         data = self._counter.read()
-        count = int.from_bytes(data[:8], "little")
-        return count if data == _counted(count, data[12:]) else 0
+        counted = int.from_bytes(data[:8], "little")
+        lost = counted - self._count if data == _counted(counted, data[12:]) else 0
+        if lost > 0:
+            raise self.damaged(f"its last {lost} transactions are lost")
+        return run
 
     def _mentions_run(self) -> bool:
         """Whether a damaged file is of this run."""
@@ -208,7 +212,7 @@ class Database:
     def read(self, table: str) -> dict[Any, bytes]:
         """Returns the rows of a table by key; damaged ones are set aside, in another table."""
         execute = self._connection.execute
-        try:
+        with self._refusing("read"):
             rows = dict(execute(f"SELECT key, data FROM {table} ORDER BY key"))
             for key, row in list(rows.items()):
                 rows[key] = row[_SUM.size :]
@@ -219,17 +223,13 @@ class Database:
                     execute("INSERT INTO set_aside VALUES (?, ?)", (name, row))
                     execute(f"DELETE FROM {table} WHERE key = ?", (key,))
             self.set_aside = execute("SELECT COUNT(*) FROM set_aside").fetchone()[0]
-        except sqlite3.Error as error:
-            raise self._error(f"cannot be read: {error}") from error
         return rows
 
     def reopen(self) -> None:
         """Opens the file again, as after a kill; raises CheckpointError."""
         self.close()
-        try:
+        with self._refusing("opened"):
             self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise self._error(f"cannot be opened: {error}") from error
 
     def close(self) -> None:
         """Releases the file and its lock."""
@@ -243,6 +243,13 @@ class Database:
             f"is damaged: {problem}. Move {self._path.name}* away and start again; then load a "
             f"rollout that was saved, or begin anew"
         )
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise self._error(f"cannot be {what}: {error}") from error
 
     def _error(self, problem: str) -> CheckpointError:
         return CheckpointError(f"{self._path} {problem}", key="save", value=str(self._path))

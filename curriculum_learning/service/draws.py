@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,18 +22,12 @@ class Leased(NamedTuple):
 
     claim: Claim
     group: Group
-    lapses: int
-    """See ``Channel.lapses``; as they were before it was drawn."""
+    at: float
+    """When it was asked for."""
 
 
 class Draws:
-    """Draws groups for one client, and holds some ready.
-
-    Args:
-        channel: The way to the service.
-        size: Samples per group.
-        prefetch: Groups to hold ready.
-    """
+    """Draws groups of ``size`` samples for one client, and holds ``prefetch`` groups ready."""
 
     def __init__(self, channel: Channel, size: int, prefetch: int) -> None:
         self._channel, self._size, self._prefetch = channel, size, prefetch
@@ -50,20 +45,20 @@ class Draws:
             while True:
                 groups += self._take(count)
                 if len(groups) < count and (coming := self._take_coming()) is not None:
-                    self._put(self._groups_of((yield coming), coming.lapses))
-                    groups += self._take(count - len(groups))
+                    with_rest = [*groups, *self._groups_of((yield coming), coming.at)]
+                    groups = with_rest[:count]
+                    self._put_back(with_rest[count:])
                 while len(groups) < count:
-                    missing = Draw(count - len(groups), self._slime.current())
-                    sent = self._channel.send(missing)
-                    groups += self._groups_of((yield sent), sent.lapses)
-                lapses = self._channel.lapses()
-                if all(leased.lapses == lapses for leased in groups):
+                    sent = self._channel.send(Draw(count - len(groups), self._slime.current()))
+                    groups += self._groups_of((yield sent), sent.at)
+                at = min((leased.at for leased in groups), default=math.inf)
+                if not self._channel.may_have_expired(at):
                     return groups
-                self._put(groups, front=True)  # others may have them: they are given back
+                self._put_back(groups)  # others may have them: they are given up
                 groups = []
-                yield from self._channel.ask(GiveUp(self.clear()))
+                yield self._channel.send(GiveUp(self.clear()))
         except BaseException:
-            self._put(groups, front=True)
+            self._put_back(groups)
             raise
 
     def fetch_ahead(self) -> None:
@@ -88,14 +83,11 @@ class Draws:
         with self._lock:
             return [self._ready.popleft() for _ in range(min(count, len(self._ready)))]
 
-    def _put(self, groups: Sequence[Leased], front: bool = False) -> None:
+    def _put_back(self, groups: Sequence[Leased]) -> None:
         with self._lock:
-            if front:
-                self._ready.extendleft(reversed(groups))
-            else:
-                self._ready.extend(groups)
+            self._ready.extendleft(reversed(groups))
 
-    def _groups_of(self, answer: bytes, lapses: int) -> list[Leased]:
+    def _groups_of(self, answer: bytes, at: float) -> list[Leased]:
         drawn = decode_drawn(answer)
         collects = gc.isenabled()
         gc.disable()  # it would run again and again over samples that are being made
@@ -108,8 +100,7 @@ class Draws:
             if collects:
                 gc.enable()
         return [
-            Leased((next(flatten(group)).group_index, drawn.lease), group, lapses)
-            for group in groups
+            Leased((next(flatten(group)).group_index, drawn.lease), group, at) for group in groups
         ]
 
     def _made(

@@ -38,9 +38,7 @@ class Leases:
 
     A group has at most one holder. Every draw has a lease number of its own, and a report on a
     group names it: a report that comes after the lease has ended is late, even if the same client
-    holds the group again.
-
-    Not thread-safe. Times are seconds of the monotonic clock of this process.
+    holds the group again. Not thread-safe.
 
     Args:
         timeout: Seconds without a sign of life after which a client loses its groups, > 0.
@@ -49,12 +47,12 @@ class Leases:
     """
 
     def __init__(self, timeout: float, first: int = 0) -> None:
-        self.timeout = timeout
+        self._timeout = timeout
         self.next = first
         """The number of the next lease."""
         self.counts: Counter[str] = Counter()
         """Groups by how their leases ended: settled, returned, given_up, expired."""
-        self.late = 0
+        self._late = 0
         """Groups that late reports named, since this process began."""
         self.clients: dict[str, Client] = {}
         self._holders: dict[int, str] = {}
@@ -63,8 +61,6 @@ class Leases:
         """Groups that are held."""
         return len(self._holders)
 
-    # Clients
-
     def restore(self, clients: dict[str, Client], first: int, counts: Counter[str]) -> None:
         """Goes to other clients, with all that they hold."""
         for client in self.clients.values():
@@ -72,7 +68,7 @@ class Leases:
         self.clients, self.next, self.counts = clients, first, counts
         self._holders = {group: name for name, one in clients.items() for group in one.groups}
 
-    def hear(self, name: str, now: float, done: int) -> None:
+    def hear(self, name: str, now: float, done: int) -> Client:
         """A client lives, and has the answers to all requests below ``done``.
 
         Raises:
@@ -91,6 +87,7 @@ class Leases:
             client.done = done
             for number in [number for number in client.answers if number < done]:
                 del client.answers[number]
+        return client
 
     def forget(self, name: str) -> None:
         """A client that holds nothing is gone."""
@@ -99,6 +96,21 @@ class Leases:
     def silent(self, now: float, timeout: float) -> list[str]:
         """The clients that were not heard for ``timeout`` seconds."""
         return [name for name, client in self.clients.items() if now - client.heard > timeout]
+
+    def was_answered(self, name: str, number: int) -> bool:
+        """Whether a request was carried out.
+
+        Raises:
+            GroupError: The client has the answer, or has cancelled the request.
+        """
+        client = self.clients[name]
+        if number < client.done or client.answers.get(number) == CANCELLED:
+            raise GroupError(
+                f"request {number} of client {name} was answered or cancelled before",
+                key="request",
+                value=number,
+            )
+        return number in client.answers
 
     # Groups
 
@@ -134,18 +146,17 @@ class Leases:
             GroupError: The lease of a group has ended; ``value`` has the ids of all such groups.
         """
         late = [claim[0] for claim in claims if self.is_late(name, claim)]
-        if not late:
-            return
-        self.late += len(late)
-        raise GroupError(
-            f"the groups {late} are not leased (any more) as this answer says: they were settled "
-            f"or given back already, or are of another run, or their lease ended when the client "
-            f"that held them died or was not heard for {self.timeout:g} s, and they are served "
-            f"again. Nothing of this answer was taken in: do not train on these groups, and answer "
-            f"for the others",
-            key="group_index",
-            value=late,
-        )
+        if late:
+            self._late += len(late)
+            raise GroupError(
+                f"the groups {late} are not leased (any more) as this answer says: they were "
+                f"settled or given back already, or are of another run, or their lease ended when "
+                f"the client that held them died or was not heard for {self._timeout:g} s, and "
+                f"they are served again. Nothing of this answer was taken in: do not train on "
+                f"these groups, and answer for the others",
+                key="group_index",
+                value=late,
+            )
 
     def is_late(self, name: str, claim: Claim) -> bool:
         """Whether a lease has ended; see ``check``."""
@@ -155,36 +166,15 @@ class Leases:
 
     def release(self, group_indices: Iterable[int], how: str) -> None:
         """Ends the leases of groups, as ``counts`` says; groups without a holder do not count."""
+        freed = set()
         for group_index in group_indices:
             holder = self._holders.pop(group_index, None)
             if holder is not None:
                 del self.clients[holder].groups[group_index]
                 self.counts[how] += 1
-                self.clients[holder].freed.set()
-
-    # Requests
-
-    def was_answered(self, name: str, number: int) -> bool:
-        """Whether a request was carried out.
-
-        Raises:
-            GroupError: The client has the answer, or has cancelled the request.
-        """
-        client = self.clients[name]
-        if number < client.done or client.answers.get(number) == CANCELLED:
-            raise GroupError(
-                f"request {number} of client {name} was answered or cancelled before",
-                key="request",
-                value=number,
-            )
-        return number in client.answers
-
-    def cancel(self, name: str, number: int) -> None:
-        """Nobody waits for the answer to a request; it must not be carried out any more."""
-        self.clients[name].answers[number] = CANCELLED
-        self.clients[name].freed.set()
-
-    # Figures
+                freed.add(holder)
+        for holder in freed:
+            self.clients[holder].freed.set()
 
     def status(self, now: float) -> dict[str, dict[str, float]]:
         """Figures of all clients together (under ""), and of each; times are in seconds."""
@@ -204,7 +194,7 @@ class Leases:
             "client_leased/max": max((c["leased"] for c in clients.values()), default=0),
             "lease_age/max": max((c["lease_age/max"] for c in clients.values()), default=0.0),
             "waits": sum(client["waits"] for client in clients.values()),
-            "late": self.late,
+            "late": self._late,
             **{how: self.counts[how] for how in ("settled", "returned", "given_up", "expired")},
         }
         return {"": total, **clients}

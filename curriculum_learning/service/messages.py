@@ -121,11 +121,12 @@ def told(samples: Iterable[Any], reward_key: str | None = None, *, rewards: bool
     """
     groups: dict[Claim, list[float | None]] = {}
     for sample in samples:
-        group_index = group_id(sample)
-        if group_index is not None:
-            of_group = groups.setdefault((group_index, lease_of(sample)), [])
+        if (group_index := group_id(sample)) is not None:
+            claim = group_index, lease_of(sample)
+            if claim not in groups:
+                groups[claim] = []
             if rewards:
-                of_group.append(reward_of(sample, reward_key))
+                groups[claim].append(reward_of(sample, reward_key))
     return [(*claim, of_group) for claim, of_group in groups.items()]
 
 

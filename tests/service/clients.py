@@ -68,7 +68,7 @@ class Service:
     def kill(self) -> None:
         """Leave everything as it lies on the disk, where no process holds it."""
         before = self.save
-        self.actor._service.source._states.finish_writing()
+        self.actor._service._states.finish_writing()
         self._incarnation += 1
         shutil.copytree(before, self.save)
 
@@ -146,7 +146,7 @@ def ids(groups: Iterable[Group]) -> list[int]:
 
 def state_of(service: Service) -> dict[str, Any]:
     """The state of its data source, as comparable data."""
-    state = service.actor._service.source.state_dict()
+    state = service.actor._service.state_dict()
     groups = state["groups"]
     for place in ("in_flight", "presumed"):
         groups[place] = sorted(listed(groups[place]))

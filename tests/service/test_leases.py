@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from curriculum_learning.errors import GroupError
-from curriculum_learning.service.leases import Client, Leases
+from curriculum_learning.service.leases import CANCELLED, Client, Leases
 
 CLIENTS = ("a", "b", "c")
 
@@ -30,7 +30,7 @@ def test_a_group_is_settled_under_the_lease_it_was_handed_out_by() -> None:
     with pytest.raises(GroupError, match=r"\[2\]") as raised:
         account.check("trainer", [(1, number), (2, None)])
     assert raised.value.value == [2]
-    assert account.late == 1
+    assert account.status(0.0)[""]["late"] == 1
 
 
 def test_a_late_answer_is_refused_though_the_same_client_holds_the_group_again() -> None:
@@ -79,7 +79,7 @@ def test_a_request_is_answered_again_until_its_answer_was_received() -> None:
     assert not account.was_answered("a", 2)
     with pytest.raises(GroupError, match="request 0"):
         account.was_answered("a", 0)
-    account.cancel("a", 2)
+    account.clients["a"].answers[2] = CANCELLED
     with pytest.raises(GroupError, match="request 2"):
         account.was_answered("a", 2)
 

@@ -104,7 +104,7 @@ def test_schedules_need_not_be_pure(tmp_path: Path) -> None:
         ids([group])[0]: group[0].metadata["data_source_row"] for group in itertools.chain(*drawn)
     }
     service.kill_and_restart()
-    ledger = service.actor._service.source.run.groups.ledger
+    ledger = service.actor._service._run.groups.ledger
     booked = {group_index: ledger.served(group_index) for group_index in ledger}
     assert {index: served and served.row for index, served in booked.items()} == rows
 

@@ -26,10 +26,10 @@ class Failing:
     """
 
     def __init__(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert service.actor._database is not None
-        self._write = service.actor._database.write
+        assert service.actor._service.database is not None
+        self._write = service.actor._service.database.write
         self.plan: Iterator[str] = itertools.repeat("well")
-        monkeypatch.setattr(service.actor._database, "write", self.write)
+        monkeypatch.setattr(service.actor._service.database, "write", self.write)
 
     def write(self, changes: Changes) -> None:
         """As planned: ``well``, ``not at all``, or ``unheard``."""
@@ -114,7 +114,7 @@ def test_what_is_settled_after_a_failure_survives_a_kill(
     client = Client(service, "a")
     groups = client.draw(6)
     client.settle(groups[:2], rollout_id=0)
-    service.actor._service.source.states.finish_writing()
+    service.actor._service._states.finish_writing()
     (service.save / "rollout").rename(tmp_path / "elsewhere")
     (service.save / "rollout").write_text("no folder", encoding="utf-8")
     with pytest.raises(CheckpointError):
@@ -138,8 +138,12 @@ def test_requests_that_arrive_together_share_a_transaction(
     """While one is written, those of 7 others gather; none is answered before it is written."""
     service = Service(tmp_path)
     clients = [Client(service, str(number)) for number in range(8)]
-    assert service.actor._database is not None
-    write, begun, goes_on = service.actor._database.write, threading.Event(), threading.Event()
+    assert service.actor._service.database is not None
+    write, begun, goes_on = (
+        service.actor._service.database.write,
+        threading.Event(),
+        threading.Event(),
+    )
     written: list[int] = []
     answered: list[int] = []
 
@@ -149,7 +153,7 @@ def test_requests_that_arrive_together_share_a_transaction(
         write(changes)
         written.append(len(changes.rows.get("groups", ())))
 
-    monkeypatch.setattr(service.actor._database, "write", slow)
+    monkeypatch.setattr(service.actor._service.database, "write", slow)
     threads = [
         threading.Thread(target=lambda one=client: answered.extend(ids(one.draw(2))))
         for client in clients
