@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: bench demo docs evidence evidence-report evidence-tune fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
+.PHONY: bench demo docs evidence evidence-report evidence-tune fuzz llm-demo ray-demo soak test test-crash lint test-slime test-trl test-verifiers test-verl test-verl-0_7 test-verl-0_9 clean simulate-curricula
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -79,6 +79,15 @@ test-verl-0_7 test-verl-0_9: test-verl-%: .venv-verl-%/.ready
 test-trl: .venv-trl/.ready  ## the mixin in real TRL, and a real language model
 	.venv-trl/bin/python -m pytest -q tests/with_trl
 
+# It needs Python 3.11.
+.venv-verifiers/.ready: tests/with_verifiers/requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-verifiers
+	.venv-verifiers/bin/pip install --quiet --disable-pip-version-check -r $< -e .
+	touch $@
+
+test-verifiers: .venv-verifiers/.ready  ## environments of verifiers as sources, and their rollouts
+	.venv-verifiers/bin/python -m pytest -q tests/with_verifiers
+
 llm-demo: .venv-trl/.ready  ## train a real language model on a curriculum; it says how long it takes
 	.venv-trl/bin/python -m examples.llm.demo $(LLM_DEMO)
 
@@ -95,4 +104,4 @@ docs: .venv-docs/.ready  ## the site of the documentation in build/site, every l
 	.venv-docs/bin/mkdocs build --quiet --strict
 
 clean:
-	rm -rf $(VENV) .venv-docs build .venv-trl .venv-verl-* demo_output
+	rm -rf $(VENV) .venv-docs build .venv-trl .venv-verifiers .venv-verl-* demo_output

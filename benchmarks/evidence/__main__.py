@@ -98,7 +98,10 @@ def _tune(options: argparse.Namespace) -> None:
     runs = tuning_runs(options.tasks, options.curricula, options.rollouts)
     with _results(options) as results:
         chosen = choose(perform_all(runs, results, options.workers))
-    write_settings({**read_settings(options.settings), **chosen}, options.settings)
+    settings = read_settings(options.settings)
+    for task, of_methods in chosen.items():
+        settings[task] |= of_methods
+    write_settings(settings, options.settings)
 
 
 if __name__ == "__main__":

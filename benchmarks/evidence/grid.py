@@ -7,14 +7,14 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.evidence.methods import Method, Settings, read_methods
+from benchmarks.evidence.methods import Method, SettingsByTask, read_methods
 from benchmarks.evidence.results import Results
 from benchmarks.evidence.runs import Line, Run, make_run, perform, prompt_files
 from benchmarks.evidence.tasks import TASKS
@@ -30,7 +30,7 @@ class RunFailedError(RuntimeError):
 def grid(
     tasks: Iterable[str],
     methods: Iterable[str],
-    settings: Mapping[str, Settings],
+    settings: SettingsByTask,
     seeds: Sequence[int],
     rollouts: int | None,
 ) -> list[Run]:
@@ -38,7 +38,7 @@ def grid(
     known = read_methods()
     cells = fitting(tasks, [known[name] for name in methods])
     return [
-        make_run(task, method, seed, settings[method.name], rollouts)
+        make_run(task, method, seed, settings[task][method.name], rollouts)
         for seed in seeds
         for task, method in cells
     ]

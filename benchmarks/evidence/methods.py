@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.evidence.tasks import TASKS
 from benchmarks.evidence.tasks.base import EvidenceTask
 
 FOLDER = Path(__file__).parent
@@ -19,6 +20,8 @@ UNIFORM = "uniform"
 
 Settings = dict[str, Any]
 """Values by dotted key: ``{"learning_rate": 0.001, "data_source_rule.window": 300}``."""
+SettingsByTask = dict[str, dict[str, Settings]]
+"""Of each task, by method."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,16 @@ def read_methods() -> dict[str, Method]:
     return {UNIFORM: found.pop(UNIFORM), **found}
 
 
-def read_settings(path: Path) -> dict[str, Settings]:
+def read_settings(path: Path) -> SettingsByTask:
     """Returns the settings of each method: those that a search has written, or the defaults."""
     chosen, everybody = _read(path) if path.exists() else {}, read_search().everybody
     return {
-        name: chosen.get(name, method.candidates(everybody)[0])
-        for name, method in read_methods().items()
+        task: {
+            name: chosen.get(task, {}).get(name, method.candidates(everybody)[0])
+            for name, method in read_methods().items()
+            if method.fits(TASKS[task])
+        }
+        for task in TASKS
     }
 
 

@@ -91,17 +91,17 @@ def behind(lines: Sequence[Line]) -> str:
 
 
 def settings_table(found: Cells) -> str:
-    """Returns the settings of each method."""
-    settings = {
-        method: each[0]["settings"]
-        for methods in found.values()
-        for method, each in methods.items()
-    }
+    """Returns the settings of each method on each task."""
     rows = [
-        [method, ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())]
-        for method, values in sorted(settings.items())
+        [task, method, _settings(each[0]["settings"])]
+        for task, methods in found.items()
+        for method, each in methods.items()
     ]
-    return markdown(["method", "settings"], rows)
+    return markdown(["task", "method", "settings"], rows)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in settings.items())
 
 
 def _row(

@@ -11,12 +11,12 @@ import yaml
 
 from benchmarks.evidence.grid import fitting
 from benchmarks.evidence.measures import area
-from benchmarks.evidence.methods import Settings, read_methods, read_search
+from benchmarks.evidence.methods import SettingsByTask, read_methods, read_search
 from benchmarks.evidence.runs import Line, Run, make_run
 
 _HEAD = """\
-# Chosen by `make evidence-tune`, which writes this file: for each method the best mean area of the
-# {candidates} settings tried (search.yaml), over its tasks; on seeds not reported: {seeds}.
+# Chosen by `make evidence-tune`, which writes this file: for each task and method the best mean
+# area of the {candidates} settings tried (search.yaml), on seeds that are not reported: {seeds}.
 """
 
 
@@ -37,19 +37,19 @@ def tuning_runs(
     ]
 
 
-def choose(lines: Iterable[Line]) -> dict[str, Settings]:
-    """Returns the settings of each method with the greatest mean area over tasks and seeds."""
-    areas: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def choose(lines: Iterable[Line]) -> SettingsByTask:
+    """Returns the settings of each method and task with the greatest mean area over the seeds."""
+    areas: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         text = yaml.safe_dump(line["settings"], sort_keys=False)
-        areas[line["method"]][text].append(area(line))
-    return {
-        method: yaml.safe_load(max(tried, key=lambda text: fmean(tried[text])))
-        for method, tried in areas.items()
-    }
+        areas[line["task"], line["method"]][text].append(area(line))
+    chosen: SettingsByTask = defaultdict(dict)
+    for (task, method), tried in areas.items():
+        chosen[task][method] = yaml.safe_load(max(tried, key=lambda text: fmean(tried[text])))
+    return dict(chosen)
 
 
-def write_settings(chosen: dict[str, Settings], path: Path) -> None:
+def write_settings(chosen: SettingsByTask, path: Path) -> None:
     """Writes a file as ``read_settings`` reads it."""
     search = read_search()
     head = _HEAD.format(candidates=len(search.everybody), seeds=", ".join(map(str, search.seeds)))

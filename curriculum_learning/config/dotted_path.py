@@ -17,6 +17,7 @@ _HARMLESS = tuple(
     for name in ("custom_log", "reward_cap_filter", "weight_scheduler")
 )
 """Modules of ours whose functions may be named where nothing is imported."""
+_REFUSED = "--untrusted imports nothing that a configuration names"
 _importing = ContextVar("importing", default=True)
 
 
@@ -51,10 +52,7 @@ def load_callable(path: str) -> Callable[..., Any]:
     if not module_path:
         raise ValueError("it is no dotted path such as package.module.function")
     if not (_importing.get() or is_harmless(path)):
-        raise ValueError(
-            "--untrusted imports nothing that a configuration names; give a number or a lambda, "
-            "or leave out --untrusted"
-        )
+        raise ValueError(f"{_REFUSED}; give a number or a lambda, or leave out --untrusted")
     try:
         module = _import(module_path) or _import_from_working_directory(module_path)
         function = getattr(module, name, None)
@@ -91,9 +89,28 @@ def _import_from_working_directory(path: str) -> ModuleType | None:
     directory = os.getcwd()
     if directory in sys.path or "" in sys.path:
         return None
+    with _working_directory_last(directory):
+        return _import(path)
+
+
+@contextmanager
+def _working_directory_last(directory: str) -> Iterator[None]:
     sys.path.append(directory)  # at the end: a file there hides no installed module
     importlib.invalidate_caches()
     try:
-        return _import(path)
+        yield
     finally:
         sys.path.remove(directory)
+
+
+@contextmanager
+def importing_by_library() -> Iterator[None]:
+    """Within the block a library imports what a configuration names, as ``load_callable`` would.
+
+    Raises:
+        ValueError: Nothing may be imported.
+    """
+    if not _importing.get():
+        raise ValueError(f"{_REFUSED}; leave out --untrusted, or give --rows")
+    with _working_directory_last(os.getcwd()):
+        yield

@@ -1,8 +1,8 @@
 """The kinds of sources that are no files, as ``prompt_data`` names them.
 
 Each is a mapping with ``type`` and the keys of that kind. A text is short for it:
-``hf:NAME:SPLIT``, ``reasoning_gym:TASK``, and the dotted path of a function or class of the user's.
-Any other text names files.
+``hf:NAME:SPLIT``, ``reasoning_gym:TASK``, ``verifiers:TASKSET``, and the dotted path of a function
+or class of the user's. Any other text names files.
 """
 
 from __future__ import annotations
@@ -109,6 +109,31 @@ class GymTask:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Taskset:
+    """The tasks of an environment of verifiers.
+
+    Args:
+        taskset: Its id, the name of its module.
+        rows: Number of rows, the first ones; null is all there are.
+        settings: Of the task set.
+    """
+
+    taskset: _Text
+    rows: _Count | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def source_name(self) -> str:
+        """The name of the source, if it is given none."""
+        return name_of(self.taskset)
+
+    @property
+    def text(self) -> str:
+        """What messages call it."""
+        return f"verifiers:{self.taskset}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Stream:
     """Rows that can be read only once.
 
@@ -156,15 +181,16 @@ class OwnRows:
         return self.path
 
 
-Kind = Files | HubData | GymTask | Stream | OwnRows
+Kind = Files | HubData | GymTask | Taskset | Stream | OwnRows
 
 KINDS: dict[str, Callable[..., Any]] = {
     "files": Files,
     "hf": HubData,
     "reasoning_gym": GymTask,
     "stream": Stream,
+    "verifiers": Taskset,
 }
-_FIRST = {"hf": "name", "reasoning_gym": "task"}
+_FIRST = {"hf": "name", "reasoning_gym": "task", "verifiers": "taskset"}
 """The key that stands behind the colon in the text of a kind."""
 
 

@@ -16,6 +16,7 @@ from curriculum_learning.groups.buffers import BufferFilter
 from curriculum_learning.groups.circulation import Circulation
 from curriculum_learning.groups.fates import DynamicFilter, Outcome
 from curriculum_learning.groups.feedback import Feedback
+from curriculum_learning.groups.fitting import FittingSource
 from curriculum_learning.groups.fresh import FreshGroups
 from curriculum_learning.groups.handed import HandedOut
 from curriculum_learning.groups.maker import GroupMaker
@@ -291,7 +292,9 @@ def _mixture(config: DataSourcePlan, prompts: Mapping[str, Prompts]) -> Mixture:
 
 def _source(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:
     rows = _walked(source, prompts, config)
-    return EndlessSource(rows) if prompts.is_endless else rows
+    if not prompts.is_endless:
+        return rows
+    return FittingSource(rows, prompts) if source.max_prompt_len else EndlessSource(rows)
 
 
 def _walked(source: SourcePlan, prompts: Prompts, config: DataSourcePlan) -> RowSource:

@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from curriculum_learning.prompts.contents import file_pieces
+from curriculum_learning.prompts.files.contents import file_pieces
 from curriculum_learning.prompts.rows import content_hash
 
 logger = logging.getLogger(__name__)

@@ -200,10 +200,6 @@ def _file(value: Any) -> Any:
     return path
 
 
-def _error(value: Any, problem: str, error: Exception) -> MediaError:
-    return MediaError(f"the picture {_shown(value)} {problem}: {error}; mend it, or its row")
-
-
 def _shown(value: Any) -> str:
     if not isinstance(value, str):
         return f"of type {type(value).__name__}"

@@ -13,11 +13,11 @@ from curriculum_learning.config.plan import DataSourcePlan, SourcePlan
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.assumed import assumed_rows
 from curriculum_learning.prompts.cache import Cache, Kept, Key
-from curriculum_learning.prompts.look import check_rows
-from curriculum_learning.prompts.numbers import read_numbers
 from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.reader import PromptReader
 from curriculum_learning.prompts.rows import Rows
+from curriculum_learning.prompts.scan.look import check_rows, within_limit
+from curriculum_learning.prompts.scan.numbers import read_numbers
 from curriculum_learning.prompts.tokenizer import processor_of, tokenizer_of
 from curriculum_learning.samples.group import Prompt
 
@@ -89,6 +89,15 @@ class Prompts:
         if self._kept is not None:
             indices = self._kept[list(indices)].tolist()
         return self._reader.read(indices)
+
+    def fits(self, row: int) -> bool:
+        """Whether the prompt of a row without end is within ``rollout_max_prompt_len``.
+
+        Raises:
+            DataError: The row cannot be served.
+        """
+        (fits,) = within_limit(self._reader, self._reader.read([row]))
+        return fits is not False
 
     def priors(self, key: str) -> NDArray[np.float64]:
         """Reads an offline pass rate of each prompt, as ``scores``; NaN where there is none."""

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from curriculum_learning.errors import DataError
+
 Record = dict[str, Any]
 
 
@@ -74,3 +76,15 @@ def content_hash(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def unreadable(source: str, path: str, problem: str) -> DataError:
+    """Makes the error of rows that cannot be read."""
+    message = f"source '{source}': {problem}"
+    return DataError(message, source=source, key="prompt_data", value=path)
+
+
+def unusable(path: str, source: str, problem: str) -> DataError:
+    """Makes the error of an entry of ``prompt_data`` that cannot be used."""
+    message = f"prompt_data of source '{source}': {path!r} {problem}"
+    return DataError(message, source=source, key="prompt_data", value=path)

@@ -81,6 +81,7 @@ class _Place(msgspec.Struct):
     credits: list[Units] | bytes | None = None
     credit: Units = 0
     drawn: Count = 0
+    rows_left_out: Count = 0
 
 
 class _Rule(msgspec.Struct):

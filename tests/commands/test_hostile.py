@@ -14,7 +14,7 @@ from curriculum_learning.__main__ import WRONG, main
 from curriculum_learning.commands import picture, terminal
 from curriculum_learning.commands.arguments import read_sizes
 from curriculum_learning.config.files import read_run_config
-from curriculum_learning.prompts import look
+from curriculum_learning.prompts.scan import look
 from tests.commands.test_preview import ENVIRONMENT, write_config
 
 CLEAR = "\x1b[2J\x07\u202e"
@@ -127,7 +127,7 @@ def test_read_errors_are_no_errors_of_the_output(
     def fails(*args: object) -> bytes:
         raise OSError(5, "Input/output error", "a.jsonl")
 
-    monkeypatch.setattr("curriculum_learning.prompts.contents.os.pread", fails)
+    monkeypatch.setattr("curriculum_learning.prompts.files.contents.os.pread", fails)
     assert main(["preview", path, "--no-picture"]) == WRONG
     error = capsys.readouterr().err
     assert "Input/output error" in error

@@ -13,7 +13,7 @@ import pytest
 from curriculum_learning.__main__ import WELL, WRONG, main
 from curriculum_learning.config.dotted_path import load_callable
 from tests.commands.test_preview import ENVIRONMENT, write_config
-from tests.prompts.test_prompts import checkpoint as checkpoint  # a fixture
+from tests.prompts.conftest import checkpoint as checkpoint  # a fixture
 
 HOSTILE = "from pathlib import Path\nPath('ran').touch()\ndef f(*args): return 1.0\n"
 

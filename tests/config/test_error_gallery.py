@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,7 @@ prompted("an unknown key", {"type": "reasoning_gym", "task": "chain_sum", "sed":
 prompted("an unknown task", "reasoning_gym:chain_sums")
 prompted("a setting that is none",
          {"type": "reasoning_gym", "task": "chain_sum", "settings": {"max_term": 3}})  # fmt: skip
+prompted("a kind without its key", {"type": "verifiers", "settings": {}})
 prompted("more levels than there are", {"type": "reasoning_gym", "task": "chain_sum", "levels": 99})
 prompted("neither a file nor a module", "nowhere.rows")
 prompted("no such function", f"{HERE}.cubes")
@@ -223,6 +225,13 @@ prompted("a row that cannot be made", f"{HERE}.no_rows@[90:]")
 prompted("a row without a prompt", f"{HERE}.squares", input_key="question")
 prompted("an end to count from", f"{HERE}.squares@[-5:]")
 prompted("a curriculum over one level", f"{HERE}.squares", data_source_curricula={"type": "time"})
+
+
+@case("source: an environment without its package")
+def _(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "verifiers", None)
+        DataSource({"prompt_data": "verifiers:gsm8k"})
 
 
 @case("source: a dead server")

@@ -17,6 +17,11 @@ def no_rows(index: int) -> dict[str, Any]:
     return {"input": f"one over {index}", "label": str(1 / (100 - index))}
 
 
+def spoken(index: int) -> dict[str, Any]:
+    """A row whose prompt is messages."""
+    return {"input": [{"role": "user", "content": f"say {index} " * 9}]}
+
+
 class Sums:
     """Sums of ``terms`` numbers, and of more at higher levels."""
 
@@ -32,6 +37,20 @@ class Sums:
             "input": f"sum of {self.terms + level} numbers, no {number}",
             "metadata": {"level": level, "number": number},
         }
+
+
+class Wordy:
+    """Prompts of 1 to 10 words; ``words`` makes all of them as long."""
+
+    levels = (1.0, 2.0)
+
+    def __init__(self, *, words: int | None = None) -> None:
+        self.words = words
+
+    def row(self, index: int) -> dict[str, Any]:
+        """A row with 1 + 7 * index % 10 words."""
+        words = 1 + index * 7 % 10 if self.words is None else self.words
+        return {"input": " ".join(["long"] * words), "metadata": {"words": words}}
 
 
 class Few:

@@ -90,3 +90,11 @@ def checkpoint_with_processor(folder: Path) -> str:
     named = folder / "tokenizer_config.json"
     named.write_text(json.dumps({**json.loads(named.read_text()), "chat_template": TEMPLATE}))
     return str(folder)
+
+
+def processor_in(folder: Path) -> Any:
+    """The processor of ``checkpoint_with_processor``, loaded."""
+    from transformers import AutoProcessor
+
+    load: Any = AutoProcessor.from_pretrained
+    return load(checkpoint_with_processor(folder))

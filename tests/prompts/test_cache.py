@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from curriculum_learning import DataError
 from curriculum_learning.config.plan import SourcePlan
-from curriculum_learning.prompts import line_index, look
 from curriculum_learning.prompts.cache import Cache
-from curriculum_learning.prompts.glance import Glance
+from curriculum_learning.prompts.files import line_index
 from curriculum_learning.prompts.opening import open_rows
 from curriculum_learning.prompts.prompts import Prompts
+from curriculum_learning.prompts.scan import look
+from curriculum_learning.prompts.scan.glance import Glance
 from curriculum_learning.weight_scheduler import parse_weight
 from tests.harness import data_source, write_rows
 

@@ -8,31 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from curriculum_learning import CheckpointError, ConfigurationError, DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from tests.harness import write_rows
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tokenizer that splits at white space and has a chat template."""
-    words = {word: i for i, word in enumerate(["[UNK]", "user", "short", "long"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers is half typed
-        tokenizer_object=tokenizer, unk_token="[UNK]"
-    )
-    fast.chat_template = (
-        "{% if tools %}tools: {{ tools | length }} {% endif %}"
-        "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
-        "{% if mark %}{{ mark }}{% endif %}{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
-    folder = tmp_path_factory.mktemp("checkpoint")
-    fast.save_pretrained(folder)
-    return str(folder)
 
 
 def serve(path: str, count: int = 1, **changes: Any) -> list[list[Any]]:

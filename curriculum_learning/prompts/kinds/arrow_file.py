@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.prompts.cache import Cache, file_key
-from curriculum_learning.prompts.kinds.arrow import check, mapped, storable
-from curriculum_learning.prompts.kinds.converted import SMALL, ConvertedRows
-from curriculum_learning.prompts.packed import is_packed
+from curriculum_learning.prompts.files.arrow import check, mapped, storable
+from curriculum_learning.prompts.files.converted import SMALL, ConvertedRows
+from curriculum_learning.prompts.files.packed import is_packed
 
 
 class ArrowFileRows(ConvertedRows):

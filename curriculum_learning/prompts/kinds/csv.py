@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from curriculum_learning.prompts.kinds.converted import ConvertedRows
+from curriculum_learning.prompts.files.converted import ConvertedRows
 
 
 class CsvRows(ConvertedRows):

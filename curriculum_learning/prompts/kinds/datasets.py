@@ -8,8 +8,8 @@ from typing import Any
 
 from curriculum_learning.config.kinds import HubData
 from curriculum_learning.prompts.cache import Cache, file_digest
-from curriculum_learning.prompts.kinds.arrow import ArrowRows, check, storable, unreadable
-from curriculum_learning.prompts.rows import fingerprint
+from curriculum_learning.prompts.files.arrow import ArrowRows, check, storable
+from curriculum_learning.prompts.rows import fingerprint, unreadable
 
 _SPLITS = "dataset_dict.json"
 

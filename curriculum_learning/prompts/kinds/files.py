@@ -8,18 +8,17 @@ import re
 from collections import Counter
 
 from curriculum_learning.config.paths import lost
-from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache
+from curriculum_learning.prompts.files.packed import ending_of, is_packed
+from curriculum_learning.prompts.files.remote import RemoteFiles, is_remote
+from curriculum_learning.prompts.files.sharded import ShardedRows
 from curriculum_learning.prompts.kinds.arrow_file import ArrowFileRows
 from curriculum_learning.prompts.kinds.csv import CsvRows
 from curriculum_learning.prompts.kinds.datasets import SavedRows, is_saved
 from curriculum_learning.prompts.kinds.json import CopiedLines
 from curriculum_learning.prompts.kinds.jsonl import JsonlRows
 from curriculum_learning.prompts.kinds.parquet import ParquetRows
-from curriculum_learning.prompts.packed import ending_of, is_packed
-from curriculum_learning.prompts.remote import RemoteFiles, is_remote
-from curriculum_learning.prompts.rows import Rows
-from curriculum_learning.prompts.sharded import ShardedRows
+from curriculum_learning.prompts.rows import Rows, unusable
 
 _KINDS: dict[str, type[JsonlRows] | type[ParquetRows] | type[CsvRows] | type[ArrowFileRows]] = {
     ".jsonl": JsonlRows,
@@ -62,7 +61,7 @@ def _open_remote(url: str, source: str, cache: Cache) -> Rows:
     if is_folder:
         paths = _shards_among(paths, source, url)
     if not paths:
-        raise error(url, source, "matches no file; correct it")
+        raise unusable(url, source, "matches no file; correct it")
     _check_numbers(paths, source, url)
     return _open_shards(paths, [remote.fetch(path) for path in paths], source, cache)
 
@@ -84,7 +83,7 @@ def _open_file(path: str, source: str, cache: Cache, name: str | None = None) ->
     kind = _KINDS.get(ending_of(path))
     if kind is None:
         known = f"{', '.join(_KINDS)}, packed as .gz or .zst or not"
-        raise error(name or path, source, f"is no file of rows; convert it to one of {known}")
+        raise unusable(name or path, source, f"is no file of rows; convert it to one of {known}")
     if kind is JsonlRows and is_packed(path):
         kind = CopiedLines
     rows = kind(path, source, cache)
@@ -102,9 +101,9 @@ def _shards_among(paths: list[str], source: str, folder: str) -> list[str]:
     if len(endings) > 1:
         found = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
         problem = f"is a folder of several kinds of files, {found}"
-        raise error(folder, source, f"{problem}; name one kind: {folder}/*{min(endings)}")
+        raise unusable(folder, source, f"{problem}; name one kind: {folder}/*{min(endings)}")
     if not files:
-        raise error(
+        raise unusable(
             folder, source, f"is a folder without any file of rows; they end in {', '.join(_KINDS)}"
         )
     return files
@@ -115,7 +114,7 @@ def _matching(pattern: str, source: str, written: str) -> list[str]:
     if files:
         return files
     relative = f"paths are relative to the working directory, {os.getcwd()}"
-    raise error(written, source, lost(written) or f"matches no file; {relative}")
+    raise unusable(written, source, lost(written) or f"matches no file; {relative}")
 
 
 def _check_numbers(files: list[str], source: str, path: str) -> None:
@@ -127,13 +126,7 @@ def _check_numbers(files: list[str], source: str, path: str) -> None:
         names = (f"{start}{at:0{width}}{middle}{total}{end}" for at in range(int(total)))
         missing = [name for name in names if name not in there]
         if missing:
-            raise error(
+            raise unusable(
                 path, source, f"lacks {len(missing)} of {int(total)} shards, such as {missing[0]}; "
                 f"add them, or rename the others",
             )  # fmt: skip
-
-
-def error(path: str, source: str, problem: str) -> DataError:
-    """Makes the error of a path that cannot be used."""
-    message = f"prompt_data of source '{source}': {path!r} {problem}"
-    return DataError(message, source=source, key="prompt_data", value=path)

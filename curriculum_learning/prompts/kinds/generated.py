@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from curriculum_learning.errors import DataError
+from curriculum_learning.errors import ConfigurationError, DataError
 from curriculum_learning.prompts.rows import Record, Rows
 from curriculum_learning.samples.codec import CannotStoreError, encode
 
@@ -51,6 +51,15 @@ class GeneratedRows(Rows):
         """Makes the error of a row."""
         return DataError(
             f"source '{self.source}', {self.where(index)} {problem}; mend the generator",
+            source=self.source,
+            key="prompt_data",
+            value=self.text,
+        )
+
+    def refused(self, problem: str) -> ConfigurationError:
+        """Makes the error of a generator that cannot be used."""
+        return ConfigurationError(
+            f"prompt_data of source '{self.source}': {self.text} {problem}",
             source=self.source,
             key="prompt_data",
             value=self.text,

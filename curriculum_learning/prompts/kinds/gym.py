@@ -41,12 +41,11 @@ class GymRows(GeneratedRows):
         try:
             from reasoning_gym import factory
         except ImportError:
-            raise self._refused(
-                "needs reasoning_gym; pip install 'curriculum_learning[reasoning_gym]'"
-            ) from None
+            problem = "needs reasoning_gym; pip install 'curriculum_learning[reasoning_gym]'"
+            raise self.refused(problem) from None
         if kind.task not in factory.DATASETS:
             near = suggestion(kind.task, factory.DATASETS, "the tasks are")
-            raise self._refused(f"is no task of reasoning_gym; {near}")
+            raise self.refused(f"is no task of reasoning_gym; {near}")
         self._type, config_type = factory.DATASETS[kind.task]
         try:
             self._configs = self._levels(factory, config_type)
@@ -56,7 +55,7 @@ class GymRows(GeneratedRows):
         except (TypeError, ValueError, AssertionError) as error:
             if isinstance(error, ConfigurationError):
                 raise
-            raise self._refused(f"refuses its settings: {error}") from error
+            raise self.refused(f"refuses its settings: {error}") from error
         self.levels = [float(level) for level in range(kind.levels)]
         self.fingerprint = {
             "rows": self.size,
@@ -72,18 +71,18 @@ class GymRows(GeneratedRows):
         known = [field.name for field in dataclasses.fields(config_type) if field.name != "seed"]
         for key in kind.settings:
             if key not in known:
-                raise self._refused(f"has no setting {key}; {suggestion(key, known)}")
+                raise self.refused(f"has no setting {key}; {suggestion(key, known)}")
         plain = {"seed": kind.seed, **kind.settings}
         if kind.levels == 1:
             return [config_type(**plain)]
         from reasoning_gym.coaching import base_curriculum as base
 
         if not factory.has_curriculum(kind.task):
-            raise self._refused("has no difficulty levels; leave out levels")
+            raise self.refused("has no difficulty levels; leave out levels")
         curriculum = factory.create_curriculum(kind.task)
         most = max(len(attribute.levels) for attribute in curriculum.attributes.values())
         if kind.levels > most:
-            raise self._refused(f"has {most} difficulty levels, fewer than levels={kind.levels}")
+            raise self.refused(f"has {most} difficulty levels, fewer than levels={kind.levels}")
         # each level by itself, without those below it
         only = base.DefaultCurriculumContext(mode=base.RangeAttributeMode.UPPER_BOUND)
         configs = []
@@ -92,7 +91,7 @@ class GymRows(GeneratedRows):
             configs.append(curriculum.generate_configuration(plain, only))
         wrong = [k for k, v in kind.settings.items() if any(getattr(c, k) != v for c in configs)]
         if wrong:
-            raise self._refused(f"has levels of {', '.join(wrong)}; leave it out of settings")
+            raise self.refused(f"has levels of {', '.join(wrong)}; leave it out of settings")
         return configs
 
     def _block(self, level: int, block: int) -> Any:
@@ -102,14 +101,6 @@ class GymRows(GeneratedRows):
             digest = hashlib.blake2b(f"{self._kind.seed}\0{block}".encode(), digest_size=4)
             config = dataclasses.replace(config, seed=int.from_bytes(digest.digest(), "little"))
         return self._type(config=config)
-
-    def _refused(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"prompt_data of source '{self.source}': {self.text} {problem}",
-            source=self.source,
-            key="prompt_data",
-            value=self.text,
-        )
 
     def make(self, index: int) -> Any:
         """See ``GeneratedRows``."""

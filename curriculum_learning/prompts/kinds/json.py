@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Kept, file_key
-from curriculum_learning.prompts.contents import Content, MappedContent
+from curriculum_learning.prompts.files.contents import Content, MappedContent
+from curriculum_learning.prompts.files.line_index import BOM, line_index
+from curriculum_learning.prompts.files.packed import ending_of, unpacked_pieces
 from curriculum_learning.prompts.kinds.jsonl import JsonlRows
-from curriculum_learning.prompts.line_index import BOM, line_index
-from curriculum_learning.prompts.packed import ending_of, unpacked_pieces
+from curriculum_learning.prompts.rows import unreadable
 
 _SMALL = 1 << 20
 """Bytes; smaller files are read again each time."""
@@ -73,12 +73,9 @@ class CopiedLines(JsonlRows):
         try:
             items: list[Any] = json.loads(content)
         except (ValueError, RecursionError):
-            raise DataError(
-                f"source '{self.source}': {self.path} is not valid JSON: {error}; mend it, or "
-                f"write one object a line and name the file .jsonl",
-                source=self.source,
-                key="prompt_data",
-                value=self.path,
+            problem = f"{self.path} is not valid JSON: {error}; mend it, or write one object a line"
+            raise unreadable(
+                self.source, self.path, f"{problem} and name the file .jsonl"
             ) from None
         yield from (json.dumps(item).encode() + b"\n" for item in items)
 

@@ -10,8 +10,8 @@ import msgspec
 
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Kept
-from curriculum_learning.prompts.contents import Content, FileContent
-from curriculum_learning.prompts.line_index import BOM, line_index
+from curriculum_learning.prompts.files.contents import Content, FileContent
+from curriculum_learning.prompts.files.line_index import BOM, line_index
 from curriculum_learning.prompts.rows import Record, Rows, content_hash, fingerprint
 from curriculum_learning.samples.codec import CannotStoreError, encode
 

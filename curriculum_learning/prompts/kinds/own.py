@@ -10,6 +10,7 @@ import orjson
 from curriculum_learning.config.kinds import OwnRows
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.kinds.generated import GeneratedRows
+from curriculum_learning.prompts.rows import unreadable
 
 
 class FunctionRows(GeneratedRows):
@@ -55,8 +56,7 @@ class FunctionRows(GeneratedRows):
         self.size = min((size for size in (length, kind.rows) if size is not None), default=None)
 
     def _problem(self, problem: str) -> DataError:
-        message = f"source '{self.source}': {self.text} {problem}"
-        return DataError(message, source=self.source, key="prompt_data", value=self.text)
+        return unreadable(self.source, self.text, f"{self.text} {problem}")
 
     def make(self, index: int) -> Any:
         """See ``GeneratedRows``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from curriculum_learning.prompts.kinds.arrow import storable
-from curriculum_learning.prompts.kinds.converted import ConvertedRows
+from curriculum_learning.prompts.files.arrow import storable
+from curriculum_learning.prompts.files.converted import ConvertedRows
 
 _BATCH = 1 << 16
 """Rows that are converted at once."""

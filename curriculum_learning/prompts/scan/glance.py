@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from curriculum_learning.config.plan import SourcePlan
-from curriculum_learning.prompts.kinds.arrow import ArrowRows
+from curriculum_learning.prompts.files.arrow import ArrowRows
 from curriculum_learning.prompts.kinds.jsonl import JsonlRows
 from curriculum_learning.prompts.rows import Rows
 from curriculum_learning.samples.tags import SOURCE_KEY, SOURCE_NAME_KEY, TAGS

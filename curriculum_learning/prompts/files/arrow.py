@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
 from curriculum_learning.prompts.rows import Record, Rows
 
@@ -58,21 +57,6 @@ class ArrowRows(Rows):
     def close(self) -> None:
         """See ``Rows``."""
         self.batches = []
-
-
-def need_pyarrow(path: str, source: str) -> None:
-    """Raises DataError if pyarrow is not installed."""
-    try:
-        import pyarrow  # noqa: F401 - only asked for
-    except ImportError:
-        message = f"reading {path} needs pyarrow; pip install 'curriculum_learning[parquet]'"
-        raise unreadable(source, path, message) from None
-
-
-def unreadable(source: str, path: str, problem: str) -> DataError:
-    """Makes the error of a file that cannot be read."""
-    message = f"source '{source}': {problem}"
-    return DataError(message, source=source, key="prompt_data", value=path)
 
 
 def storable(schema: Any) -> Any:

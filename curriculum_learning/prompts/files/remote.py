@@ -8,7 +8,8 @@ from typing import Any
 
 from curriculum_learning.errors import DataError
 from curriculum_learning.prompts.cache import Cache, Key
-from curriculum_learning.prompts.packed import ending_of
+from curriculum_learning.prompts.files.packed import ending_of
+from curriculum_learning.prompts.rows import unusable
 
 _TRIES = 3
 _PAUSE = 0.2
@@ -55,8 +56,7 @@ class RemoteFiles:
             raise self._error(f"is at no place that fsspec knows: {error}") from None
 
     def _error(self, problem: str) -> DataError:
-        message = f"prompt_data of source '{self._source}': {self._url!r} {problem}"
-        return DataError(message, source=self._source, key="prompt_data", value=self._url)
+        return unusable(self._url, self._source, problem)
 
     def find(self) -> tuple[list[str], bool]:
         """Returns the paths of the files, and whether they are the files of a folder.

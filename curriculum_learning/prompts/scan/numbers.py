@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curriculum_learning.prompts.kinds.arrow import ArrowRows
+from curriculum_learning.prompts.files.arrow import ArrowRows
 from curriculum_learning.prompts.rows import Rows
 
 Numbers = NDArray[np.float64]

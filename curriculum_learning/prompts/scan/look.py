@@ -13,8 +13,8 @@ from curriculum_learning.config.plan import SourcePlan
 from curriculum_learning.config.visible import visible
 from curriculum_learning.errors import ConfigurationError
 from curriculum_learning.prompts.cache import Cache, Kept, Key
-from curriculum_learning.prompts.glance import Glance
 from curriculum_learning.prompts.reader import PromptReader
+from curriculum_learning.prompts.scan.glance import Glance
 from curriculum_learning.prompts.tokenizer import prompt_lengths, tokenizer_key
 from curriculum_learning.samples.codec import CannotStoreError, encode
 from curriculum_learning.samples.group import Prompt
@@ -43,7 +43,7 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
         ConfigurationError: No row is within the limit.
     """
     config = reader.config
-    if reader.rows.is_generated:
+    if reader.rows.size is None or (reader.rows.is_generated and config.max_prompt_len is None):
         _try_rows(reader)
         return None
     asks_tokenizer = config.apply_chat_template or config.max_prompt_len is not None
@@ -60,18 +60,28 @@ def check_rows(reader: PromptReader, cache: Cache) -> NDArray[np.int64] | None:
 
 
 def _try_rows(reader: PromptReader) -> None:
-    """Reads the first rows of a generator: to make all would take long, or for ever."""
+    """Reads the first rows of a generator: to make all would take long, or for ever.
+
+    Those that have no end are measured when they are drawn.
+    """
     config, size = reader.config, reader.rows.size
     tried = reader.rows.tried
     rows = range(tried if size is None else min(size, tried))
-    for row, prompt in zip(rows, reader.read(rows), strict=True):
+    prompts = reader.read(rows)
+    for row, prompt in zip(rows, prompts, strict=True):
         _check_storable(reader, prompt, row)
     if config.max_prompt_len is not None:
-        logger.warning(
-            "source '%s': rollout_max_prompt_len is not applied, because its rows are made when "
-            "they are served; see to it that its generator keeps prompts short",
-            config.name,
-        )
+        _warn_of_messages(within_limit(reader, prompts).count(None), config)
+
+
+def within_limit(reader: PromptReader, prompts: Sequence[Prompt]) -> list[bool | None]:
+    """Whether each prompt is within ``rollout_max_prompt_len``; None for chat messages.
+
+    They have no length.
+    """
+    limit = reader.config.max_prompt_len
+    counts = prompt_lengths(prompts, reader.tokenizer, reader.processor)
+    return [None if count is None or limit is None else count <= limit for count in counts]
 
 
 def _look_through(reader: PromptReader) -> Kept:
@@ -97,11 +107,9 @@ def _look_through(reader: PromptReader) -> Kept:
         tagged += sum(ORIGINAL_KEY in prompt.metadata for prompt in prompts)
         if limit is None:
             continue
-        counts = prompt_lengths(prompts, reader.tokenizer, reader.processor)
-        unlimited += counts.count(None)
-        fitting += [
-            row for row, count in zip(batch, counts, strict=True) if count is None or count <= limit
-        ]
+        fits = within_limit(reader, prompts)
+        unlimited += fits.count(None)
+        fitting += [row for row, is_fit in zip(batch, fits, strict=True) if is_fit is not False]
     left_out = 0 if limit is None else total - len(fitting)
     if left_out == total:
         raise ConfigurationError(
@@ -130,16 +138,20 @@ def _tell(found: Mapping[str, int], total: int, config: SourcePlan) -> None:
             "values are kept under '%s'",
             config.name, found["tagged"], ", ".join(TAGS), ORIGINAL_KEY,
         )  # fmt: skip
-    if found["unlimited"]:
-        logger.warning(
-            "source '%s': rollout_max_prompt_len does not apply to %d prompts that are chat "
-            "messages; set apply_chat_template to have them measured",
-            config.name, found["unlimited"],
-        )  # fmt: skip
+    _warn_of_messages(found["unlimited"], config)
     if config.max_prompt_len is not None:
         logger.info(
             "source '%s': %d of %d prompts left out, longer than rollout_max_prompt_len=%d tokens",
             config.name, found["left_out"], total, config.max_prompt_len,
+        )  # fmt: skip
+
+
+def _warn_of_messages(count: int, config: SourcePlan) -> None:
+    if count:
+        logger.warning(
+            "source '%s': rollout_max_prompt_len does not apply to %d prompts that are chat "
+            "messages; set apply_chat_template to have them measured",
+            config.name, count,
         )  # fmt: skip
 
 

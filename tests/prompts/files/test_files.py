@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from curriculum_learning import DataError
 from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as DataSource
 from curriculum_learning.prompts.cache import Cache
-from curriculum_learning.prompts.kinds.arrow import ArrowRows
-from curriculum_learning.prompts.numbers import read_numbers
+from curriculum_learning.prompts.files.arrow import ArrowRows
 from curriculum_learning.prompts.opening import open_rows
+from curriculum_learning.prompts.scan.numbers import read_numbers
 from tests.fuzz.targets import prompt_file
 from tests.harness import check_resume, data_source, name_of, write_rows
 

@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from curriculum_learning.prompts.cache import Cache, file_digest, file_key
-from curriculum_learning.prompts.kinds.arrow import (
-    ArrowRows,
-    mapped,
-    need_pyarrow,
-    unreadable,
-    valid,
-)
-from curriculum_learning.prompts.packed import ending_of, unpacked_file
-from curriculum_learning.prompts.rows import fingerprint
+from curriculum_learning.prompts.files.arrow import ArrowRows, mapped, valid
+from curriculum_learning.prompts.files.packed import ending_of, unpacked_file
+from curriculum_learning.prompts.rows import fingerprint, unreadable
 
 SMALL = 1 << 20
 """Bytes; smaller files are read again each time."""
@@ -32,9 +26,11 @@ class ConvertedRows(ArrowRows):
 
     def __init__(self, path: str, source: str, cache: Cache) -> None:
         self._remake = (path, source, cache)
-        need_pyarrow(path, source)
-        import pyarrow
-
+        try:
+            import pyarrow
+        except ImportError:
+            problem = f"reading {path} needs pyarrow; pip install 'curriculum_learning[parquet]'"
+            raise unreadable(source, path, problem) from None
         try:
             batches = self._opened(path, source, cache)
         except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:

@@ -18,7 +18,7 @@ from curriculum_learning import MultipleWeightedRolloutDataSourceWithBuffer as D
 from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.opening import open_rows
 from tests.harness import check_resume
-from tests.prompts.test_files import LARGE, PACKINGS, ROWS, WRITERS, write
+from tests.prompts.files.test_files import LARGE, PACKINGS, ROWS, WRITERS, write
 
 
 @pytest.fixture

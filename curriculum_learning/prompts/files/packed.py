@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import zstandard
 
-from curriculum_learning.errors import DataError
-from curriculum_learning.prompts.contents import file_pieces
+from curriculum_learning.prompts.files.contents import file_pieces
+from curriculum_learning.prompts.rows import unreadable
 
 PACKINGS = (".gz", ".zst")
 
@@ -42,13 +42,8 @@ def unpacked_pieces(path: str, source: str) -> Iterator[bytes]:
     try:
         yield from _gzip_pieces(path) if path.lower().endswith(".gz") else _zstd_pieces(path)
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise DataError(
-            f"source '{source}': {path} cannot be unpacked, it is cut off or damaged: {error}; "
-            f"write it anew",
-            source=source,
-            key="prompt_data",
-            value=path,
-        ) from None
+        problem = f"{path} cannot be unpacked, it is cut off or damaged: {error}; write it anew"
+        raise unreadable(source, path, problem) from None
 
 
 def _gzip_pieces(path: str) -> Iterator[bytes]:
