@@ -1,6 +1,6 @@
 """The demo on a language model: measure, train, measure again; a table and a picture.
 
-python -m examples.llm.demo [--steps N] [--out DIR] [--resume] [--uniform]
+python -m examples.llm.demo [--steps N] [--out DIR] [--resume] [--uniform] [--seed N]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from examples.llm import report, train
+from examples.llm import problems, report, train
 from examples.llm.model import write_model
 
 STEPS, STEPS_ON_GPU = 45, 400
@@ -34,6 +34,7 @@ class Options(NamedTuple):
     held_out: int
     resume: bool
     uniform: bool
+    seed: int
 
 
 def run(options: Options) -> None:
@@ -66,6 +67,7 @@ def run(options: Options) -> None:
         steps=options.steps,
         prompts=options.prompts,
         uniform=options.uniform,
+        seed=options.seed,
     )
     trainer.train(resume_from_checkpoint=bool(saved))
     after = train.accuracy(trainer.model, tokenizer, options.held_out)
@@ -98,9 +100,17 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("demo_output/llm"), help="%(default)s")
     parser.add_argument("--prompts", type=int, default=8, help="of a step; default: %(default)s")
-    parser.add_argument("--held-out", type=int, default=64, help="problems to measure a rung by")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=problems.HELD_OUT,
+        choices=range(1, problems.HELD_OUT + 1),
+        metavar="N",
+        help="problems to measure a rung by, at most %(default)s",
+    )
     parser.add_argument("--resume", action="store_true", help="continue what was interrupted")
     parser.add_argument("--uniform", action="store_true", help="equal parts of all rungs")
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     options = Options(**vars(parser.parse_args()))
     logging.getLogger("curriculum_learning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")

