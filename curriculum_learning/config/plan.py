@@ -104,7 +104,6 @@ class ServicePlan:
         detached: The actor outlives the process that made it.
         max_restarts: How often Ray starts a killed actor again; -1 is always.
         lease_timeout: Seconds without a sign of life after which a client has lost its groups.
-        checkpoint_interval: Not used any more: each request writes what it has changed.
         max_leased_groups: Groups of one client; a request beyond that waits.
         draw_timeout: Seconds that a request waits for room.
         prefetch: Groups that a client fetches ahead.
@@ -116,7 +115,6 @@ class ServicePlan:
     detached: bool = False
     max_restarts: Annotated[int, Ge(-1)] = -1
     lease_timeout: Annotated[float, Ge(0.1)] = 60.0
-    checkpoint_interval: Count = 1000
     max_leased_groups: Count = 4096
     draw_timeout: Annotated[float, Ge(0)] = 600.0
     prefetch: Annotated[int, Ge(0)] = 0

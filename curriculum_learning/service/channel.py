@@ -219,6 +219,8 @@ class Channel:
         """Ends the service, for all clients."""
         if self._is_open():
             self._closed.set()
+            self._actor.disconnect.remote(self._client)
+            ray.wait([self._stay], timeout=2.0)  # Ray would say that it failed
             ray.kill(self._actor)
 
 

@@ -20,7 +20,7 @@ from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 _OWN = frozenset(("cache", "dump_details", "metrics_callback"))
 """Fields that change no group: each client may have its own."""
 
-_OWN_OF_SERVICE = frozenset(("name", "namespace", "resume", "prefetch", "checkpoint_interval"))
+_OWN_OF_SERVICE = frozenset(("name", "namespace", "resume", "prefetch"))
 """Fields of ``ray_service`` that clients need not have alike."""
 
 _LISTED = {"name": "sources", "weight": WEIGHTS_KEY, "reward_cap": CAPS_KEY}
