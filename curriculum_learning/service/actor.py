@@ -42,7 +42,7 @@ class ServiceActor:
     def __init__(self, args: Any, texts: dict[str, str], run: str, config: ServicePlan) -> None:
         self._texts, self._config = texts, config
         self._service = Service(args, config, run)
-        self._lock = threading.RLock()
+        self._lock = self._service._lock  # so that no save sees half a request
         """Held while a request is carried out; where both are held, ``_committing`` comes first."""
         self._committing = threading.Lock()
         self._is_stale = False
@@ -138,14 +138,14 @@ class ServiceActor:
         return answer
 
     def _carried_out(self, message: Numbered) -> bytes | Client:
-        try:
-            with self._changing() as service:
-                return service.carry_out(message)
-        except NotWrittenError:
-            with self._current() as service:  # it went back: what counts is in the database
-                if service.has_answered(message):
+        while True:
+            try:
+                with self._changing() as service:
                     return service.carry_out(message)
-            raise
+            except NotWrittenError:  # noqa: PERF203  # rare
+                with self._current() as service:  # it went back: what counts is in the database
+                    if not service.has_answered(message):
+                        raise
 
     def _wait_for_room(self, client: Client, until: float) -> None:
         now, held = time.monotonic(), len(client.groups)
@@ -195,7 +195,7 @@ class ServiceActor:
         try:
             if database is not None and changes.rows:
                 database.write(changes)
-        except NotWrittenError as error:
+        except BaseException as error:
             with self._lock:
                 self._is_stale = True
                 lost = self._service.account.take()  # changes on top of the lost ones

@@ -38,7 +38,7 @@ class NotWrittenError(CheckpointError):
 
 
 class _InUseError(CheckpointError):
-    """Another process has the database open."""
+    """Another process has the database open, or the disk refuses to tell."""
 
 
 class Changes:
@@ -98,6 +98,8 @@ class Database:
             self.is_taken_over = found not in (None, run)
             """Whether another run has written it."""
             if self.is_taken_over and not resume:
+                if self._mentions_run():
+                    raise self.damaged("its run cannot be read")
                 found, self.is_taken_over = self._begin_anew(f"{path} is of another run"), False
             if self.is_taken_over:
                 self._counter.truncate(0)
@@ -128,7 +130,7 @@ class Database:
                     value=str(self._path),
                 ) from error
             if isinstance(error, sqlite3.OperationalError):  # the disk is full, for one
-                raise self._error(f"cannot be read: {error}") from error
+                raise _InUseError(f"{self._path} cannot be read: {error}") from error
             raise self.damaged(str(error)) from error
 
     def _checked(self) -> str | None:
@@ -199,7 +201,7 @@ class Database:
                     many(f"DELETE FROM {table} WHERE key = ?", gone)
             execute("UPDATE about SET run = ?, count = ?", (self._run, self._count + 1))
             execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, ArithmeticError, MemoryError) as error:
             raise NotWrittenError(
                 f"{self._path} cannot be written: {error}; nothing has changed. Free the disk",
                 key="save",

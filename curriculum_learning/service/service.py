@@ -115,7 +115,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         name, number, request = message.client, message.number, message.request
         client = self.leases.hear(name, time.monotonic(), message.done)
         ids: Sequence[int] = ()
-        answer, lease = encode(None), None
+        answer, lease = encode(True), None
         if self.leases.was_answered(name, number):
             if (lease := client.answers[number]) is None:
                 return answer
@@ -135,12 +135,14 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             case messages.Return(groups):
                 ids = self._return(name, groups)
             case messages.GiveUp(claims):
-                ids = [claim[0] for claim in claims if not self.leases.is_late(name, claim)]
+                live = (claim[0] for claim in claims if not self.leases.is_late(name, claim))
+                ids = list(dict.fromkeys(live))
                 self._give_up(ids, "given_up")
             case messages.Cancel(cancelled):
                 ids = self._cancel(name, cancelled)
             case messages.Load(rollout_id):
-                answer = encode(self._load(name, rollout_id))
+                if not self._load(name, rollout_id):
+                    return encode(False)
             case messages.Step(step):
                 self.set_rollout_step(step)
             case messages.Metadata(values):
@@ -162,7 +164,11 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         if rollout is not None:
             self.rollout_begun(rollout)
         news = self._run.groups.ledger.news
-        groups = self.get_samples(count)
+        try:
+            groups = self.get_samples(count)
+        except GroupError:  # of the buffer filter: others are stale
+            self.account.note_all()
+            raise
         ids = [next(flatten(group)).group_index for group in groups]
         lease = self.leases.grant(name, ids, time.monotonic())
         if self._run.groups.ledger.news != news:  # others are stale, filtered out, or presumed
@@ -260,7 +266,8 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
                 key="load",
                 value=rollout_id,
             )
-        if rollout_id in (None, -1):  # nothing to go to is no fresh start: it may be in use
+        # Once it is in use, nothing to go to is no fresh start.
+        if rollout_id in (None, -1) and self._run.groups.ledger.next_group:
             self._states.finish_writing()
             if self.config.load is None or self._find_state(rollout_id) is None:
                 return False
