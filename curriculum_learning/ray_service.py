@@ -252,6 +252,7 @@ class RemoteDataSource:
     def close(self) -> None:
         """Ends this client: what it holds is served again first. The service stays."""
         self._channel.close()
+        self._draws.clear()
 
     def shut_down(self) -> None:
         """Ends the service, for all clients."""

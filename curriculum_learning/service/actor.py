@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import ConfigurationError, GroupError
+from curriculum_learning.errors import ConfigurationError, CurriculumLearningError, GroupError
 from curriculum_learning.service.database import NotWrittenError
 from curriculum_learning.service.description import refuse_other
 from curriculum_learning.service.leases import Client
@@ -113,8 +113,12 @@ class ServiceActor:
             expired = [client for client in leases.silent(now, timeout) if leases.held(client)]
             forgotten = leases.silent(now, _FORGOTTEN * timeout)
         for client in expired:
-            with self._changing() as service:
-                count = service.end(client, "expired")
+            try:
+                with self._changing() as service:
+                    count = service.end(client, "expired")
+            except CurriculumLearningError:  # a row that cannot be read holds up no other client
+                logger.exception("the groups of client %s cannot be served again", client)
+                continue
             logger.warning(
                 "client %s was not heard for %g s: its %d groups are served again",
                 client, timeout, count,

@@ -23,7 +23,7 @@ _TRIES = 10
 """Seconds to wait until Ray has noticed that a service is dead."""
 _HEARTBEATS = 5
 """So many are sent in a ``lease_timeout``."""
-_THREADS = {"draws": 256, "stays": 256}
+_THREADS = {"draws": 256, "stays": 256, "heartbeats": 16}
 """Calls that may wait at once in the actor; further ones wait outside."""
 _REQUESTS = 64
 """Other calls at once: so many requests share a transaction."""
@@ -92,6 +92,8 @@ class Channel:
                     raise
             time.sleep(1.0)  # it has died with the process that made it: Ray forgets it soon
         request = self._actor.request
+        # Requests that wait for the disk hold up no sign of life.
+        self._heartbeat = self._actor.heartbeat.options(concurrency_group="heartbeats")
         self._methods = {True: request.options(concurrency_group="draws"), False: request}
         # This process owns the object that ``stay`` will return; heartbeats tell the service.
         self._stay = self._actor.stay.options(concurrency_group="stays").remote(self._client)
@@ -197,15 +199,16 @@ class Channel:
                 self._was_heard(before.at)
         with self._lock:
             done = min(self._unanswered, default=self._next)
-        beat = self._actor.heartbeat.remote(self._client, done, [self._stay])
+        beat = self._heartbeat.remote(self._client, done, [self._stay])
         return Sent(-1, beat, time.monotonic())
 
     def _is_open(self) -> bool:
         """Whether a call reaches the service; without its cluster, Ray would start another one."""
-        return (
-            not self._closed.is_set()
-            and ray.is_initialized()
-            and ray.get_runtime_context().get_session_name() == self._session
+        return not self._closed.is_set() and self._is_connected()
+
+    def _is_connected(self) -> bool:
+        return bool(
+            ray.is_initialized() and ray.get_runtime_context().get_session_name() == self._session
         )
 
     def close(self) -> None:
@@ -217,7 +220,7 @@ class Channel:
 
     def shut_down(self) -> None:
         """Ends the service, for all clients."""
-        if self._is_open():
+        if self._is_connected():
             self._closed.set()
             self._actor.disconnect.remote(self._client)
             ray.wait([self._stay], timeout=2.0)  # Ray would say that it failed

@@ -94,7 +94,7 @@ class Draws:
         try:
             groups = [decode_group(data, self._sample_type) for data in drawn.again]
             for sample in flatten(groups):
-                sample.metadata[LEASE_KEY] = drawn.lease
+                sample.metadata = {**(sample.metadata or {}), LEASE_KEY: drawn.lease}
             groups += [self._made(drawn.lease, **first) for first in decode(drawn.fresh)]
         finally:
             if collects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -178,7 +179,9 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
     def _settle(self, name: str, request: messages.Settle) -> list[int]:
         ids = [group_index for group_index, *_ in request.told]
         self.leases.check(name, [(group_index, lease) for group_index, lease, _ in request.told])
-        outcome = request.outcome and self._checked(name, request.outcome)
+        outcome = request.outcome and self._checked(name, request.outcome, ids)
+        if outcome is not None and (request.fate != "trained" or request.rollout_id is None):
+            raise GroupError("observe: an outcome needs the rollout that it ends", key="rollout_id")
         samples = [
             SimpleNamespace(group_index=group_index, reward=reward, metadata={})
             for group_index, _, rewards in request.told
@@ -196,9 +199,18 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         self.leases.release(outcome.discarded, "given_up")
         return [*ids, *outcome.dropped, *outcome.surplus, *outcome.discarded]
 
-    def _checked(self, name: str, outcome: Outcome) -> Outcome:
+    def _checked(self, name: str, outcome: Outcome, ids: Sequence[int]) -> Outcome:
         """Returns the part of an outcome that the client holds still; raises GroupError."""
         held = set(self.leases.held(name))
+        named = Counter(
+            [*outcome.dropped, *outcome.surplus, *outcome.discarded, *dict.fromkeys(ids)]
+        )
+        if twice := [group_index for group_index, times in named.items() if times > 1]:
+            raise GroupError(
+                f"observe: the groups {twice} have two fates; report each group once",
+                key="group_index",
+                value=twice,
+            )
         for group_index, data in outcome.surplus.items():
             group = [] if data is None else self._decoded(data)
             if any(sample.group_index != group_index for sample in flatten(group)):

@@ -1,0 +1,165 @@
+"""Requests and files that no client of ours makes, and what others see of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from curriculum_learning.config.plan import ServicePlan
+from curriculum_learning.errors import CheckpointError, GroupError
+from curriculum_learning.groups.fates import Outcome
+from curriculum_learning.samples.sample import flatten
+from curriculum_learning.service.actor import ServiceActor
+from curriculum_learning.service.database import Changes, Database
+from curriculum_learning.service.messages import Fate, Settle, told
+from tests.harness import arguments, interrupt
+from tests.service.clients import SIZES, Client, Service, ids, leases_of
+
+
+def test_a_number_too_large_for_the_database_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request in the same transaction fails too, and can be made again."""
+    service = Service(tmp_path)
+    first, odd, other = (Client(service, name) for name in "abc")
+    groups, others = odd.draw(2), other.draw(2)
+    store = service.actor._service.database
+    assert store is not None
+    write, begun, go_on = store.write, threading.Event(), threading.Event()
+
+    def slow(changes: Changes) -> None:
+        begun.set()
+        go_on.wait(60)
+        write(changes)
+
+    monkeypatch.setattr(store, "write", slow)
+    errors: list[BaseException] = []
+
+    def settle(client: Client, settled: list[list[object]], rollout_id: int | None) -> None:
+        try:
+            client.settle(settled, rollout_id)
+        except CheckpointError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=first.draw, args=(1,), daemon=True)]
+    threads[0].start()
+    begun.wait(60)
+    for client, settled, rollout_id in ((odd, groups, 2**63), (other, others, None)):
+        threads.append(
+            threading.Thread(target=settle, args=(client, settled, rollout_id), daemon=True)
+        )
+        threads[-1].start()
+    while len(service.actor._service.account.changes.rows.get("clients", {})) < 2:
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert len(errors) == 2
+    other.settle(others)
+    assert leases_of(service) == {"a": [4], "b": [0, 1], "c": []}
+
+
+def test_a_group_that_is_given_up_twice_waits_once(tmp_path: Path) -> None:
+    """A sample may have lost its lease: the group is named under two leases, then."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    groups = client.draw(2)
+    del groups[0][1].metadata["data_source_lease"]
+    client.give_up(groups)
+    assert service.actor.figure("get_buffer_length") == 2
+    assert ids(client.draw(3)) == [0, 1, 2]
+
+
+def test_a_group_has_one_fate(tmp_path: Path) -> None:
+    """What is reported with two, or ends no rollout, is refused, and changes nothing."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    groups = client.draw(3)
+    trained = told(flatten(groups[:1]), rewards=False)
+    odd: list[tuple[Fate, int | None, Outcome]] = [
+        ("trained", 0, Outcome([], {}, [0])),
+        ("trained", 0, Outcome([], {}, [1, 1])),
+        ("trained", 0, Outcome([2], {2: None}, [])),
+        ("finished", None, Outcome([1], {}, [2])),
+    ]
+    for fate, rollout_id, outcome in odd:
+        with pytest.raises(GroupError, match="observe"):
+            client.ask(Settle(fate, rollout_id, trained, outcome))
+    assert leases_of(service) == {"a": [0, 1, 2]}
+    assert service.actor.figure("get_buffer_length") == 0
+
+
+def test_a_group_without_metadata_comes_back(tmp_path: Path) -> None:
+    """Engines whose prompts are their own may have none."""
+    service = Service(tmp_path, rollout_global_dataset=False)
+    client = Client(service, "a")
+    group = interrupt(client.draw(1)[0])
+    for sample in flatten(group):
+        sample.metadata = None
+    client.give_back([group])
+    (again,) = client.draw(1)
+    assert ids([again]) == [0]
+    assert again[0].metadata["data_source_lease"] > 0
+
+
+def test_a_flipped_bit_of_the_run_begins_nothing_anew(tmp_path: Path) -> None:
+    """The count beside the database names the run."""
+    path, run = tmp_path / "x.sqlite", "session/namespace/a name"
+    store = Database(path, run, {"numbers": int}, False)
+    store.write(Changes())
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[data.rfind(run.encode()) + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged: its run"):
+        Database(path, run, {"numbers": int}, False)
+    assert not [*tmp_path.glob("*.aside")]
+
+
+def test_a_file_that_cannot_be_locked_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another service may be alive on it."""
+    path = tmp_path / "x.sqlite"
+    Database(path, "first", {"numbers": int}, False).close()
+    real = sqlite3.connect
+
+    def connect(*args: Any, **options: Any) -> SimpleNamespace:
+        connection = real(*args, **options)
+
+        def execute(text: str) -> object:
+            if text.startswith("BEGIN"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return connection.execute(text)
+
+        return SimpleNamespace(execute=execute, close=connection.close)
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(CheckpointError, match="disk I/O error"):
+        Database(path, "second", {"numbers": int}, False)
+    assert not [*tmp_path.glob("*.aside")]
+
+
+@pytest.mark.parametrize("rollout_id", [None, -1])
+def test_a_run_begins_beside_the_autosaves_of_one_that_died(
+    tmp_path: Path, rollout_id: int | None
+) -> None:
+    """As a data source does that loads, finds nothing saved, and begins anew."""
+    args = arguments(tmp_path, SIZES, save=str(tmp_path / "save"))
+    for run in ("first", "second"):
+        service = Service.__new__(Service)
+        service.actor = actor = ServiceActor(args, {}, run, ServicePlan())
+        client = Client(service, run)
+        client.load(rollout_id)
+        groups = client.draw(3)
+        assert ids(groups) == [0, 1, 2]
+        client.settle(groups, rollout_id=0)
+        actor._service.close()
+        assert actor._service.database is not None
+        actor._service.database.close()
