@@ -18,7 +18,7 @@ from curriculum_learning.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _BUSY = 10.0
 """Seconds to wait for the lock of a process that is just ending."""
 _SUM = struct.Struct("<I")
@@ -65,9 +65,10 @@ class Database:
     """A SQLite database of one service, locked as long as this object is open.
 
     SQLite finds no damaged rows in its main file, and reads its log up to the first damaged page
-    without a word about the rest. So each row carries a CRC-32 of its key and its data, and a file
-    beside the database counts the transactions. It is written after each transaction and never
-    synced: after a power loss it may count too few, never too many.
+    without a word about the rest. So each row carries a CRC-32 of its key and its data, and the
+    schema is compared with what it must be. A file beside the database counts the transactions. It
+    is written after each one and never synced: after a power loss it may count too few, never too
+    many.
 
     Not thread-safe, but any thread may call it.
 
@@ -85,6 +86,11 @@ class Database:
     def __init__(self, path: Path, run: str, tables: Mapping[str, type], resume: bool) -> None:
         self._path, self._run = path, run
         self._files = [path.with_name(path.name + end) for end in ("", "-wal", "-count")]
+        self._schema = ["CREATE TABLE about (data BLOB)"]
+        for table, kind in {**tables, "set_aside": str}.items():
+            # A table without rowids has its text keys in the same pages as its rows.
+            key, rows = ("INTEGER", "") if kind is int else ("TEXT", " WITHOUT ROWID")
+            self._schema.append(f"CREATE TABLE {table} (key {key} PRIMARY KEY, data BLOB){rows}")
         self.set_aside = 0
         """Damaged rows, as of the latest ``read``."""
         with self._refusing("opened"):
@@ -98,13 +104,11 @@ class Database:
             self.is_taken_over = found not in (None, run)
             """Whether another run has written it."""
             if self.is_taken_over and not resume:
-                if self._mentions_run():
-                    raise self.damaged("its run cannot be read")
                 found, self.is_taken_over = self._begin_anew(f"{path} is of another run"), False
             if self.is_taken_over:
                 self._counter.truncate(0)
             if found is None:
-                self._create(tables)
+                self._create()
                 if resume:
                     logger.warning("resume is set, and there was no %s: this run is new", path)
 
@@ -120,17 +124,16 @@ class Database:
         except CheckpointError:
             self.close()
             raise
-        except (sqlite3.Error, TypeError) as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:
             self.close()
             if "locked" in str(error):
-                raise _InUseError(
-                    f"{self._path} is in use: another service of this name and folder is alive, "
-                    f"here or on another node; end it, or give this one another ray_service.name",
-                    key="save",
-                    value=str(self._path),
-                ) from error
+                problem = (
+                    "is in use: another service of this name and folder is alive, here or on "
+                    "another node; end it, or give this one another ray_service.name"
+                )
+                raise self._error(problem, _InUseError) from error
             if isinstance(error, sqlite3.OperationalError):  # the disk is full, for one
-                raise _InUseError(f"{self._path} cannot be read: {error}") from error
+                raise self._error(f"cannot be read: {error}", _InUseError) from error
             raise self.damaged(str(error)) from error
 
     def _checked(self) -> str | None:
@@ -144,13 +147,16 @@ class Database:
         version = execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _FORMAT):
             raise self._error(f"has format {version}, this version reads format {_FORMAT}")
-        run, self._count = None, 0
+        self._count, run = 0, None
         if version:
-            run, self._count = execute("SELECT run, count FROM about").fetchone()
-        data = self._counter.read()
-        counted = int.from_bytes(data[:8], "little")
-        lost = counted - self._count if data == _counted(counted, data[12:]) else 0
-        if lost > 0:
+            if execute("SELECT sql FROM sqlite_master").fetchall() != [(t,) for t in self._schema]:
+                raise self.damaged("its tables are not those of this version")
+            about = _read_count(*execute("SELECT data FROM about").fetchone())
+            if about is None:
+                raise self.damaged("its run cannot be read")
+            self._count, run = about
+        counted = _read_count(self._counter.read())
+        if counted is not None and (lost := counted[0] - self._count) > 0:
             raise self.damaged(f"its last {lost} transactions are lost")
         return run
 
@@ -172,14 +178,10 @@ class Database:
         )  # fmt: skip
         return self._open()
 
-    def _create(self, tables: Mapping[str, type]) -> None:
-        schema = "CREATE TABLE about (run TEXT, count INTEGER);"
-        for table, kind in {**tables, "set_aside": str}.items():
-            # A table without rowids has its text keys in the same pages as its rows.
-            key, rows = ("INTEGER", "") if kind is int else ("TEXT", "WITHOUT ROWID")
-            schema += f"CREATE TABLE {table} (key {key} PRIMARY KEY, data BLOB) {rows};"
-        self._connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {_FORMAT}")
-        self._connection.execute("INSERT INTO about VALUES (?, 0)", (self._run,))
+    def _create(self) -> None:
+        schema = "; ".join(self._schema)
+        self._connection.executescript(f"BEGIN; {schema}; PRAGMA user_version = {_FORMAT}")
+        self._connection.execute("INSERT INTO about VALUES (?)", (_counted(0, self._run),))
         self._connection.execute("COMMIT")
 
     def write(self, changes: Changes) -> None:
@@ -199,17 +201,15 @@ class Database:
                 if len(kept) < len(rows):
                     gone = ((key,) for key, row in rows.items() if row is None)
                     many(f"DELETE FROM {table} WHERE key = ?", gone)
-            execute("UPDATE about SET run = ?, count = ?", (self._run, self._count + 1))
+            about = _counted(self._count + 1, self._run)
+            execute("UPDATE about SET data = ?", (about,))
             execute("COMMIT")
         except (sqlite3.Error, ValueError, ArithmeticError, MemoryError) as error:
-            raise NotWrittenError(
-                f"{self._path} cannot be written: {error}; nothing has changed. Free the disk",
-                key="save",
-                value=str(self._path),
-            ) from error
+            problem = f"cannot be written: {error}; nothing has changed. Free the disk"
+            raise self._error(problem, NotWrittenError) from error
         self._count += 1
         with contextlib.suppress(OSError):  # it counts too few, then
-            os.pwrite(self._counter.fileno(), _counted(self._count, self._run.encode()), 0)
+            os.pwrite(self._counter.fileno(), about, 0)
 
     def read(self, table: str) -> dict[Any, bytes]:
         """Returns the rows of a table by key; damaged ones are set aside, in another table."""
@@ -217,7 +217,7 @@ class Database:
         with self._refusing("read"):
             rows = dict(execute(f"SELECT key, data FROM {table} ORDER BY key"))
             for key, row in list(rows.items()):
-                rows[key] = row[_SUM.size :]
+                rows[key] = row[_SUM.size :] if isinstance(row, bytes) else b""
                 if row != _with_sum(key, rows[key]):
                     del rows[key]
                     logger.error("%s: %s %r is damaged, and set aside", self._path, table, key)
@@ -253,13 +253,22 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise self._error(f"cannot be {what}: {error}") from error
 
-    def _error(self, problem: str) -> CheckpointError:
-        return CheckpointError(f"{self._path} {problem}", key="save", value=str(self._path))
+    def _error(
+        self, problem: str, kind: type[CheckpointError] = CheckpointError
+    ) -> CheckpointError:
+        return kind(f"{self._path} {problem}", key="save", value=str(self._path))
 
 
-def _counted(count: int, run: bytes) -> bytes:
-    data = count.to_bytes(8, "little")
-    return data + _SUM.pack(zlib.crc32(run, zlib.crc32(data))) + run
+def _counted(count: int, run: str) -> bytes:
+    return _with_sum("", count.to_bytes(8, "little") + run.encode())
+
+
+def _read_count(data: bytes) -> tuple[int, str] | None:
+    """Reads what ``_counted`` made; None if it is damaged."""
+    about = data[_SUM.size :]
+    if data != _with_sum("", about):
+        return None
+    return int.from_bytes(about[:8], "little"), about[8:].decode()
 
 
 def _with_sum(key: Key, data: bytes) -> bytes:
