@@ -90,7 +90,7 @@ class Account:
         if (known := self._leases.clients.get(client)) is not None:
             row = _encode((known.label, known.done, [*known.answers.items()]))
         self.changes.put("clients", client, row)
-        self._note_parts()
+        self.note_parts()
         self._note_results()
         self._note_rollouts()
 
@@ -103,7 +103,7 @@ class Account:
             self._note_group(group_index)
         self._parts, self._versions = {}, {}
         self.note_constants()
-        self._note_parts()
+        self.note_parts()
 
     def note_constants(self) -> None:
         """Adds what neither draws nor reports change."""
@@ -127,7 +127,7 @@ class Account:
             self._partials[group_index] = partial
             self.changes.put("partials", group_index, _encode(partial))
 
-    def _note_parts(self) -> None:
+    def note_parts(self) -> None:
         """Adds what has changed of the parts that list no groups, results or rows."""
         run = self._run
         parts = {
@@ -135,7 +135,7 @@ class Account:
             "logs": run.groups.logs,
             "totals": run.groups.ledger.totals(),
             "updates": None if run.feedback is None else run.feedback.updates,
-            "ended": self._states.ended()[1:],
+            "latest": self._states.latest(),
             "leases": (self._leases.next, self._leases.counts),
         }
         for key, part in parts.items():
@@ -160,7 +160,7 @@ class Account:
 
     def _note_rollouts(self) -> None:
         """Adds the states at the end of the latest rollouts, but not the groups that have begun."""
-        now = self._states.ended()[0]
+        now = self._states.ended()
         for rollout_id in {**self._rollouts, **now}:
             state = now.get(rollout_id)
             if state is not self._rollouts.get(rollout_id):
@@ -180,13 +180,13 @@ class Account:
         self._start()
         state = read_service(self._database, time.monotonic())
         self._leases.restore(state.pop("clients"), *state.pop("leases"))
-        rollouts, ended = state.pop("rollouts"), state.pop("ended")
+        rollouts, latest = state.pop("rollouts"), state.pop("latest")
         self._states.load_state_dict(state, held=True)
-        self._states.go_on(rollouts, *ended)
+        self._states.go_on(rollouts, *latest)
         groups, ledger, leases = self._run.groups, self._run.groups.ledger, self._leases
         self._partials = {w.group_index: w.partial for w in groups.buffers if w.partial is not None}
         self._partials |= ledger.partials()
-        self._rollouts = dict(self._states.ended()[0])
+        self._rollouts = dict(self._states.ended())
         # Groups that are out and not leased are served again; leases on unknown groups end.
         if groups.give_up([index for index in ledger if leases.holder(index)[0] is None]):
             self._states.changed()
@@ -200,7 +200,7 @@ def read_service(database: Database, now: float) -> dict[str, Any]:
     """Reads the state of a data source, and what belongs to the service beside it.
 
     These are ``clients``, who all count as heard ``now``; ``leases``, the next one and the counts;
-    ``rollouts``, the states at the end of the latest rollouts; and ``ended``, see ``States.ended``.
+    ``rollouts``, the states at the end of the latest rollouts; and ``latest``, see ``States``.
 
     Raises:
         CheckpointError: Something is missing that the service cannot do without.

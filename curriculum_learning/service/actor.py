@@ -224,6 +224,8 @@ class ServiceActor:
         with self._current() as service:
             pass  # it may have to go back first
         service.save(rollout_id)
+        with self._changing() as service:
+            service.account.note_parts()  # the folder is of this run now
 
     def figure(self, what: str) -> Any:
         """A property of the data source, or the result of a method without arguments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curriculum_learning.config.plan import DataSourcePlan
@@ -127,12 +127,25 @@ class States:
         if report.ends_rollout and report.rollout_id is not None:
             self._keep(report.rollout_id)
 
-    def ended(self) -> tuple[Mapping[int, State], int | None, bool]:
-        """Returns what ``go_on`` needs after a kill: the states kept, and how the latest lies."""
-        return self._ended, self._logged, self._changed
+    def ended(self) -> Mapping[int, State]:
+        """The states that are kept, by rollout."""
+        return self._ended
 
-    def go_on(self, ended: Mapping[int, State], logged: int | None, changed: bool) -> None:
+    def latest(self) -> tuple[int | None, bool, Beginning]:
+        """Returns what ``go_on`` needs after a kill, beside ``ended``."""
+        beginning = Beginning() if self._writer is None else self._writer.beginning
+        return self._logged, self._changed, beginning
+
+    def go_on(
+        self,
+        ended: Mapping[int, State],
+        logged: int | None,
+        changed: bool,
+        beginning: Sequence[Any],
+    ) -> None:
         """Keeps the states of a process that was killed, and writes them again."""
+        if self._writer is not None:
+            self._writer.begin(Beginning(*beginning))
         for rollout_id, state in ended.items():
             self._ended[rollout_id] = state
             if self._autosave is not None:
@@ -208,15 +221,15 @@ class States:
             {**self._fresh, "runs": [new_run()]} if found is None else found.state, held=False
         )
         if found is not None:
-            beginning, counter = Beginning.resumed(found.state["rollout_id"]), found.counter
+            beginning = Beginning.resumed(found.state["rollout_id"], found.counter)
             self._tell_complete(found.state["rollout_id"])
         elif rollout_id is None or rollout_id < 0:
-            beginning, counter = Beginning.fresh(), 0
+            beginning = Beginning.fresh()
         else:
-            beginning, counter = Beginning.restarted(), 0
+            beginning = Beginning.restarted()
             self._run.clock.rollout_logged(rollout_id)
         if self._writer is not None:
-            self._writer.begin(beginning, counter)
+            self._writer.begin(beginning)
 
     def _tell_complete(self, rollout_id: int) -> None:
         rollouts, folder = self._config.num_rollout, self._config.load

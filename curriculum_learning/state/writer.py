@@ -42,6 +42,8 @@ class Beginning(NamedTuple):
     """Which states of other runs stop it: ``all``, those ``saved`` by the engine, or ``none``."""
     keeps: int | None = None
     """States of later rollouts are superseded; None supersedes none."""
+    counter: int = 0
+    """The one of the state that the run goes on from."""
 
     @staticmethod
     def fresh() -> Beginning:
@@ -49,9 +51,9 @@ class Beginning(NamedTuple):
         return Beginning("saved", -1)
 
     @staticmethod
-    def resumed(rollout_id: int) -> Beginning:
+    def resumed(rollout_id: int, counter: int) -> Beginning:
         """The run goes on after a rollout; what it did after that before does not count."""
-        return Beginning("all", rollout_id)
+        return Beginning("all", rollout_id, counter)
 
     @staticmethod
     def restarted() -> Beginning:
@@ -80,7 +82,8 @@ class StateWriter:
             )
         _writers.add(self)
         self._lock = FolderLock(folder)
-        self._beginning = Beginning()
+        self.beginning = Beginning()
+        """How the run began, until it claims the folder."""
         self._claimed = False
         self._runs: set[str] = set()
         """The ids of the run that has claimed the folder."""
@@ -90,11 +93,11 @@ class StateWriter:
         self._written: set[int] = set()
         """The rollouts whose states were written since the run began or was resumed."""
 
-    def begin(self, beginning: Beginning, counter: int) -> None:
-        """Notes how the run began; ``counter`` is the one of the state that it goes on from."""
+    def begin(self, beginning: Beginning) -> None:
+        """Notes how the run began; it claims the folder with its next write."""
         with _mutex:
-            self._beginning, self._claimed, self._succeeded = beginning, False, False
-            self._counter = max(self._counter, counter)
+            self.beginning, self._claimed, self._succeeded = beginning, False, False
+            self._counter = max(self._counter, beginning.counter)
             self._written = set()
 
     def claim(self, runs: Collection[str]) -> None:
@@ -119,7 +122,7 @@ class StateWriter:
             counters = [state.stamp.counter for state in there if state.stamp is not None]
             self._counter = max(self._counter, *counters, 0)
             self._set_aside(there)
-            self._beginning, self._claimed = Beginning(), True
+            self.beginning, self._claimed = Beginning(), True
 
     def write(self, rollout_id: int, state: Mapping[str, Any], *, autosaved: bool = False) -> None:
         """Writes the state of a rollout.
@@ -175,7 +178,7 @@ class StateWriter:
 
     def _refuse_other_runs(self, there: Collection[StateFile], runs: Collection[str]) -> None:
         """Raises CheckpointError where states of other runs lie that this one would replace."""
-        refuses = self._beginning.refuses
+        refuses = self.beginning.refuses
         others = sorted(
             {
                 state.rollout_id
@@ -196,7 +199,7 @@ class StateWriter:
 
     def _set_aside(self, there: Collection[StateFile]) -> None:
         """Moves the states that this run supersedes into a folder of their own."""
-        keeps = self._beginning.keeps
+        keeps = self.beginning.keeps
         superseded = [] if keeps is None else [s for s in there if s.rollout_id > keeps]
         if not superseded:
             return

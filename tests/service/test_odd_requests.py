@@ -17,6 +17,7 @@ from curriculum_learning.samples.sample import flatten
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.database import Changes, Database
 from curriculum_learning.service.messages import Fate, Settle, told
+from curriculum_learning.state.files import states_in
 from tests.harness import arguments, interrupt
 from tests.service.clients import SIZES, Client, Service, ids, leases_of
 
@@ -147,19 +148,55 @@ def test_a_file_that_cannot_be_locked_stays_where_it_is(
 
 
 @pytest.mark.parametrize("rollout_id", [None, -1])
+@pytest.mark.parametrize("is_killed", [False, True])
 def test_a_run_begins_beside_the_autosaves_of_one_that_died(
-    tmp_path: Path, rollout_id: int | None
+    tmp_path: Path, rollout_id: int | None, is_killed: bool
 ) -> None:
     """As a data source does that loads, finds nothing saved, and begins anew."""
     args = arguments(tmp_path, SIZES, save=str(tmp_path / "save"))
     for run in ("first", "second"):
-        service = Service.__new__(Service)
-        service.actor = actor = ServiceActor(args, {}, run, ServicePlan())
-        client = Client(service, run)
+        client = Client(started(args, run), run)
         client.load(rollout_id)
         groups = client.draw(3)
         assert ids(groups) == [0, 1, 2]
+        if is_killed:
+            ended(client.service.actor)
+            client.service = started(args, run)
         client.settle(groups, rollout_id=0)
-        actor._service.close()
-        assert actor._service.database is not None
-        actor._service.database.close()
+        ended(client.service.actor)
+
+
+def test_what_a_loaded_state_supersedes_is_superseded_after_a_kill(tmp_path: Path) -> None:
+    """But not what was saved since."""
+    args = arguments(tmp_path, SIZES, save=str(tmp_path / "save"), autosave=False)
+    client = Client(started(args, "run"), "a")
+    for rollout_id in range(3):
+        client.settle(client.draw(2), rollout_id)
+        client.service.actor.save(rollout_id)
+    client.load(0)
+    for rollout_id, before, after in ((1, [0, 1, 2], [0, 1]), (2, [0, 1], [0, 1, 2])):
+        ended(client.service.actor)
+        client.service = started(args, "run")
+        assert rollouts_saved(tmp_path / "save") == before
+        client.settle(client.draw(2), rollout_id)
+        client.service.actor.save(rollout_id)
+        assert rollouts_saved(tmp_path / "save") == after
+
+
+def started(args: Any, run: str) -> Service:
+    """A service on files that are there already."""
+    service = Service.__new__(Service)
+    service.actor = ServiceActor(args, {}, run, ServicePlan())
+    return service
+
+
+def ended(actor: ServiceActor) -> None:
+    """Releases its files, as a kill does."""
+    actor._service.close()
+    assert actor._service.database is not None
+    actor._service.database.close()
+
+
+def rollouts_saved(folder: Path) -> list[int]:
+    """The rollouts whose states lie in a folder."""
+    return sorted(state.rollout_id for state in states_in(folder))
