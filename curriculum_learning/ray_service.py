@@ -88,9 +88,7 @@ class RemoteDataSource:
     def _drawing(self, num_samples: int) -> Steps[list[Group]]:
         count = whole_number(num_samples, "get_samples", "num_samples")
         drawn = yield from self._draws.draw(count)
-        with self._lock:
-            self._held.update(leased.claim[0] for leased in drawn)
-        self._draws.fetch_ahead()
+        self._held.update([leased.claim[0] for leased in drawn])
         return [leased.group for leased in drawn]
 
     def add_samples(self, samples: Sequence[Group]) -> None:

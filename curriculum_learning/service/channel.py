@@ -113,29 +113,48 @@ class Channel:
 
     def take(self, steps: Steps[T]) -> T:
         """Takes all steps; if it is interrupted, the request that waits is cancelled."""
-        with contextlib.closing(steps):
+        steps = self._noting(steps)
+        with contextlib.closing(steps), _plain_errors(self._config.name):
             try:
                 sent = next(steps)
                 while True:
-                    with self._answering(sent):
-                        answer = ray.get(sent.reference)
-                    sent = steps.send(answer)
+                    sent = steps.send(ray.get(sent.reference))
             except StopIteration as end:
                 result: T = end.value
                 return result
 
     async def take_async(self, steps: Steps[T]) -> T:
         """As ``take``."""
+        steps = self._noting(steps)
+        with contextlib.closing(steps), _plain_errors(self._config.name):
+            try:
+                sent = next(steps)
+                while True:
+                    sent = steps.send(await sent.reference)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    def _noting(self, steps: Steps[T]) -> Steps[T]:
+        """Takes all steps, and notes which requests are answered; the last one may be cancelled."""
+        sent = None
         with contextlib.closing(steps):
             try:
                 sent = next(steps)
                 while True:
-                    with self._answering(sent):
-                        answer = await sent.reference
-                    sent = steps.send(answer)
+                    answer = yield sent
+                    self._was_heard(sent.at)
+                    last, sent = sent, steps.send(answer)
+                    self._received(last.number)
             except StopIteration as end:
+                if sent is not None:
+                    self._received(sent.number)
                 result: T = end.value
                 return result
+            except BaseException:
+                if sent is not None:
+                    self.cancel(sent)
+                raise
 
     def send(self, request: Request) -> Sent:
         """Sends a request."""
@@ -160,6 +179,11 @@ class Channel:
         with self._lock:
             return at < self._since or self._is_silent()
 
+    def doubt(self) -> None:
+        """Lets ``may_have_expired`` say so of all that was asked for until now."""
+        with self._lock:
+            self._since = time.monotonic()
+
     def _is_silent(self) -> bool:
         return time.monotonic() - self._heard > self._config.lease_timeout
 
@@ -168,20 +192,6 @@ class Channel:
             if self._is_silent():
                 self._since = time.monotonic()
             self._heard = max(self._heard, at)
-
-    @contextlib.contextmanager
-    def _answering(self, sent: Sent) -> Iterator[None]:
-        try:
-            with _plain_errors(self._config.name):
-                yield
-        except (CurriculumLearningError, RayError):
-            self._received(sent.number)
-            raise
-        except BaseException:  # a coroutine is cancelled, or the user interrupts
-            self.cancel(sent)
-            raise
-        self._received(sent.number)
-        self._was_heard(sent.at)
 
     def _received(self, *numbers: int) -> None:
         with self._lock:

@@ -53,15 +53,20 @@ class Draws:
                     groups += self._groups_of((yield sent), sent.at)
                 at = min((leased.at for leased in groups), default=math.inf)
                 if not self._channel.may_have_expired(at):
+                    self._fetch_ahead()
                     return groups
                 self._put_back(groups)  # others may have them: they are given up
                 groups = []
                 yield self._channel.send(GiveUp(self.clear()))
-        except BaseException:
+        except GeneratorExit:
+            self._put_back(groups)
+            raise
+        except BaseException:  # the user interrupts: the latest answer is cancelled
+            self._channel.doubt()
             self._put_back(groups)
             raise
 
-    def fetch_ahead(self) -> None:
+    def _fetch_ahead(self) -> None:
         """Asks for as many groups as are to be held ready."""
         with self._lock:
             room = self._prefetch - len(self._ready)

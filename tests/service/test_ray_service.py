@@ -24,6 +24,7 @@ from curriculum_learning.errors import (  # noqa: E402
     GroupError,
 )
 from curriculum_learning.ray_service import RemoteDataSource  # noqa: E402
+from curriculum_learning.service.draws import Draws  # noqa: E402
 from tests.service.clients import RAY_SIZES, ids, leased, wait_until  # noqa: E402
 from tests.with_ray.kills import service_pid  # noqa: E402
 
@@ -157,6 +158,33 @@ def test_an_interrupted_draw_leaks_no_lease(connect: Callable[..., RemoteDataSou
     client.observe(groups, fate="trained")
     assert leased(client) == 0
     assert client.service_status()[""]["settled"] == max(ids(groups)) + 1
+
+
+@pytest.mark.parametrize("place", ["_groups_of", "_fetch_ahead"])
+def test_an_answer_whose_reading_is_interrupted_leaks_no_lease(
+    connect: Callable[..., RemoteDataSource], place: str
+) -> None:
+    """It is taken back, and nothing that was held ready is served twice."""
+    client = connect({"prefetch": 3})
+    real, trained = getattr(Draws, place), []
+
+    def interrupted(*args: Any) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        groups = client.get_samples(2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Draws, place, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.get_samples(4)
+        groups += client.get_samples(5)
+        client.observe(groups, fate="trained")
+        trained += ids(groups)
+        wait_until(lambda: leased(client) == 3)
+    client.close()
+    rest = ids(connect().get_samples(30))
+    assert sorted(trained + rest) == [*range(len(trained) + 30)]
 
 
 @contextlib.contextmanager
