@@ -87,6 +87,10 @@ class RemoteDataSource:
 
     def _drawing(self, num_samples: int) -> Steps[list[Group]]:
         count = whole_number(num_samples, "get_samples", "num_samples")
+        if len(self._held) > 2 * self.config.service.max_leased_groups:
+            known = set(self._held)
+            held = decode((yield self._channel.send(messages.Held())))
+            self._let_go(known.difference(held))  # others have reported them
         drawn = yield from self._draws.draw(count)
         self._held.update([leased.claim[0] for leased in drawn])
         return [leased.group for leased in drawn]

@@ -53,6 +53,10 @@ class GiveUp(msgspec.Struct, tag=True, array_like=True):
     claims: list[Claim]
 
 
+class Held(msgspec.Struct, tag=True, array_like=True):
+    """Asks which groups the client holds."""
+
+
 class Cancel(msgspec.Struct, tag=True, array_like=True):
     """Nobody waits for the answer to an earlier request any more."""
 
@@ -77,7 +81,7 @@ class Metadata(msgspec.Struct, tag=True, array_like=True):
     values: bytes
 
 
-Request = Draw | Return | Settle | GiveUp | Cancel | Load | Step | Metadata
+Request = Draw | Return | Settle | GiveUp | Held | Cancel | Load | Step | Metadata
 
 
 class Numbered(msgspec.Struct, array_like=True):

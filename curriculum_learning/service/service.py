@@ -139,6 +139,8 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
                 live = (claim[0] for claim in claims if not self.leases.is_late(name, claim))
                 ids = list(dict.fromkeys(live))
                 self._give_up(ids, "given_up")
+            case messages.Held():
+                return encode(self.leases.held(name))
             case messages.Cancel(cancelled):
                 ids = self._cancel(name, cancelled)
             case messages.Load(rollout_id):

@@ -127,6 +127,19 @@ def test_groups_are_fetched_ahead(connect: Callable[..., RemoteDataSource]) -> N
     assert ids(other.get_samples(8)) == list(range(8))
 
 
+def test_a_client_whose_groups_others_report_forgets_them(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """What it knows of them does not grow with the run."""
+    client, other = connect({"max_leased_groups": 4}), connect({"max_leased_groups": 4})
+    kept = client.get_samples(1)
+    for _ in range(10):
+        other.observe(client.get_samples(3), fate="trained")
+    assert len(client._held) <= 9 + 3
+    assert client.recognises(kept[0][0])
+    client.observe(kept, fate="trained")
+
+
 def test_settings_must_be_alike(connect: Callable[..., RemoteDataSource]) -> None:
     """Of its own a client may have ``prefetch`` only."""
     connect({"max_leased_groups": 10})
