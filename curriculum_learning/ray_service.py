@@ -61,7 +61,7 @@ class RemoteDataSource:
         self._caps = RewardCaps({source.name: source.reward_cap for source in config.sources})
         self._swallowed = SwallowedErrors()
         saves = config.save is not None
-        self._channel = Channel(args, description(config), config.service, saves)
+        self._channel = Channel(args, description(args, config), config.service, saves)
         self._draws = Draws(self._channel, config.n_samples_per_prompt, config.service.prefetch)
         registry.register(args, self)  # type: ignore[arg-type]  # it has the same methods
 

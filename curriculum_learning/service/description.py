@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
-import zlib
-from collections.abc import Collection, Mapping
-from pathlib import PurePath
-from types import CodeType
+from collections.abc import Mapping
 from typing import Any
 
-from curriculum_learning.config.plan import DataSourcePlan
-from curriculum_learning.config.sources import CAPS_KEY
-from curriculum_learning.config.weights import CheckedSchedule
+from curriculum_learning.config.data_source import ADAPTIVE_KEY, FUNCTIONS, PLAIN, RULE_KEY
+from curriculum_learning.config.plain import plain, values_of
+from curriculum_learning.config.plan import DataSourcePlan, path_of
+from curriculum_learning.config.sources import CAPS_KEY, CURRICULA_KEY, PATHS_KEY
 from curriculum_learning.errors import ConfigurationError
-from curriculum_learning.weights.schedules import Constant
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
 
-_OWN = frozenset(("cache", "dump_details", "metrics_callback"))
+_OWN = {"cache", "dump_details", "metrics_callback"}
 """Fields that change no group: each client may have its own."""
 
-_OWN_OF_SERVICE = frozenset(("name", "namespace", "resume", "prefetch"))
+_OWN_OF_SERVICE = {"name", "namespace", "resume", "prefetch"}
 """Fields of ``ray_service`` that clients need not have alike."""
 
-_LISTED = {"name": "sources", "weight": WEIGHTS_KEY, "reward_cap": CAPS_KEY}
-"""Fields of sources that are described for all sources together, and their names there."""
+_CODE = {name for name, key in PLAIN.items() if key in FUNCTIONS} | {"rule", "sources", "service"}
+_CODE_OF_SOURCE = {"kind", "weight", "reward_cap", "curriculum"}
+"""Fields that hold code, or parts: described as they were configured, or part by part."""
+
+_CONFIGURED = (
+    *(PATHS_KEY, WEIGHTS_KEY, CAPS_KEY, CURRICULA_KEY, RULE_KEY, ADAPTIVE_KEY),
+    *(PLAIN[name] for name in PLAIN if name in _CODE - _OWN),
+)
+"""The keys of these fields."""
 
 
-def description(config: DataSourcePlan) -> dict[str, str]:
-    """Returns what decides which groups are served, as text by key; functions by their path.
+def description(args: Any, config: DataSourcePlan) -> dict[str, str]:
+    """Returns what decides which groups are served, as text by key.
 
-    It is the same in every process that has the same configuration and the same code.
+    It is the same in every process that has the same configuration; of code only the text that
+    names it, a lambda or a dotted path, is compared.
+
+    Args:
+        args: The configuration.
+        config: What was read from it.
     """
-    texts = {
-        key: _text([getattr(source, name) for source in config.sources])
-        for name, key in _LISTED.items()
-    }
-    plans: dict[str, tuple[Any, Collection[str]]] = {
-        "": (config, (*_OWN, "sources", "service")),
-        "ray_service.": (config.service, _OWN_OF_SERVICE),
-        **{f"{source.name}.": (source, _LISTED) for source in config.sources},
-    }
-    for prefix, (plan, left_out) in plans.items():
-        for field in dataclasses.fields(plan):
+    values = values_of(args, _CONFIGURED)
+    texts = {key: _text(values.get(key)) for key in _CONFIGURED}
+    texts["sources"] = _text([source.name for source in config.sources])
+    parts: list[tuple[str, Any, set[str]]] = [
+        ("", config, _CODE | _OWN),
+        ("ray_service.", config.service, _OWN_OF_SERVICE),
+        *((f"{source.name}.", source, _CODE_OF_SOURCE) for source in config.sources),
+    ]
+    for prefix, part, left_out in parts:
+        for field in dataclasses.fields(part):
             if field.name not in left_out:
-                texts[prefix + field.name] = _text(getattr(plan, field.name))
+                texts[prefix + field.name] = _text(plain(getattr(part, field.name)))
     return texts
 
 
@@ -69,29 +76,10 @@ def refuse_other(mine: Mapping[str, str], theirs: Mapping[str, str], name: str) 
 
 
 def _text(value: Any) -> str:
+    """Writes plain data with the keys of mappings in order, functions by their path."""
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{_text(k)}: {_text(value[k])}" for k in sorted(value, key=str)) + "}"
-        )
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_text, value)) + "]"
-    if value is None or isinstance(value, (str, numbers.Number, PurePath)):
-        return repr(str(value) if isinstance(value, PurePath) else value)
-    if isinstance(value, CodeType):
-        return f"code {zlib.crc32(value.co_code):08x} {_text(value.co_consts)} {value.co_names}"
-    if isinstance(value, (Constant, CheckedSchedule)):
-        return _text(value.configured if isinstance(value, CheckedSchedule) else value.weight)
-    path = getattr(value, "__qualname__", None)
-    if path is not None:  # a function or a class
-        return f"{value.__module__}.{path}{_inside(value, path)}"
-    if hasattr(value, "__dict__"):
-        return f"{_text(type(value))}{_text(vars(value))}"
-    return repr(value)
-
-
-def _inside(function: Any, path: str) -> str:
-    """Returns the code of a function without a path of its own, and the values it uses."""
-    if "<" not in path:
-        return ""
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    return f" {_text(getattr(function, '__code__', None))} {_text(cells)}"
+        items = [f"{_text(key)}: {_text(value[key])}" for key in sorted(value, key=str)]
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return path_of(value) if callable(value) else repr(value)
