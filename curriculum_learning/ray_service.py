@@ -175,21 +175,21 @@ class RemoteDataSource:
     @property
     def rollout_step(self) -> int:
         """As of the data source."""
-        return int(self._call("figure", "rollout_step"))
+        return int(self._channel.call("figure", "rollout_step"))
 
     def source_status(self) -> dict[str, dict[str, float]]:
         """As of the data source."""
-        status, step = self._call("figure", "source_status"), self.rollout_step
+        status, step = self._channel.call("figure", "source_status"), self.rollout_step
         return {name: {**of, **self._caps.metrics(name, step)} for name, of in status.items()}
 
     def source_counts(self) -> dict[str, dict[str, float]]:
         """As of the data source; and under ``ray_service`` the figures of the service itself."""
-        counts = self._call("figure", "source_counts")
+        counts = self._channel.call("figure", "source_counts")
         return {**counts, "ray_service": self.service_status()[""]}
 
     def service_status(self) -> dict[str, dict[str, float]]:
         """Figures of the service, under "", and of each client; ``docs/ray.md`` lists them."""
-        return dict(self._call("service_status"))
+        return dict(self._channel.call("service_status"))
 
     def recognises(self, sample: Any) -> int:
         """Whether this client holds the group of a sample."""
@@ -207,7 +207,7 @@ class RemoteDataSource:
     def save(self, rollout_id: int) -> None:
         """As for the data source."""
         self.raise_swallowed_error()
-        self._call("save", rollout_id)
+        self._channel.call("save", rollout_id)
 
     def load(self, rollout_id: int | None = None) -> None:
         """As for the data source, before any other client draws. All leases end.
@@ -241,11 +241,11 @@ class RemoteDataSource:
 
     def get_buffer_length(self) -> int:
         """Groups waiting in all buffers."""
-        return int(self._call("figure", "get_buffer_length"))
+        return int(self._channel.call("figure", "get_buffer_length"))
 
     def get_metadata(self) -> dict[str, Any]:
         """A copy of what ``update_metadata`` has stored."""
-        return dict(self._call("figure", "get_metadata"))
+        return dict(self._channel.call("figure", "get_metadata"))
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
         """As for the data source."""
@@ -271,9 +271,6 @@ class RemoteDataSource:
 
     def _ask(self, request: messages.Request) -> bytes:
         return self._channel.take(_asking(self._channel, request))
-
-    def _call(self, method: str, *args: Any) -> Any:
-        return self._channel.call(method, *args)
 
     def _let_go(self, group_indices: Iterable[int | None]) -> None:
         with self._lock:

@@ -167,7 +167,7 @@ class ServiceActor:
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[Service]:
-        """Gives the service, as the database has it, to one thread at a time."""
+        """Gives the service to one thread at a time, after it has gone back if it must."""
         while True:
             with self._lock:
                 if not self._is_stale:
@@ -181,7 +181,7 @@ class ServiceActor:
         with self._current() as service:
             try:
                 yield service
-            except BaseException as error:  # a GroupError comes before anything has changed
+            except BaseException as error:  # whoever raises a GroupError has noted its changes
                 is_whole = isinstance(error, GroupError) or service.database is None
                 self._is_stale = not is_whole
                 raise

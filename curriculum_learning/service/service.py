@@ -190,8 +190,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             for reward in (rewards if self.learns else None) or (None,)
         ]
         report = Report(samples, request.fate, request.rollout_id, outcome=outcome)
-        with self._lock:
-            self._states.report(report)
+        self._states.report(report)
         if request.fate != "finished":
             self.leases.release(ids, "settled")
         if outcome is None:
@@ -231,9 +230,8 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         groups = [self._decoded(data) for data in encoded]
         claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
         self.leases.check(name, claims)
-        with self._lock:  # as ``add_samples``, which would encode them again
-            self._run.groups.give_back(groups, encoded)
-            self._states.changed()
+        self._run.groups.give_back(groups, encoded)  # ``add_samples`` would encode them again
+        self._states.changed()
         ids = [group_index for group_index, _ in claims]
         self.leases.release(ids, "returned")
         return ids
