@@ -22,6 +22,19 @@ OF_ENGINES = frozenset(
 )
 """Keys of slime and miles that resemble one of ours."""
 
+_OTHER_WORDS = {
+    "batch_size": "rollout_batch_size",
+    "shuffle": "rollout_shuffle",
+    "seed": "rollout_seed",
+    "names": "prompt_data_source_names",
+    **dict.fromkeys(("weights", "source_weights"), "data_source_weights"),
+    **dict.fromkeys(("curriculum", "curricula", "source_curricula"), "data_source_curricula"),
+    **dict.fromkeys(("reward_caps", "source_reward_caps"), "data_source_reward_caps"),
+    **dict.fromkeys(("rule", "source_rule"), "data_source_rule"),
+    **dict.fromkeys(("adaptive", "adaptive_weights"), "data_source_adaptive"),
+}
+"""What ours are called by the samplers and by who guesses; another program may read them, too."""
+
 _ALIKE = 0.85
 """From which ratio of ``difflib`` on two keys are taken for one: a letter or two in ten."""
 
@@ -31,8 +44,9 @@ def find_near_misses(
 ) -> dict[str, Any]:
     """Finds keys that are nearly one of ``known``.
 
-    In a mapping all keys are for us, and one that resembles ours is an error. A namespace is an
-    engine's and has its own keys, so there it is a warning.
+    In a mapping all keys are for us, and one that resembles ours is an error; one that is another
+    word for ours is a warning. A namespace is an engine's and has its own keys, so there the first
+    is a warning, and the second is not noticed.
 
     Args:
         args: What was configured.
@@ -50,6 +64,9 @@ def find_near_misses(
     for name in map(str, given):
         has_prefix = name.startswith(OUR_PREFIXES)
         if name in keys or name in OF_ENGINES:
+            continue
+        if is_ours and (key := _OTHER_WORDS.get(name)) is not None and key not in values:
+            findings.warnings.append(f"the data source does not read {name}; did you mean {key}?")
             continue
         near = difflib.get_close_matches(name, keys, n=1, cutoff=0.6 if has_prefix else _ALIKE)
         if not near and not has_prefix:

@@ -60,6 +60,27 @@ def test_keys_of_engines_are_no_mistakes(key: str, kind: Any, tmp_path: Path) ->
     assert (findings.errors, findings.warnings) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("curriculum", "data_source_curricula"),
+        ("source_rule", "data_source_rule"),
+        ("shuffle", "rollout_shuffle"),
+        ("seed", "rollout_seed"),
+        ("weights", "data_source_weights"),
+    ],
+)
+def test_another_word_for_a_key_is_a_warning(key: str, meant: str, tmp_path: Path) -> None:
+    """In a mapping of ours, as long as the key itself is not set."""
+    values = vars(arguments(tmp_path, SIZES))
+    value = values.pop(meant, None)
+    _, findings = check_config({**values, key: value})
+    assert findings.warnings == [f"the data source does not read {key}; did you mean {meant}?"]
+    assert check_config(argparse.Namespace(**values, **{key: value}))[1].warnings == []
+    if value is not None:
+        assert check_config({**values, key: value, meant: value})[1].warnings == []
+
+
 def test_a_path_that_is_wrong_is_one_error(tmp_path: Path) -> None:
     """The keys that name its source are not blamed for it."""
     values = {**vars(arguments(tmp_path, SIZES)), "data_source_weights": {"a": 1, "b": 1}}
