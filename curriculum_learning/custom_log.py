@@ -46,8 +46,8 @@ def custom_rollout_log_function(
 
     Args:
         rollout_id: The rollout that is over.
-        args: The object that the data source was made from; that is how it is found. If there
-            are several, each is told of the samples that it served.
+        args: The object that the data source was made from, or a copy; that is how it is found. If
+            there are several, each is told of the samples that it served.
         samples: The samples that are trained on, flat or in groups.
         rollout_extra_metrics: Metrics of the engine, logged as they are.
         rollout_time: Seconds that the rollout took.

@@ -339,7 +339,7 @@ registry: Registry[MultipleWeightedRolloutDataSourceWithBuffer] = Registry()
 def find_data_source(
     args: Any, samples: Sequence[Any] = ()
 ) -> MultipleWeightedRolloutDataSourceWithBuffer | None:
-    """Returns the data source made from this very ``args`` object in this process, or None.
+    """Returns the data source made from ``args``, or a copy of them, in this process, or None.
 
     Of several it is the one that served most of ``samples``, or the one made last.
     """

@@ -104,6 +104,20 @@ def test_rewards_of_any_numeric_type_are_read() -> None:
         assert metrics.get("rollout/a/missing_reward_count", 0) == len(bad)
 
 
+def test_a_copy_of_the_arguments_finds_the_data_source(tmp_path: Path) -> None:
+    """As long as just one was made from equal ones; the very object comes first."""
+    first = DataSource(arguments(tmp_path, {"a": 8}, save=None))
+    custom_rollout_log_function(0, copy.deepcopy(first.args), first.get_samples(2), None, 1.0)
+    assert first.rollout_step == 1
+    assert first.source_counts()["a"]["trained"] == 2
+    second = DataSource(copy.deepcopy(first.args))
+    custom_rollout_log_function(1, copy.deepcopy(first.args), first.get_samples(2), None, 1.0)
+    assert first.rollout_step == 1
+    custom_rollout_log_function(1, second.args, second.get_samples(2), None, 1.0)
+    assert [first.rollout_step, second.rollout_step] == [1, 2]
+    second.close()
+
+
 def test_every_configured_source_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,12 +6,15 @@ Nothing is attached to ``args``: engines pickle them and send them to other proc
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 
 class Server(Protocol):
     """What serves samples, and can tell them from those of others."""
+
+    args: Any
+    """What it was made from."""
 
     def tell_apart(self) -> None:
         """Prepares for ``recognises``: there are others of the same ``args`` from now on."""
@@ -24,7 +27,10 @@ Owner = TypeVar("Owner", bound=Server)
 
 
 class Registry(Generic[Owner]):
-    """Owners by the identity of their ``args``, as long as they live."""
+    """Owners by the identity of their ``args``, as long as they live.
+
+    An engine may hand a copy of ``args`` to its hooks; it stands for the one owner of equal ones.
+    """
 
     def __init__(self) -> None:
         self._owners: dict[int, list[weakref.ref[Owner]]] = {}
@@ -49,9 +55,12 @@ class Registry(Generic[Owner]):
         }
 
     def alive(self, args: Any) -> list[Owner]:
-        """Returns the owners of this very object that are alive, in the order they were made."""
-        owners = [reference() for reference in self._owners.get(id(args), ())]
-        return [owner for owner in owners if owner is not None]
+        """Returns the owners of ``args`` that are alive, in the order they were made."""
+        if owners := _alive(self._owners.get(id(args), ())):
+            return owners
+        others = [owner for references in self._owners.values() for owner in _alive(references)]
+        copied = [owner for owner in others if _are_equal(owner.args, args)]
+        return copied if len(copied) == 1 else []
 
     def split(self, args: Any, samples: Sequence[Any]) -> dict[Owner, list[Any]]:
         """Divides samples among the owners of ``args`` that have served them.
@@ -71,3 +80,15 @@ class Registry(Generic[Owner]):
         known = {owner: part for owner, part in most_first if owner is not None}
         known.setdefault(next(iter(known), owners[-1]), []).extend(unknown)
         return known
+
+
+def _alive(references: Iterable[weakref.ref[Owner]]) -> list[Owner]:
+    owners = [reference() for reference in references]
+    return [owner for owner in owners if owner is not None]
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # arrays of other shapes, for one
+        return False
