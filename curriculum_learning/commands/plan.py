@@ -29,7 +29,9 @@ from curriculum_learning.prompts.cache import Cache
 from curriculum_learning.prompts.columns import SCORE_COLUMN
 from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.prompts.tokenizer import load_tokenizer, processor_of
+from curriculum_learning.state.disk import check_writable
 from curriculum_learning.state.files import find_state
+from curriculum_learning.state.lock import FolderLock
 from curriculum_learning.weights.schedules import Schedule
 
 logger = logging.getLogger(__name__)
@@ -144,10 +146,21 @@ def _read_slime(
         mixture, lengths, saved = _opened({**quiet, "num_rollout": 1}, folder)
     except CurriculumLearningError as error:
         return None, [error], names
+    if config.save is not None and not rows:
+        _look_at(config.save)
     size = config.rollout_batch_size or batch
     caps = {source.name: source.reward_cap for source in config.sources if source.reward_cap}
     steps = config.num_rollout
     return Plan("slime", mixture, lengths, size, steps, caps, config, quiet, saved), [], names
+
+
+def _look_at(folder: Path) -> None:
+    """Warns of what would refuse the states of the run; on its own machine it may be otherwise."""
+    try:
+        check_writable(folder)
+        FolderLock(folder).check()
+    except CheckpointError as error:
+        logger.warning("%s", error)
 
 
 def _is_of_tokenizer(error: ConfigurationError) -> bool:

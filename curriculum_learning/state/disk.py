@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from curriculum_learning.errors import CheckpointError
+
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 """What file systems answer that have no fsync, or none for folders."""
 
@@ -38,6 +40,26 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Looks whether files can be made in a folder, which need not be there yet.
+
+    Raises:
+        CheckpointError: They cannot.
+    """
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    for problem, is_there in (
+        (errno.ENOTDIR, not there.is_dir()),
+        (errno.EACCES, not os.access(there, os.W_OK | os.X_OK)),
+    ):
+        if is_there:
+            raise CheckpointError(
+                f"save: {folder} cannot be written to ({there}: {os.strerror(problem)}); set save "
+                f"to a folder that can",
+                key="save",
+                value=str(folder),
+            )
 
 
 def remove_leftovers(folder: Path, prefix: str) -> None:

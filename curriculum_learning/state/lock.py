@@ -76,6 +76,17 @@ class FolderLock:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, _this_process().encode())
 
+    def check(self) -> None:
+        """Takes nothing; raises CheckpointError if another process holds the lock."""
+        if fcntl is None or self._descriptor is not None:
+            return
+        with contextlib.suppress(OSError), open(self._path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if file.read() != _this_process().encode():
+                    raise self._held("") from None
+
     def release(self) -> None:
         """Gives the lock back."""
         if self._descriptor is None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from curriculum_learning.errors import CheckpointError
 from curriculum_learning.state.checkpoint import Stamp, write_state
-from curriculum_learning.state.disk import remove_leftovers
+from curriculum_learning.state.disk import check_writable, remove_leftovers
 from curriculum_learning.state.files import (
     ASIDE,
     PREFIX,
@@ -70,9 +70,13 @@ class StateWriter:
     Args:
         folder: The ``save`` folder.
         keep: How many saved states of the run stay, the newest ones; None keeps all.
+
+    Raises:
+        CheckpointError: The folder cannot be written to.
     """
 
     def __init__(self, folder: Path, keep: int | None = None) -> None:
+        check_writable(folder)
         self.folder, self.is_open, self._keep = folder, True, keep
         if any(one.folder == folder and one.is_open for one in _writers):
             logger.warning(
@@ -99,6 +103,10 @@ class StateWriter:
             self.beginning, self._claimed, self._succeeded = beginning, False, False
             self._counter = max(self._counter, beginning.counter)
             self._written = set()
+            try:
+                self._lock.check()
+            except CheckpointError as error:
+                logger.warning("%s. It may end before this run writes", error)
 
     def claim(self, runs: Collection[str]) -> None:
         """Makes the folder that of this run, unless it is already.

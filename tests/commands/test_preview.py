@@ -362,3 +362,16 @@ def test_a_thousand_sources_are_previewed(
     arguments = [str(tmp_path / "many.yaml"), "--rows", rows, "--no-picture", "--json"]
     assert main(["preview", *arguments]) == 0
     assert len(json.loads(capsys.readouterr().out)["sources"]) == 1000
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the run's own machine it may be otherwise; nothing is made there by looking."""
+    (tmp_path / "file").write_text("x")
+    config = write_config(tmp_path, save=str(tmp_path / "file" / "states"))
+    (warning,) = (w for w in preview(capsys, config)["warnings"] if w.startswith("save"))
+    assert "cannot be written to" in warning
+    (tmp_path / "file").unlink()
+    assert not any(w.startswith("save") for w in preview(capsys, config)["warnings"])
+    assert not (tmp_path / "file").exists()

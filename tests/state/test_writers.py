@@ -43,6 +43,32 @@ def in_a_child(act: Callable[[], object]) -> str:
     return said
 
 
+def test_a_folder_that_cannot_be_written_to_is_found_at_the_start(tmp_path: Path) -> None:
+    """Before a prompt is served; nothing is made there by looking."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CheckpointError, match=r"cannot be written to .*: Not a directory\)"):
+        DataSource(arguments(tmp_path, SIZES, save=str(tmp_path / "file" / "states")))
+    DataSource(arguments(tmp_path, SIZES, save=str(tmp_path / "new" / "states"))).close()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_is_told_when_it_begins_that_another_process_writes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only at its first save; the other may end before."""
+    first = data_source(tmp_path, SIZES)
+    first.save(0)
+
+    def begin() -> list[str]:
+        caplog.clear()
+        data_source(tmp_path, SIZES).load()
+        return [text for text in caplog.messages if "It may end before" in text]
+
+    assert "is being written to by process" in in_a_child(begin)
+    first.close()
+    assert in_a_child(begin) == "[]"
+
+
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     """A second data source is warned of and kept out, until the first one is closed or gone."""
     args = arguments(tmp_path, SIZES)
