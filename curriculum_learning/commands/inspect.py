@@ -19,7 +19,7 @@ from curriculum_learning.groups.served import listed
 from curriculum_learning.mixing.ledger import WHOLE
 from curriculum_learning.samples.codec import decode
 from curriculum_learning.service.account import TABLES, read_service
-from curriculum_learning.service.database import Database
+from curriculum_learning.service.database import FORMAT, Database
 from curriculum_learning.state.checkpoint import VERSION, Stamp, read_state, stamp_of
 from curriculum_learning.state.shape import check_types
 
@@ -61,7 +61,7 @@ def look_at(path: Path) -> dict[str, Any]:
     for file in _files(path):
         problem: str | None = None
         try:
-            size = file.stat().st_size
+            status = file.stat()
             is_database = file.suffix == ".sqlite"
             state = _read_database(file) if is_database else read_state(file)
             latest = {"file": str(file), **describe(state)}
@@ -72,14 +72,15 @@ def look_at(path: Path) -> dict[str, Any]:
                 raise
             problem = str(error)
         match = _NAME.match(file.name)
+        stamp = stamp_of(file) or Stamp()
         states.append(
             {
                 "file": str(file),
                 "rollout_id": int(match[1]) if match else None,
                 "kind": match[2] if match else None,
-                "bytes": size,
-                "written": _time((stamp_of(file) or Stamp()).written_at),
-                "format": VERSION if problem is None else None,
+                "bytes": status.st_size,
+                "written": _time(status.st_mtime_ns if is_database else stamp.written_at),
+                "format": None if problem else FORMAT if is_database else VERSION,
                 "problem": problem,
             }
         )

@@ -97,6 +97,13 @@ def read_config(args: Any) -> DataSourcePlan:
 
 def check_config(args: Any) -> tuple[DataSourcePlan, Findings]:
     """Returns the plan, with defaults in the place of what is wrong; and all that is wrong."""
+    if args is None or isinstance(args, (str, bytes, os.PathLike)):
+        raise ConfigurationError(
+            f"args {shown(args)} must be a namespace or a mapping from keys to values; of a YAML "
+            f"file, give what yaml.safe_load returns",
+            key="args",
+            value=args,
+        )
     values, findings = values_of(args, KEYS), Findings()
     values |= find_near_misses(args, values, KEYS, findings)
     # Engines say None for what is not set; only here it is a value: no tools.

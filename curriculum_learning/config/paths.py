@@ -13,6 +13,9 @@ ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".arrow", ".gz", ".zst")
 
 _SLICE = re.compile(r"^(?P<path>.*)@\[(?P<start>(?:-?\d+)?):(?P<stop>(?:-?\d+)?)\]$")
 
+_BOUNDS = re.compile(r"\[-?\d*:-?\d*\]$")
+"""Bounds without the ``@``."""
+
 
 def file_of(path: str) -> str:
     """The file, without the slice."""
@@ -40,7 +43,12 @@ def name_of(path: str) -> str:
 def lost(path: str) -> str | None:
     """Returns why a path names no file, to continue a sentence; None if it may name some."""
     file = file_of(path)
-    if "://" in file or has_magic(file) or os.path.exists(file):
+    if "://" in file or os.path.exists(file):
+        return None
+    if (bounds := _BOUNDS.search(file)) is not None:
+        whole = f"{file[: bounds.start()]}@{bounds[0]}"
+        return f"does not exist; a slice of rows is written {whole}"
+    if has_magic(file):
         return None
     folder, name = os.path.split(file)
     there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []

@@ -102,7 +102,7 @@ class PromptReader:
 
     def _bad_input(self, record: Record, row: int) -> DataError:
         prompt = record.get(self.config.input_key)
-        if prompt is None:
+        if prompt is None and self.config.input_key not in record:
             return self._missing("input_key", record, row)
         problem = (
             f"is {prompt!r:.60}, neither text nor a list of messages; set input_key to the "

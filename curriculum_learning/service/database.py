@@ -18,7 +18,7 @@ from curriculum_learning.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 3
+FORMAT = 3
 _BUSY = 10.0
 """Seconds to wait for the lock of a process that is just ending."""
 _SUM = struct.Struct("<I")
@@ -145,8 +145,8 @@ class Database:
         if problems != ["ok"]:
             raise self.damaged("; ".join(problems))
         version = execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _FORMAT):
-            raise self._error(f"has format {version}, this version reads format {_FORMAT}")
+        if version not in (0, FORMAT):
+            raise self._error(f"has format {version}, this version reads format {FORMAT}")
         self._count, run = 0, None
         if version:
             if execute("SELECT sql FROM sqlite_master").fetchall() != [(t,) for t in self._schema]:
@@ -180,7 +180,7 @@ class Database:
 
     def _create(self) -> None:
         schema = "; ".join(self._schema)
-        self._connection.executescript(f"BEGIN; {schema}; PRAGMA user_version = {_FORMAT}")
+        self._connection.executescript(f"BEGIN; {schema}; PRAGMA user_version = {FORMAT}")
         self._connection.execute("INSERT INTO about VALUES (?)", (_counted(0, self._run),))
         self._connection.execute("COMMIT")
 

@@ -56,6 +56,7 @@ def weighed(name: str, weight: Any) -> None:
 
 configured("config: no prompt_data", prompt_data=None)
 configured("config: a path that is none", prompt_data=["a.jsonl", 5])
+configured("config: a slice without an at", prompt_data="a.jsonl[5:]", data_source_weights=None)
 configured("config: too few names", prompt_data_source_names=["a"])
 configured("config: the same name twice", prompt_data_source_names=["a", "a"])
 configured("config: too few weights", data_source_weights=[1])
@@ -73,6 +74,7 @@ def mapped(name: str, *without: str, **changes: Any) -> None:
     case(f"mapping: {name}")(run)
 
 
+case("mapping: a file in its place")(lambda folder: DataSource("run.yaml"))
 mapped("rollout_shufle", "rollout_shuffle", rollout_shufle=True)
 mapped("n_sample_per_prompt", "n_samples_per_prompt", n_sample_per_prompt=8)
 mapped("num_rollouts", num_rollouts=200)
@@ -188,6 +190,7 @@ filed("a slice with no rows", b'{"input": "x"}\n', "a.jsonl@[5:]")
 filed("no JSON", b'{"input": "x"}\n{"input": "y"\n')
 filed("no object", b'{"input": "x"}\n["y"]\n')
 filed("no prompt", b'{"input": "x"}\n{"prompt": "y"}\n')
+filed("a prompt that is null", b'{"input": "x"}\n{"input": null}\n')
 filed("a prompt that is a number", b'{"input": 5}\n')
 filed("no label", b'{"input": "x"}\n', label_key="answer")
 filed("metadata that is text", b'{"input": "x", "metadata": "m"}\n')

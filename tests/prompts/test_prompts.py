@@ -149,7 +149,7 @@ def test_a_rows_own_source_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixt
             {},
             "set input_key (also by source) to one of its columns, ['text']",
         ),
-        ({"input": None}, {}, "input_key 'input' is missing"),
+        ({"input": None}, {}, "input_key 'input' is None, neither text"),
         ({"input": 5}, {}, "neither text nor a list of messages"),
         ({"input": []}, {}, "neither text nor a list of messages"),
         ({"input": ["a"]}, {}, "neither text nor a list of messages"),
