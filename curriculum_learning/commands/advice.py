@@ -13,13 +13,16 @@ import numpy as np
 from curriculum_learning.commands.forecast import weights_over
 from curriculum_learning.commands.outlook import Outlook, SourceOutlook, request_of
 from curriculum_learning.commands.plan import Plan
-from curriculum_learning.config.data_source import HOOKS
-from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.config.data_source import HOOKS, PLAIN
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, CAP_FILTER, LOG_FUNCTION
 from curriculum_learning.config.problems import listed
+from curriculum_learning.config.sources import CAPS_KEY
 from curriculum_learning.config.weights import in_parts
 from curriculum_learning.errors import ScheduleError
 from curriculum_learning.mixing.mixture import Mixture
 from curriculum_learning.weights.shares import KEY as WEIGHTS_KEY
+
+FILTER = PLAIN["dynamic_filter"]
 
 _VERL_KEYS = {
     "num_rollout": "trainer.total_training_steps",
@@ -39,11 +42,20 @@ def advise(plan: Plan, outlook: Outlook, max_epochs: float) -> None:
     """
     last, end_step = _last_changes(plan, outlook.steps)
     for source in outlook.sources:
-        found = (_never_reached(plan, source, outlook), _rounded_out(plan, source, outlook.batch))
+        found = (
+            _never_reached(plan, source, outlook),
+            _rounded_out(plan, source, outlook.batch),
+            _few_open(plan, source, outlook.batch),
+        )
         outlook.warnings += [f"source '{source.name}': {text}" for text in found if text]
     outlook.warnings += _repeated(plan, outlook, max_epochs)
     if end_step is None:  # else they have no end
         outlook.warnings += _cut_off(plan, last, outlook.steps)
+    if plan.caps and plan.values and plan.values.get(FILTER) is None:
+        outlook.warnings.append(
+            f"reward caps: {CAPS_KEY} drops nothing, as no filter of groups asks for it:\n"
+            f"{FILTER}: {CAP_FILTER}"
+        )
     if (hooks := _missing_hooks(plan)) is not None:
         outlook.warnings.append(f"hooks: {hooks}")
     outlook.notes += _notes(last, end_step, outlook.steps)
@@ -111,6 +123,19 @@ def _rounded_out(plan: Plan, source: SourceOutlook, batch: int) -> str | None:
         f"less than 1 of {batch} groups in {few.steps} steps ({few.first} to {few.last}, down to "
         f"{few.least * batch:.2g}): some rollouts have none of it; raise its weight, or:\n{line}"
     )
+
+
+def _few_open(plan: Plan, source: SourceOutlook, batch: int) -> str | None:
+    """Warns of a percentile so small that rows come again within a rollout."""
+    is_open = round(source.open_shares[0] * source.served_rows)
+    groups = math.ceil(source.shares[0] * batch)
+    if source.curriculum not in ("time", "reward") or is_open >= min(groups, source.served_rows):
+        return None
+    key, percent = "initial_complexity_percentile", math.ceil(100 * groups / source.served_rows)
+    line = f"{key}: {min(percent, 100)}  # in percent"
+    if plan.engine == "verl":
+        line = f"+data.sampler.{key}={min(percent, 100)}"
+    return f"{is_open} of its rows open at first, for {groups} groups in each rollout:\n{line}"
 
 
 def _last_changes(plan: Plan, steps: int) -> tuple[dict[str, int], int | None]:
@@ -195,7 +220,7 @@ def _missing_hooks(plan: Plan) -> str | None:
     values = plan.values
     requested = request_of(plan) or 0
     discards = requested > (plan.batch or 0) and not values.get("partial_rollout")
-    filters = values.get("dynamic_sampling_filter_path") is not None
+    filters = values.get(FILTER) is not None
     if (discards or filters) and values.get(process) != ALL_SAMPLES_FUNCTION:
         return (
             f"{'dropped' if filters else 'discarded'} groups count as in flight for "

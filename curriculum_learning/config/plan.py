@@ -37,6 +37,7 @@ MediaColumns = Annotated[
 
 LOG_FUNCTION = "curriculum_learning.custom_log.custom_rollout_log_function"
 ALL_SAMPLES_FUNCTION = "curriculum_learning.custom_log.process_all_samples"
+CAP_FILTER = "curriculum_learning.reward_cap_filter.check_reward_cap_per_source"
 
 
 @dataclasses.dataclass(frozen=True)

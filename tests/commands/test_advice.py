@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from curriculum_learning.__main__ import WARNED, WELL, main
-from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, LOG_FUNCTION
+from curriculum_learning.commands.advice import FILTER
+from curriculum_learning.config.plan import ALL_SAMPLES_FUNCTION, CAP_FILTER, LOG_FUNCTION
 from tests.commands.test_preview import preview, write_config
 from tests.harness import write_rows
 
@@ -74,6 +75,36 @@ from tests.harness import write_rows
             [("hooks: discarded", f"rollout_all_samples_process_path: {ALL_SAMPLES_FUNCTION}")],
         ),
         ({"over_sampling_batch_size": 12, "partial_rollout": True}, []),
+        (
+            {"data_source_reward_caps": [0.9, None]},
+            [("reward caps: data_source_reward_caps drops", f"{FILTER}: {CAP_FILTER}")],
+        ),
+        (
+            {
+                "data_source_reward_caps": [0.9, None],
+                "rollout_all_samples_process_path": ALL_SAMPLES_FUNCTION,
+                FILTER: CAP_FILTER,
+            },
+            [],
+        ),
+        (
+            {
+                "data_source_curricula": {
+                    "b": {
+                        "type": "time",
+                        "complexity_key": "id",
+                        "initial_complexity_percentile": 0.3,
+                        "complexity_warmup_steps": 5,
+                    }
+                },
+            },
+            [
+                (
+                    "'b': 1 of its rows open at first, for 6 groups",
+                    "initial_complexity_percentile: 1",
+                )
+            ],
+        ),
     ],
 )
 def test_what_people_get_wrong_is_warned_of(
