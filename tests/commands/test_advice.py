@@ -101,8 +101,9 @@ from tests.harness import write_rows
             [
                 (
                     "'b': 1 of its rows open at first, for 6 groups",
-                    "initial_complexity_percentile: 1",
-                )
+                    "initial_complexity_percentile: 10",
+                ),
+                ("of 'b' 8.0 times", "num_rollout: 15"),
             ],
         ),
     ],
