@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from curriculum_learning import errors
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.errors import CurriculumLearningError
 from curriculum_learning.service.actor import ServiceActor
@@ -25,6 +27,8 @@ _HEARTBEATS = 5
 """So many are sent in a ``lease_timeout``."""
 _THREADS = {"draws": 256, "stays": 256, "heartbeats": 16}
 """Calls that may wait at once in the actor; further ones wait outside."""
+_RAISED = re.compile(rf"\b{re.escape(errors.__name__)}\.(\w+): (.*)", re.DOTALL)
+"""An error of ours at the end of a traceback: Ray keeps only the text of a constructor's."""
 _REQUESTS = 64
 """Other calls at once: so many requests share a transaction."""
 
@@ -256,6 +260,9 @@ def _plain_errors(name: str) -> Iterator[None]:
             raise error.cause from None
         raise
     except RayActorError as error:
+        if raised := _RAISED.search(str(error)) if error.actor_init_failed else None:
+            kind, problem = getattr(errors, raised[1]), raised[2].strip()
+            raise kind(f"the service '{name}' cannot start: {problem}") from error
         raise CurriculumLearningError(
             f"the service '{name}' could not start, or is dead for good: {error}; where save is "
             f"set, it comes back ray_service.max_restarts times",

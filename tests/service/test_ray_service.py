@@ -21,6 +21,7 @@ from curriculum_learning.custom_log import (  # noqa: E402
 )
 from curriculum_learning.errors import (  # noqa: E402
     ConfigurationError,
+    DataError,
     GroupError,
 )
 from curriculum_learning.ray_service import RemoteDataSource  # noqa: E402
@@ -94,6 +95,12 @@ def test_another_configuration_is_refused(connect: Callable[..., RemoteDataSourc
     assert error.value.value == ["data_source_weights", "seed"]
     with pytest.raises(ConfigurationError, match=r"ray_service.lease_timeout \('1'\) must be"):
         connect({"lease_timeout": "1"})
+
+
+def test_a_service_that_cannot_start_says_why(connect: Callable[..., RemoteDataSource]) -> None:
+    """With the error of the data source, not the traceback of an actor."""
+    with pytest.raises(DataError, match=r"^the service '.*' cannot start: source 'math', .*\]$"):
+        connect(input_key="question")
 
 
 def test_a_client_that_holds_too_much_waits(connect: Callable[..., RemoteDataSource]) -> None:
