@@ -255,6 +255,7 @@ class RemoteDataSource:
         """Ends this client: what it holds is served again first. The service stays."""
         self._channel.close()
         self._draws.clear()
+        registry.forget(self)  # type: ignore[arg-type]  # it has the same methods
 
     def shut_down(self) -> None:
         """Ends the service, for all clients."""

@@ -7,13 +7,14 @@ from typing import Any
 
 from curriculum_learning.errors import ConfigurationError
 
-_LARGEST = 2**63 - 1
+MOST_ROLLOUTS = 2**31 - 2
+"""The last rollout and step that a state can hold."""
 
 
 def whole_number(
-    value: Any, method: str, key: str, kind: str = "a whole number from 0 to 2**63 - 1"
+    value: Any, method: str, key: str, kind: str = "a whole number from 0 to 2**31 - 2"
 ) -> int:
-    """Returns a whole number from 0 to 2**63 - 1, which a state can hold, numpy's as an int.
+    """Returns a whole number from 0 to ``MOST_ROLLOUTS``, numpy's as an int.
 
     Args:
         value: The number.
@@ -24,10 +25,10 @@ def whole_number(
     Raises:
         ConfigurationError: It is something else.
     """
-    if type(value) is int and 0 <= value <= _LARGEST:  # by far the most frequent
+    if type(value) is int and 0 <= value <= MOST_ROLLOUTS:  # by far the most frequent
         return value
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if is_whole and 0 <= int(value) <= _LARGEST:
+    if is_whole and 0 <= int(value) <= MOST_ROLLOUTS:
         return int(value)
     raise ConfigurationError(
         f"{method}: {key} is {value!r}; it must be {kind}", key=key, value=value

@@ -12,7 +12,7 @@ from curriculum_learning.groups.buffers import BufferFilter, Buffers, Waiting
 from curriculum_learning.groups.fates import DynamicFilter, Outcome, Settlement
 from curriculum_learning.groups.in_flight import GroupLedger
 from curriculum_learning.groups.maker import GroupMaker
-from curriculum_learning.groups.returns import ReturnCheck
+from curriculum_learning.groups.returns import ReturnCheck, Returned
 from curriculum_learning.groups.served import Partial, Served, listed
 from curriculum_learning.samples.codec import decode_group
 from curriculum_learning.samples.sample import Group, flatten
@@ -151,11 +151,14 @@ class Circulation:
         Raises:
             GroupError: One of them cannot come back.
         """
-        check = ReturnCheck(self._maker, self.ledger, self.buffers)
-        for group_index, served, group, data in check.accept(samples, encoded):
+        for group_index, served, group, data in self.checked(samples, encoded):
             partial = self._partial(group_index, served, group, data)
             self.ledger.give_back(group_index, served.source)
             self.buffers.add(group_index, served, group, partial)
+
+    def checked(self, samples: Any, encoded: Sequence[bytes | Exception]) -> list[Returned]:
+        """Returns the groups if they may come back; arguments and errors of ``give_back``."""
+        return ReturnCheck(self._maker, self.ledger, self.buffers).accept(samples, encoded)
 
     def give_up(self, group_indices: Sequence[int]) -> int:
         """Puts groups whose holder is gone before all waiting groups, as they last came back.

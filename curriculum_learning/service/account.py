@@ -91,8 +91,6 @@ class Account:
             row = _encode((known.label, known.done, [*known.answers.items()]))
         self.changes.put("clients", client, row)
         self.note_parts()
-        self._note_results()
-        self._note_rollouts()
 
     def note_all(self) -> None:
         """Adds all groups, and all parts of the state, anew."""
@@ -128,7 +126,9 @@ class Account:
             self.changes.put("partials", group_index, _encode(partial))
 
     def note_parts(self) -> None:
-        """Adds what has changed of the parts that list no groups, results or rows."""
+        """Adds what has changed of all that is neither a group nor a client."""
+        if self._database is None:
+            return
         run = self._run
         parts = {
             **run.positions(),
@@ -146,6 +146,8 @@ class Account:
             if self._versions.get(source.name) != source.version:
                 self._versions[source.name] = source.version
                 self.changes.put("parts", f"source {source.name}", encode(source.state_dict()))
+        self._note_results()
+        self._note_rollouts()
 
     def _note_results(self) -> None:
         feedback = self._run.feedback
@@ -164,8 +166,7 @@ class Account:
         for rollout_id in {**self._rollouts, **now}:
             state = now.get(rollout_id)
             if state is not self._rollouts.get(rollout_id):
-                row = None if state is None else encode({**state, "generated_data": []})
-                self.changes.put("rollouts", rollout_id, row)
+                self.changes.put("rollouts", rollout_id, None if state is None else _row_of(state))
         self._rollouts = dict(now)
 
     # Coming back
@@ -177,10 +178,14 @@ class Account:
             CheckpointError: It is damaged, or its state does not fit the configuration.
         """
         assert self._database is not None
+        before = self._rollouts
         self._start()
         state = read_service(self._database, time.monotonic())
         self._leases.restore(state.pop("clients"), *state.pop("leases"))
-        rollouts, latest = state.pop("rollouts"), state.pop("latest")
+        latest, rollouts = state.pop("latest"), state.pop("rollouts")
+        for rollout_id, row in self._database.read("rollouts").items():
+            if rollout_id in before and _row_of(before[rollout_id]) == row:
+                rollouts[rollout_id] = before[rollout_id]  # it has the groups that have begun
         self._states.load_state_dict(state, held=True)
         self._states.go_on(rollouts, *latest)
         groups, ledger, leases = self._run.groups, self._run.groups.ledger, self._leases
@@ -250,6 +255,10 @@ def _state_of(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> dict[str, 
         "clients": clients,
         "leases": (lease, Counter(counts)),
     }
+
+
+def _row_of(state: Mapping[str, Any]) -> bytes:
+    return encode({**state, "generated_data": []})
 
 
 def _generated(begun: Mapping[int, int | None], partials: Mapping[int, Any]) -> dict[str, Any]:

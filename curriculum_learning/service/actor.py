@@ -95,8 +95,8 @@ class ServiceActor:
             begun = time.monotonic()
             try:
                 if stays := list(self._stays):
-                    for stay in ray.wait(stays, timeout=pause)[0]:
-                        self.disconnect(self._stays[stay])
+                    for stay in ray.wait(stays, num_returns=len(stays), timeout=pause)[0]:
+                        self._end(self._stays[stay], "given_up")
                         del self._stays[stay]
                 else:
                     time.sleep(pause)
@@ -113,18 +113,22 @@ class ServiceActor:
             expired = [client for client in leases.silent(now, timeout) if leases.held(client)]
             forgotten = leases.silent(now, _FORGOTTEN * timeout)
         for client in expired:
-            try:
-                with self._changing() as service:
-                    count = service.end(client, "expired")
-            except CurriculumLearningError:  # a row that cannot be read holds up no other client
-                logger.exception("the groups of client %s cannot be served again", client)
-                continue
+            count = self._end(client, "expired")
             logger.warning(
                 "client %s was not heard for %g s: its %d groups are served again",
                 client, timeout, count,
             )  # fmt: skip
         for client in forgotten:
-            self.disconnect(client)
+            self._end(client, "given_up")
+
+    def _end(self, client: str, how: str) -> int:
+        """As ``Service.end``; a row that cannot be read holds up no other client."""
+        try:
+            with self._changing() as service:
+                return service.end(client, how)
+        except CurriculumLearningError:
+            logger.exception("the groups of client %s cannot be served again", client)
+            return 0
 
     # Requests
 
@@ -162,7 +166,7 @@ class ServiceActor:
                 value=held,
             )
         client.waits += 1
-        client.freed.wait(until - now)
+        client.freed.wait(min(until - now, 1.0))  # another thread of the client may have cleared it
         client.waited += time.monotonic() - now
 
     @contextlib.contextmanager
@@ -221,11 +225,12 @@ class ServiceActor:
 
     def save(self, rollout_id: int) -> None:
         """Writes the state of a rollout, as the data source does."""
-        with self._current() as service:
-            pass  # it may have to go back first
-        service.save(rollout_id)
-        with self._changing() as service:
-            service.account.note_parts()  # the folder is of this run now
+        with self._service.saving():
+            with self._changing() as service:
+                state = service.at_end_of(rollout_id)
+            service.write(rollout_id, state)
+            with self._changing() as service:
+                service.account.note_parts()  # the folder is of this run now
 
     def figure(self, what: str) -> Any:
         """A property of the data source, or the result of a method without arguments."""

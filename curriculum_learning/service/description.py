@@ -82,4 +82,6 @@ def _text(value: Any) -> str:
         return f"{{{', '.join(items)}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return path_of(value) if callable(value) else repr(value)

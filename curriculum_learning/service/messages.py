@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from curriculum_learning.config.numbers import MOST_ROLLOUTS
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.fates import Outcome
 from curriculum_learning.samples.ids import group_id
@@ -17,6 +18,7 @@ LEASE_KEY = "data_source_lease"
 
 Fate = Literal["trained", "finished", "dropped"]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Rollout = Annotated[int, msgspec.Meta(ge=0, le=MOST_ROLLOUTS)]
 Claim = tuple[Natural, int | None]
 """A group and the lease under which it was handed out; None where the lease is not known."""
 Told = tuple[Natural, int | None, list[float | None]]
@@ -27,7 +29,7 @@ class Draw(msgspec.Struct, tag=True, array_like=True):
     """Asks for groups; ``whole`` waits for room for all of them, else takes what there is."""
 
     count: Natural
-    rollout: Natural | None
+    rollout: Rollout | None
     whole: bool = True
 
 
@@ -41,7 +43,7 @@ class Settle(msgspec.Struct, tag=True, array_like=True):
     """Reports the fate of groups, as ``observe``."""
 
     fate: Fate
-    rollout_id: Natural | None
+    rollout_id: Rollout | None
     told: list[Told]
     outcome: Outcome | None = None
     """With ``rollout_id``: the groups of the client's rollout that were not trained."""
@@ -72,7 +74,7 @@ class Load(msgspec.Struct, tag=True, array_like=True):
 class Step(msgspec.Struct, tag=True, array_like=True):
     """Sets the rollout step."""
 
-    step: Natural
+    step: Rollout
 
 
 class Metadata(msgspec.Struct, tag=True, array_like=True):

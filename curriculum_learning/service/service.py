@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 import uuid
 from collections import Counter
@@ -10,15 +11,23 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from curriculum_learning.config.numbers import whole_number
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.data_source import MultipleWeightedRolloutDataSourceWithBuffer
 from curriculum_learning.engines.slime import sample_class
-from curriculum_learning.errors import GroupError
+from curriculum_learning.errors import DataError, GroupError
 from curriculum_learning.groups.fates import Outcome
 from curriculum_learning.groups.maker import GroupMaker
 from curriculum_learning.groups.run import Report
-from curriculum_learning.samples.codec import decode, decode_group, encode, encode_group
+from curriculum_learning.samples.codec import (
+    CannotStoreError,
+    decode,
+    decode_group,
+    encode,
+    encode_group,
+)
 from curriculum_learning.samples.sample import flatten
+from curriculum_learning.samples.tags import SOURCE_KEY
 from curriculum_learning.service import messages
 from curriculum_learning.service.account import TABLES, Account
 from curriculum_learning.service.database import Database
@@ -94,6 +103,23 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             self.leases.forget(name)
         self.account.note(name, held)
         return len(held)
+
+    # Saving
+
+    def saving(self) -> threading.Lock:
+        """Held from ``at_end_of`` to the end of ``write``."""
+        return self._states.writing
+
+    def at_end_of(self, rollout_id: int) -> dict[str, Any]:
+        """Returns the state to be saved for a rollout; ``write`` must wait for the database."""
+        rollout_id = whole_number(rollout_id, "save", "rollout_id")
+        state = self._states.at_end_of(rollout_id)
+        self.account.note_parts()
+        return state
+
+    def write(self, rollout_id: int, state: dict[str, Any]) -> None:
+        """Writes the state of a rollout; as ``save``."""
+        self._states.write(rollout_id, state)
 
     # Requests
 
@@ -173,10 +199,18 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             self.account.note_all()
             raise
         ids = [next(flatten(group)).group_index for group in groups]
-        lease = self.leases.grant(name, ids, time.monotonic())
+        try:
+            answer = _drawn(self.leases.next, groups)
+        except CannotStoreError as error:
+            self.give_up(ids)
+            raise DataError(
+                f"get_samples: a row of {groups[0][0].metadata.get(SOURCE_KEY)!r} or of a source "
+                f"served with it cannot be sent to a client: {error}; give it plain data"
+            ) from error
+        self.leases.grant(name, ids, time.monotonic())
         if self._run.groups.ledger.news != news:  # others are stale, filtered out, or presumed
             self.account.note_all()
-        return ids, _drawn(lease, groups)
+        return ids, answer
 
     def _settle(self, name: str, request: messages.Settle) -> list[int]:
         ids = [group_index for group_index, *_ in request.told]
@@ -213,8 +247,10 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
                 value=twice,
             )
         for group_index, data in outcome.surplus.items():
-            group = [] if data is None else self._decoded(data)
-            if any(sample.group_index != group_index for sample in flatten(group)):
+            if data is None or group_index not in held:
+                continue
+            (returned,) = self._run.groups.checked([self._decoded(data)], [data])
+            if returned.group_index != group_index:
                 raise GroupError(
                     f"observe: what was sent as group {group_index} has samples of another group",
                     key="group_index",
@@ -228,7 +264,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
 
     def _return(self, name: str, encoded: Sequence[bytes]) -> list[int]:
         groups = [self._decoded(data) for data in encoded]
-        claims = {(sample.group_index, messages.lease_of(sample)) for sample in flatten(groups)}
+        claims = [claim[:2] for claim in messages.told(flatten(groups), rewards=False)]
         self.leases.check(name, claims)
         self._run.groups.give_back(groups, encoded)  # ``add_samples`` would encode them again
         self._states.changed()
@@ -283,7 +319,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             self._states.finish_writing()
             if self.config.load is None or self._find_state(rollout_id) is None:
                 return False
-        elif not self.config.sources:
+        elif self.config.load is None and not self.config.sources:
             return False
         self.load(rollout_id)
         self.observe([], fate="trained")

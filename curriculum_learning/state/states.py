@@ -14,7 +14,7 @@ from curriculum_learning.prompts.prompts import Prompts
 from curriculum_learning.samples.codec import CannotStoreError, decode, encode
 from curriculum_learning.state.autosave import Autosave
 from curriculum_learning.state.checkpoint import new_run
-from curriculum_learning.state.files import Found, rollout_folder
+from curriculum_learning.state.files import Found, find_state, rollout_folder
 from curriculum_learning.state.fit import fitted, identity_of
 from curriculum_learning.state.forks import renew_after_fork
 from curriculum_learning.state.shape import check_shape
@@ -23,6 +23,9 @@ from curriculum_learning.state.writer import KEPT, Beginning, StateWriter
 logger = logging.getLogger(__name__)
 
 State = dict[str, Any]
+
+_OTHERWISE = {"generated": [], "generated_begun": [], "generated_data": [], "metadata": b""}
+"""What may differ between a state that was written and the one that is kept of it."""
 
 
 class States:
@@ -143,14 +146,30 @@ class States:
         changed: bool,
         beginning: Sequence[Any],
     ) -> None:
-        """Keeps the states of a process that was killed, and writes them again."""
+        """Keeps the states of a process that was killed, and writes those that were not written.
+
+        Groups that have begun may lack their content; a state in the folder has it.
+        """
         if self._writer is not None:
             self._writer.begin(Beginning(*beginning))
         for rollout_id, state in ended.items():
-            self._ended[rollout_id] = state
-            if self._autosave is not None:
+            written = self._written_like(rollout_id, state)
+            self._ended[rollout_id] = written or state
+            if self._autosave is not None and written is None:
                 self._autosave.submit(rollout_id, state)
         self._logged, self._changed = logged, changed
+
+    def _written_like(self, rollout_id: int, state: State) -> State | None:
+        """Returns the newest state in the folder, if it is this one; see ``go_on``."""
+        try:
+            found = find_state(self._config.save, rollout_id, "error")
+        except CheckpointError:
+            return None
+        if found is None:
+            return None
+        other = {key: value for key, value in found.state.items() if key in state}
+        same = encode({**other, **_OTHERWISE}) == encode({**state, **_OTHERWISE})
+        return other if same else None
 
     def _take_again(self) -> None:
         if self._logged is not None and self._changed:
@@ -171,7 +190,7 @@ class States:
         Raises:
             CheckpointError: Later rollouts have ended since, and the state is gone.
         """
-        if self._ended and rollout_id < min(self._ended):
+        if self._ended and rollout_id not in self._ended and rollout_id < max(self._ended):
             raise CheckpointError(
                 f"save: rollout {rollout_id} ended too long ago and its state is gone; kept are "
                 f"the states of rollouts {sorted(self._ended)}",
