@@ -25,6 +25,7 @@ from curriculum_learning.service import messages
 from curriculum_learning.service.channel import Channel, Steps
 from curriculum_learning.service.description import description
 from curriculum_learning.service.draws import Draws
+from curriculum_learning.service.leases import refuse_too_many
 from curriculum_learning.state.states import encoded_metadata
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class RemoteDataSource:
 
     def _drawing(self, num_samples: int) -> Steps[list[Group]]:
         count = whole_number(num_samples, "get_samples", "num_samples")
+        refuse_too_many(count, self.config.service.max_leased_groups)  # also if some are ready
         if len(self._held) > 2 * self.config.service.max_leased_groups:
             known = set(self._held)
             held = decode((yield self._channel.send(messages.Held())))
@@ -218,7 +220,7 @@ class RemoteDataSource:
             GroupError: Other clients hold groups.
             CheckpointError: As for the data source.
         """
-        self._ask(messages.GiveUp(self._draws.clear()))
+        self._channel.take(self._draws.give_back())
         if decode(self._ask(messages.Load(rollout_id))):
             with self._lock:
                 self._held.clear()

@@ -6,7 +6,6 @@ schedule, filter or prompt file has a say while a service comes back.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections import Counter
@@ -51,7 +50,6 @@ class Account:
     def __init__(self, run: Run, states: States, leases: Leases, database: Database | None) -> None:
         self._run, self._states, self._leases = run, states, leases
         self._database = database
-        self._orders = itertools.count()
         self._start()
         if database is not None and (database.read("parts") or database.set_aside):
             self.restore()
@@ -115,8 +113,8 @@ class Account:
             partial = waiting.partial
         elif (served := groups.ledger.served(group_index)) is not None:
             place = _OUT if group_index in groups.ledger else _PRESUMED
-            holder = self._leases.holder(group_index)
-            row = _encode((place, next(self._orders), served, *holder))
+            holder, lease, order = self._leases.holder(group_index)
+            row = _encode((place, order, served, holder, lease))
         self.changes.put("groups", group_index, row)
         if partial is None:
             if self._partials.pop(group_index, None) is not None:
@@ -226,11 +224,11 @@ def _state_of(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> dict[str, 
         for name, (label, done, answers) in read["clients"].items()
     }
     places: dict[int, list[list[Any]]] = {_OUT: [], _PRESUMED: [], _WAITS: []}
-    for index, row in sorted(read["groups"].items(), key=lambda item: item[1][1]):
-        place, _, served, holder, lease = row
+    for index, row in sorted(read["groups"].items(), key=lambda item: _order_of(*item[1])):
+        place, order, served, holder, lease = row
         places[place].append([index, *served])
         if holder in clients:
-            clients[holder].groups[index] = (lease, now)
+            clients[holder].groups[index] = (lease, order, now)
     partials = read["partials"]
     begun = {index: partials[index][1] for index in read["groups"] if index in partials}
     for name, place in state["mixture"].get("sources", {}).items():
@@ -255,6 +253,11 @@ def _state_of(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> dict[str, 
         "clients": clients,
         "leases": (lease, Counter(counts)),
     }
+
+
+def _order_of(_: int, order: int, __: Any, ___: Any, lease: int | None) -> tuple[int, int]:
+    """In which order groups went out, lease by lease, or came back."""
+    return lease or 0, order
 
 
 def _row_of(state: Mapping[str, Any]) -> bytes:

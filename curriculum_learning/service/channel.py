@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from curriculum_learning import errors
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import CurriculumLearningError
+from curriculum_learning.errors import CheckpointError, CurriculumLearningError
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.messages import Cancel, Draw, Numbered, Request, encode_message
 
@@ -68,6 +68,8 @@ class Channel:
         self._lock = threading.Lock()
         self._next = 0
         self._unanswered: set[int] = set()
+        self._cancelled: set[int] = set()
+        """Those whose answer nobody waits for, until the service has taken it back."""
         self._heard = self._since = time.monotonic()
         """When the latest request was sent to which the service has answered, and since when the
         service has heard this client without a pause of ``lease_timeout``."""
@@ -157,7 +159,7 @@ class Channel:
                 return result
             except BaseException:
                 if sent is not None:
-                    self.cancel(sent)
+                    self.cancel(sent.number)
                 raise
 
     def send(self, request: Request) -> Sent:
@@ -167,16 +169,27 @@ class Channel:
             self._unanswered.add(number)
             message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
-        return Sent(number, method.remote(encode_message(message)), at)
+        try:
+            return Sent(number, method.remote(encode_message(message)), at)
+        except BaseException:  # it may be on its way: the next sign of life cancels it
+            self._cancelled.add(number)
+            raise
 
-    def cancel(self, sent: Sent) -> None:
+    def cancel(self, number: int) -> None:
         """Lets the service take back what it answers to a request."""
+        self._cancelled.add(number)
         if self._is_open():
-            cancel = self.send(Cancel(sent.number))
-            # Until then the service keeps the answer, and knows what to take back.
+            cancel = self.send(Cancel(number))
             cancel.reference.future().add_done_callback(
-                lambda _: self._received(sent.number, cancel.number)
+                lambda done: self._has_cancelled(number, cancel.number, done.exception())
             )
+
+    def _has_cancelled(self, number: int, cancel: int, error: BaseException | None) -> None:
+        self._received(cancel)
+        if not isinstance(error, CheckpointError):  # else the next sign of life sends it again
+            self._cancelled.discard(number)
+            # Until now the service has kept the answer, and knew what to take back.
+            self._received(number)
 
     def may_have_expired(self, at: float) -> bool:
         """Whether the service may have ended the leases on what was asked for at a time."""
@@ -211,6 +224,8 @@ class Channel:
             with contextlib.suppress(RayError):  # the service is dead
                 ray.get(before.reference)
                 self._was_heard(before.at)
+                for number in list(self._cancelled):
+                    self.cancel(number)
         with self._lock:
             done = min(self._unanswered, default=self._next)
         beat = self._heartbeat.remote(self._client, done, [self._stay])

@@ -57,7 +57,7 @@ class Draws:
                     return groups
                 self._put_back(groups)  # others may have them: they are given up
                 groups = []
-                yield self._channel.send(GiveUp(self.clear()))
+                yield from self.give_back()
         except GeneratorExit:
             self._put_back(groups)
             raise
@@ -73,11 +73,21 @@ class Draws:
             if room > 0 and self._coming is None:
                 self._coming = self._channel.send(Draw(room, self._slime.current(), whole=False))
 
-    def clear(self) -> list[Claim]:
-        """Forgets the groups that are ready or coming; returns those to be given up."""
+    def give_back(self) -> Steps[None]:
+        """Gives up the groups that are ready or coming; if it is closed before, it may go again."""
+        ready = self.clear()
+        try:
+            yield self._channel.send(GiveUp([leased.claim for leased in ready]))
+        except BaseException:  # the service may have them or not
+            self._channel.doubt()
+            self._put_back(ready)
+            raise
+
+    def clear(self) -> list[Leased]:
+        """Forgets the groups that are ready or coming; returns the former."""
         if (coming := self._take_coming()) is not None:
-            self._channel.cancel(coming)
-        return [leased.claim for leased in self._take(len(self._ready))]
+            self._channel.cancel(coming.number)
+        return self._take(len(self._ready))
 
     def _take_coming(self) -> Sent | None:
         with self._lock:

@@ -25,12 +25,23 @@ class Client:
     """It has the answers to all requests below this one."""
     answers: dict[int, int | None] = dataclasses.field(default_factory=dict)
     """By request, as long as it may be sent again: the lease of a draw, else None."""
-    groups: dict[int, tuple[int, float]] = dataclasses.field(default_factory=dict)
-    """The groups that it holds: the lease of each, and since when."""
+    groups: dict[int, tuple[int, int, float]] = dataclasses.field(default_factory=dict)
+    """The groups that it holds: the lease of each, its place in it, and since when."""
     freed: threading.Event = dataclasses.field(default_factory=threading.Event)
     """Set when a draw that waits for room may have some, or need not wait any more."""
     waits: int = 0
     waited: float = 0.0
+
+
+def refuse_too_many(count: int, limit: int) -> None:
+    """Raises GroupError if a client may never hold ``count`` groups at once."""
+    if count > limit:
+        raise GroupError(
+            f"get_samples: num_samples is {count}; a client may hold at most "
+            f"ray_service.max_leased_groups ({limit}) at once",
+            key="max_leased_groups",
+            value=count,
+        )
 
 
 class Leases:
@@ -118,21 +129,24 @@ class Leases:
         """Leases groups that nobody holds to a client; returns the number of the lease."""
         lease, groups = self.next, self.clients[name].groups
         self.next += 1
-        for group_index in group_indices:
+        for place, group_index in enumerate(group_indices):
             assert group_index not in self._holders, f"group {group_index} has a holder"
             self._holders[group_index] = name
-            groups[group_index] = (lease, now)
+            groups[group_index] = (lease, place, now)
         return lease
 
     def held(self, name: str, lease: int | None = None) -> list[int]:
         """The groups that a client holds, oldest first; those of one lease if it is given."""
         groups = self.clients[name].groups.items()
-        return [group_index for group_index, (number, _) in groups if lease in (None, number)]
+        return [group_index for group_index, (number, *_) in groups if lease in (None, number)]
 
-    def holder(self, group_index: int) -> tuple[str | None, int | None]:
-        """Who holds a group, and under which lease; None if nobody does."""
+    def holder(self, group_index: int) -> tuple[str | None, int | None, int]:
+        """Who holds a group, under which lease, and its place in it; None if nobody does."""
         holder = self._holders.get(group_index)
-        return holder, None if holder is None else self.clients[holder].groups[group_index][0]
+        if holder is None:
+            return None, None, 0
+        lease, place, _ = self.clients[holder].groups[group_index]
+        return holder, lease, place
 
     def check(self, name: str, claims: Iterable[Claim]) -> None:
         """Refuses a report that comes too late.
@@ -161,7 +175,7 @@ class Leases:
     def is_late(self, name: str, claim: Claim) -> bool:
         """Whether a lease has ended; see ``check``."""
         group_index, lease = claim
-        holder, current = self.holder(group_index)
+        holder, current, _ = self.holder(group_index)
         return holder != name if holder is None or lease is None else current != lease
 
     def release(self, group_indices: Iterable[int], how: str) -> None:
@@ -181,7 +195,9 @@ class Leases:
         clients: dict[str, dict[str, float]] = {
             f"{client.label}/{name}": {
                 "leased": len(client.groups),
-                "lease_age/max": max((now - t for _, t in client.groups.values()), default=0.0),
+                "lease_age/max": max(
+                    (now - since for *_, since in client.groups.values()), default=0.0
+                ),
                 "silent": now - client.heard,
                 "waits": client.waits,
                 "waited": client.waited,

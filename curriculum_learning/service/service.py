@@ -31,7 +31,7 @@ from curriculum_learning.samples.tags import SOURCE_KEY
 from curriculum_learning.service import messages
 from curriculum_learning.service.account import TABLES, Account
 from curriculum_learning.service.database import Database
-from curriculum_learning.service.leases import CANCELLED, Client, Leases
+from curriculum_learning.service.leases import CANCELLED, Client, Leases, refuse_too_many
 
 
 class Service(MultipleWeightedRolloutDataSourceWithBuffer):
@@ -152,7 +152,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             case messages.Draw(count, rollout, whole):
                 room = max(0, self._limit - len(client.groups))
                 if whole and count > room:
-                    self._refuse_too_many(count)
+                    refuse_too_many(count, self._limit)
                     client.freed.clear()
                     return client
                 lease = self.leases.next
@@ -179,15 +179,6 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
         client.answers[number] = lease
         self.account.note(name, ids)
         return answer
-
-    def _refuse_too_many(self, count: int) -> None:
-        if count > self._limit:
-            raise GroupError(
-                f"get_samples: num_samples is {count}; a client may hold at most "
-                f"ray_service.max_leased_groups ({self._limit}) at once",
-                key="max_leased_groups",
-                value=count,
-            )
 
     def _draw(self, name: str, count: int, rollout: int | None) -> tuple[list[int], bytes]:
         if rollout is not None:
