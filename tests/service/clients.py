@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from curriculum_learning.config.plan import ServicePlan
 from curriculum_learning.groups.served import listed
@@ -63,7 +64,8 @@ class Service:
 
     def _start(self) -> ServiceActor:
         args = arguments(self._folder, SIZES, **{"save": str(self.save), **self.changes})
-        return ServiceActor(args, {}, self.run, self.config)
+        with mock.patch.object(ServiceActor, "_watch"):  # its thread would outlive the test
+            return ServiceActor(args, {}, self.run, self.config)
 
     def kill(self) -> None:
         """Leave everything as it lies on the disk, where no process holds it."""
