@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import CheckpointError, GroupError
+from curriculum_learning.errors import CheckpointError, DataError, GroupError
 from curriculum_learning.groups.fates import Outcome
+from curriculum_learning.samples.codec import encode_group
 from curriculum_learning.samples.sample import flatten
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.database import Changes, Database
@@ -96,6 +98,54 @@ def test_a_group_has_one_fate(tmp_path: Path) -> None:
             client.ask(Settle(fate, rollout_id, trained, outcome))
     assert leases_of(service) == {"a": [0, 1, 2]}
     assert service.actor.figure("get_buffer_length") == 0
+
+
+def test_a_returned_group_without_samples_is_refused(tmp_path: Path) -> None:
+    """Also where an engine returns it as a surplus."""
+    service = Service(tmp_path)
+    client = Client(service, "a")
+    trained = told(flatten(client.draw(2)[:1]), rewards=False)
+    with pytest.raises(GroupError, match="sample"):
+        client.ask(Settle("trained", 0, trained, Outcome([], {1: encode_group([])}, [])))
+    assert leases_of(service) == {"a": [0, 1]}
+
+
+def fractions(index: int) -> dict[str, Any]:
+    """Rows of which the 65th has metadata that is no plain data: the first 64 are checked."""
+    return {"input": "a half", "metadata": {"half": Fraction(1, 2) if index == 64 else 0.5}}
+
+
+def test_a_row_that_cannot_be_sent_is_leased_to_nobody(tmp_path: Path) -> None:
+    """The error names the source."""
+    rows = "tests.service.test_odd_requests.fractions"
+    service = Service(tmp_path, prompt_data=[rows], data_source_weights=[1.0])
+    client = Client(service, "a")
+    client.settle(client.draw(63))
+    with pytest.raises(DataError, match=r"fractions.*Fraction"):
+        client.draw(2)
+    assert leases_of(service) == {"a": []}
+
+
+def test_a_dead_client_whose_groups_cannot_be_served_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so."""
+    service = Service(tmp_path)
+    clients = [Client(service, name) for name in "abc"]
+    for client in clients:
+        client.draw(1)
+        service.actor._service.leases.clients[client.name].heard -= 601
+    end = service.actor._service.end
+
+    def failing(name: str, how: str) -> int:
+        if name == "b":
+            raise CheckpointError("a row cannot be read")
+        return end(name, how)
+
+    monkeypatch.setattr(service.actor._service, "end", failing)
+    service.actor._end_silent(600.0)
+    assert leases_of(service) == {"a": [], "b": [1], "c": []}
+    assert "the groups of client b cannot be served again" in caplog.text
 
 
 def test_a_group_without_metadata_comes_back(tmp_path: Path) -> None:
