@@ -84,7 +84,7 @@ class Replacements:
         index = self._names.index(name)
         return {
             "replaced": self._replaced[index],
-            "owed": self._lost[index] - self._replaced[index] - self._lapsed[index],
+            "owed": self._owed(index),
             "lapsed": self._lapsed[index],
         }
 
@@ -187,27 +187,31 @@ class Replacements:
             self._begin(step, drawn)
         if not self._rates:
             return None
-        whole = spread = max(_GROUP * self._batch // 2, 1)
-        self._ledger_credit += spread
+        # Each gains what it counts; whoever has most then takes the turn, and pays for all gains.
+        gains = max(_GROUP * self._batch // 2, 1)
+        self._ledger_credit += gains
         chosen, credit = None, self._ledger_credit
         for index in self._rates:
-            owed = self._lost[index] - self._replaced[index] - self._lapsed[index]
-            owed = _GROUP * owed + self._expected(index, drawn[index])
+            owed = _GROUP * self._owed(index) + self._expected(index, drawn[index])
             if owed < _GROUP:
                 continue
-            whole += owed
+            gains += owed
             self._credits[index] += owed
             if self._credits[index] > credit:
                 chosen, credit = index, self._credits[index]
         if chosen is None:
-            self._ledger_credit -= whole
+            self._ledger_credit -= gains
             return None
-        self._credits[chosen] -= whole
+        self._credits[chosen] -= gains
         if not self._may_replace(chosen, drawn, mixture.shares(step)[self._names[chosen]]):
             self._lapsed[chosen] += 1
             return None
         self._replaced[chosen] += 1
         return chosen
+
+    def _owed(self, index: int) -> int:
+        """Groups that a source has lost for good and that nothing has replaced."""
+        return self._lost[index] - self._replaced[index] - self._lapsed[index]
 
     def absorb(self, index: int, drawn: Sequence[int]) -> bool:
         """Whether a replacement that was not needed stands for the draw just charged to a source.
