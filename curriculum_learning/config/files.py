@@ -53,6 +53,7 @@ class RunConfig:
         """
         if error.key is None:
             return None
+        # The most exact ends of a dotted path first.
         inside = [spelled(error.path[:end]) for end in range(len(error.path), 0, -1)]
         if error.source is not None:
             inside += [f".{error.source}"]

@@ -285,23 +285,31 @@ class Circulation:
         partials = map(Partial, state["generated_data"], state["generated_begun"])
         generated = dict(zip(state["generated"], partials, strict=True))
         new.ledger.load_state_dict(state["groups"], generated if held else None)
-        in_flight = [] if held else sorted(listed(state["groups"]["in_flight"]))
+        in_front = []
         if held:
             new.logs = state["logs"]
-        elif in_flight and not state["groups"]["accounting"]:
-            logger.warning(
-                "%d groups were in flight when the state was saved. They are not served again, "
-                "because the engine never reported which groups it trained: set "
-                "custom_rollout_log_function_path to "
-                "curriculum_learning.custom_log.custom_rollout_log_function",
-                len(in_flight),
-            )
-            in_flight = []
-        elif in_flight:
-            logger.info("%d groups were in flight and will be served again", len(in_flight))
-        entries = [*in_flight, *state["waiting"]]
+        else:
+            in_front = _to_be_served_again(state["groups"])
+        entries = [*in_front, *state["waiting"]]
         out = [(index, Served(*served), generated.get(index)) for index, *served in entries]
         for again in new._made_again(out):
             new.buffers.add(*again)
         new.ledger.out.update(waiting.served.source for waiting in new.buffers)
         return new
+
+
+def _to_be_served_again(groups: Mapping[str, Any]) -> list[list[Any]]:
+    """Returns those that nobody holds any more, oldest first, from the state of a ledger."""
+    in_flight = sorted(listed(groups["in_flight"]))
+    if in_flight and not groups["accounting"]:
+        logger.warning(
+            "%d groups were in flight when the state was saved. They are not served again, "
+            "because the engine never reported which groups it trained: set "
+            "custom_rollout_log_function_path to "
+            "curriculum_learning.custom_log.custom_rollout_log_function",
+            len(in_flight),
+        )
+        return []
+    if in_flight:
+        logger.info("%d groups were in flight and will be served again", len(in_flight))
+    return in_flight
