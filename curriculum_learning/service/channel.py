@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from curriculum_learning import errors
 from curriculum_learning.config.plan import ServicePlan
-from curriculum_learning.errors import CheckpointError, CurriculumLearningError
+from curriculum_learning.errors import CurriculumLearningError, GroupError
 from curriculum_learning.service.actor import ServiceActor
 from curriculum_learning.service.messages import Cancel, Draw, Numbered, Request, encode_message
 
@@ -186,7 +186,8 @@ class Channel:
 
     def _has_cancelled(self, number: int, cancel: int, error: BaseException | None) -> None:
         self._received(cancel)
-        if not isinstance(error, CheckpointError):  # else the next sign of life sends it again
+        # Else the service could take nothing back: the next sign of life sends it again.
+        if error is None or isinstance(error, GroupError):
             self._cancelled.discard(number)
             # Until now the service has kept the answer, and knew what to take back.
             self._received(number)
