@@ -212,14 +212,14 @@ def _without_ray(args: Any, count: int) -> None:
     repeats = 3200 // count
     seconds = 0.0
     for number in range(repeats):
-        draw = encode_message(Numbered("client", 2 * number, 2 * number, Draw(count, None)))
+        draw = encode_message(Numbered("client", 2 * number, [], Draw(count, None)))
         begun = time.perf_counter()
         answer = actor.request(draw)
         seconds += time.perf_counter() - begun
         lease = decode_drawn(answer).lease
         told: list[Told] = [(count * number + group, lease, []) for group in range(count)]
         report = Settle("trained", None, told)
-        data = encode_message(Numbered("client", 2 * number + 1, 2 * number + 1, report))
+        data = encode_message(Numbered("client", 2 * number + 1, [], report))
         begun = time.perf_counter()
         actor.request(data)
         seconds += time.perf_counter() - begun

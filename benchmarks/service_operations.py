@@ -80,7 +80,7 @@ class Client:
         self._ask(Return([encode_group(group)]))
 
     def _ask(self, request: Request) -> bytes:
-        message = Numbered(self._name, self.operations, self.operations, request)
+        message = Numbered(self._name, self.operations, [], request)
         self.operations += 1
         return self._actor.request(encode_message(message))
 

@@ -54,8 +54,8 @@ class RemoteDataSource:
         self.args = args
         config = self.config = read_config(args)
         self._lock = threading.Lock()
-        self._held: set[int] = set()
-        """Groups that were handed out and have not ended."""
+        self._held: dict[int, int] = {}
+        """Groups that were handed out and have not ended, and the lease of each."""
         self._settlement = Settlement(
             config.dynamic_filter and functools.partial(config.dynamic_filter, args), config.surplus
         )
@@ -90,11 +90,12 @@ class RemoteDataSource:
         count = whole_number(num_samples, "get_samples", "num_samples")
         refuse_too_many(count, self.config.service.max_leased_groups)  # also if some are ready
         if len(self._held) > 2 * self.config.service.max_leased_groups:
-            known = set(self._held)
-            held = decode((yield self._channel.send(messages.Held())))
-            self._let_go(known.difference(held))  # others have reported them
+            known = dict(self._held)
+            held = {*decode((yield self._channel.send(messages.Held())))}
+            # Others have reported them.
+            self._let_go(claim for claim in known.items() if claim[0] not in held)
         drawn = yield from self._draws.draw(count)
-        self._held.update([leased.claim[0] for leased in drawn])
+        self._held.update([leased.claim for leased in drawn])
         return [leased.group for leased in drawn]
 
     def add_samples(self, samples: Sequence[Group]) -> None:
@@ -111,14 +112,16 @@ class RemoteDataSource:
         await self._channel.take_async(self._returning(samples))
 
     def _returning(self, samples: Sequence[Group]) -> Steps[None]:
-        yield self._channel.send(messages.Return(_encoded(samples)))
-        self._let_go(map(group_id, flatten(samples or ())))
+        encoded = _encoded(samples)
+        claims = _claims(messages.told(flatten(samples or ()), rewards=False))
+        yield self._channel.send(messages.Return(encoded))
+        self._let_go(claims)
 
     def give_up(self, groups: Sequence[Group]) -> None:
         """Lets go of groups: they are served again first, as they were before they were drawn."""
-        claims = [claim[:2] for claim in self._told(groups)]
+        claims = _claims(self._told(groups))
         self._ask(messages.GiveUp(claims))
-        self._let_go(index for index, _ in claims)
+        self._let_go(claims)
 
     # Feedback
 
@@ -142,16 +145,17 @@ class RemoteDataSource:
     def _reporting(self, samples: Any, rollout_id: int | None, fate: messages.Fate) -> Steps[None]:
         report = Report.checked(samples, fate, rollout_id)
         told = self._told(report.samples)
-        ids = {group_index for group_index, _, _ in told}
-        outcome = None
+        claims, held, outcome = _claims(told), {}, None
         if report.ends_rollout:
             with self._lock:
-                outcome = self._settlement.settle(self._held - ids)
+                held = dict(self._held)
+                outcome = self._settlement.settle(held.keys() - dict(claims))
         yield self._channel.send(messages.Settle(fate, report.rollout_id, told, outcome))
         if fate != "finished":
-            self._let_go(ids)
+            self._let_go(claims)
         if outcome is not None:
-            self._let_go((*outcome.dropped, *outcome.surplus, *outcome.discarded))
+            ended = (*outcome.dropped, *outcome.surplus, *outcome.discarded)
+            self._let_go((group_index, held[group_index]) for group_index in ended)
             self._settlement.forget()
             self._caps.forget()
 
@@ -221,9 +225,11 @@ class RemoteDataSource:
             CheckpointError: As for the data source.
         """
         self._channel.take(self._draws.give_back())
+        before = dict(self._held)
         if decode(self._ask(messages.Load(rollout_id))):
+            self._channel.doubt()  # another thread may be drawing
+            self._let_go(before.items())
             with self._lock:
-                self._held.clear()
                 self._settlement.forget()
             self._swallowed.forget()
 
@@ -275,9 +281,12 @@ class RemoteDataSource:
     def _ask(self, request: messages.Request) -> bytes:
         return self._channel.take(_asking(self._channel, request))
 
-    def _let_go(self, group_indices: Iterable[int | None]) -> None:
+    def _let_go(self, claims: Iterable[messages.Claim]) -> None:
+        """Forgets groups, unless another thread has drawn them again meanwhile."""
         with self._lock:
-            self._held.difference_update(group_indices)
+            for group_index, lease in claims:
+                if lease in (None, self._held.get(group_index)):
+                    self._held.pop(group_index, None)
 
     def _told(self, samples: Any) -> list[messages.Told]:
         rewards = self._channel.learns
@@ -286,6 +295,10 @@ class RemoteDataSource:
 
 def _asking(channel: Channel, request: messages.Request) -> Steps[bytes]:
     return (yield channel.send(request))
+
+
+def _claims(told: Iterable[messages.Told]) -> list[messages.Claim]:
+    return [(group_index, lease) for group_index, lease, _ in told]
 
 
 def _encoded(samples: Any) -> list[bytes]:

@@ -60,8 +60,9 @@ class Account:
                 database.write(changes)
 
     def _start(self) -> None:
-        self.changes = Changes()
+        self.changes: Changes
         """Those of the next transaction."""
+        self._next_transaction()
         self._partials: dict[int, Partial] = {}
         """What follows is in the account already."""
         self._parts: dict[str, bytes] = {}
@@ -73,9 +74,14 @@ class Account:
 
     # Changes
 
+    def _next_transaction(self) -> None:
+        self.changes = Changes()
+        self._states.committed = self.changes.written
+
     def take(self) -> Changes:
         """Returns the changes so far, and begins the next transaction."""
-        changes, self.changes = self.changes, Changes()
+        changes = self.changes
+        self._next_transaction()
         return changes
 
     def note(self, client: str, group_indices: Iterable[int] = ()) -> None:
@@ -86,7 +92,8 @@ class Account:
             self._note_group(group_index)
         row = None
         if (known := self._leases.clients.get(client)) is not None:
-            row = _encode((known.label, known.done, [*known.answers.items()]))
+            answers = [*known.answers.items()]
+            row = _encode((known.label, known.next, [*known.waiting], answers))
         self.changes.put("clients", client, row)
         self.note_parts()
 
@@ -176,14 +183,14 @@ class Account:
             CheckpointError: It is damaged, or its state does not fit the configuration.
         """
         assert self._database is not None
-        before = self._rollouts
-        self._start()
         state = read_service(self._database, time.monotonic())
-        self._leases.restore(state.pop("clients"), *state.pop("leases"))
         latest, rollouts = state.pop("latest"), state.pop("rollouts")
         for rollout_id, row in self._database.read("rollouts").items():
-            if rollout_id in before and _row_of(before[rollout_id]) == row:
-                rollouts[rollout_id] = before[rollout_id]  # it has the groups that have begun
+            before = self._rollouts.get(rollout_id)
+            if before is not None and _row_of(before) == row:
+                rollouts[rollout_id] = before  # it has the groups that have begun
+        self._start()
+        self._leases.restore(state.pop("clients"), *state.pop("leases"))
         self._states.load_state_dict(state, held=True)
         self._states.go_on(rollouts, *latest)
         groups, ledger, leases = self._run.groups, self._run.groups.ledger, self._leases
@@ -220,8 +227,8 @@ def _state_of(rows: Mapping[str, Mapping[Any, bytes]], now: float) -> dict[str, 
     state: dict[str, Any] = read["parts"]
     state |= state.pop("constants")
     clients = {
-        name: Client(label, now, done, dict(answers))
-        for name, (label, done, answers) in read["clients"].items()
+        name: Client(label, now, number, frozenset(waiting), dict(answers))
+        for name, (label, number, waiting, answers) in read["clients"].items()
     }
     places: dict[int, list[list[Any]]] = {_OUT: [], _PRESUMED: [], _WAITS: []}
     for index, row in sorted(read["groups"].items(), key=lambda item: _order_of(*item[1])):

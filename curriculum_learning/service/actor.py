@@ -69,17 +69,18 @@ class ServiceActor:
         while client in self._service.leases.clients:
             time.sleep(1.0)
 
-    def heartbeat(self, client: str, done: int, stay: list[Any]) -> None:
+    def heartbeat(self, client: str, next: int, waiting: list[int], stay: list[Any]) -> None:
         """A client lives.
 
         Args:
             client: The client.
-            done: It has the answers to all requests below this one.
+            next: The number of its next request.
+            waiting: The requests to which it has no answer yet.
             stay: The reference to what ``stay`` will return. The client owns it: if its process or
                 node dies, Ray tells whoever waits for it.
         """
         with self._lock, contextlib.suppress(GroupError):
-            self._service.leases.hear(client, time.monotonic(), done)
+            self._service.leases.hear(client, time.monotonic(), next, waiting)
             self._stays.update(dict.fromkeys(stay, client))
 
     def disconnect(self, client: str) -> None:
@@ -96,8 +97,10 @@ class ServiceActor:
             try:
                 if stays := list(self._stays):
                     for stay in ray.wait(stays, num_returns=len(stays), timeout=pause)[0]:
-                        self._end(self._stays[stay], "given_up")
-                        del self._stays[stay]
+                        if self._end(self._stays[stay], "given_up") is None:
+                            time.sleep(pause)  # the disk is full, say: it is tried again
+                        else:
+                            del self._stays[stay]
                 else:
                     time.sleep(pause)
                 # Else this process was held up: heartbeats that wait are heard first.
@@ -113,22 +116,25 @@ class ServiceActor:
             expired = [client for client in leases.silent(now, timeout) if leases.held(client)]
             forgotten = leases.silent(now, _FORGOTTEN * timeout)
         for client in expired:
-            count = self._end(client, "expired")
-            logger.warning(
-                "client %s was not heard for %g s: its %d groups are served again",
-                client, timeout, count,
-            )  # fmt: skip
+            if count := self._end(client, "expired", timeout):
+                logger.warning(
+                    "client %s was not heard for %g s: its %d groups are served again",
+                    client, timeout, count,
+                )  # fmt: skip
         for client in forgotten:
-            self._end(client, "given_up")
+            self._end(client, "given_up", _FORGOTTEN * timeout)
 
-    def _end(self, client: str, how: str) -> int:
-        """As ``Service.end``; a row that cannot be read holds up no other client."""
+    def _end(self, client: str, how: str, silence: float | None = None) -> int | None:
+        """As ``Service.end``, unless the client was heard again; None if it could not be done."""
         try:
             with self._changing() as service:
+                # To end the clients before this one may have taken a while.
+                if silence and client not in service.leases.silent(time.monotonic(), silence):
+                    return 0
                 return service.end(client, how)
-        except CurriculumLearningError:
+        except CurriculumLearningError:  # a row cannot be read, say: it holds up no other client
             logger.exception("the groups of client %s cannot be served again", client)
-            return 0
+            return None
 
     # Requests
 
@@ -141,8 +147,12 @@ class ServiceActor:
         """
         message = decode_request(data)
         until = time.monotonic() + self._config.draw_timeout
-        while not isinstance(answer := self._carried_out(message), bytes):
+        answer = self._carried_out(message)
+        if isinstance(answer, Client):
+            answer.waits += 1
+        while isinstance(answer, Client):
             self._wait_for_room(answer, until)
+            answer = self._carried_out(message)
         return answer
 
     def _carried_out(self, message: Numbered) -> bytes | Client:
@@ -165,7 +175,6 @@ class ServiceActor:
                 key="max_leased_groups",
                 value=held,
             )
-        client.waits += 1
         client.freed.wait(min(until - now, 1.0))  # another thread of the client may have cleared it
         client.waited += time.monotonic() - now
 
@@ -181,19 +190,26 @@ class ServiceActor:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Service]:
-        """Gives the service for a change; returns when the change is in the database."""
+        """Gives the service for a change; returns when the change is in the database.
+
+        A refusal waits too: the reason for it must be in the database.
+        """
+        refusal = None
         with self._current() as service:
             try:
                 yield service
-            except BaseException as error:  # whoever raises a GroupError has noted its changes
-                is_whole = isinstance(error, GroupError) or service.database is None
-                self._is_stale = not is_whole
+            except GroupError as error:  # whoever raises it has noted its changes
+                refusal = error
+            except BaseException:
+                self._is_stale = service.database is not None
                 raise
             written = service.account.changes.written
         with self._committing:  # one thread writes for all that wait here
             if not written.done():
                 self._write()
         written.result()
+        if refusal is not None:
+            raise refusal
 
     def _write(self) -> None:
         """Writes all changes so far in one transaction; ``_committing`` is held."""

@@ -166,8 +166,8 @@ class Channel:
         """Sends a request."""
         with self._lock:
             number, self._next = self._next, self._next + 1
+            message = Numbered(self._client, number, [*self._unanswered], request)
             self._unanswered.add(number)
-            message = Numbered(self._client, number, min(self._unanswered), request)
         method, at = self._methods[isinstance(request, Draw)], time.monotonic()
         try:
             return Sent(number, method.remote(encode_message(message)), at)
@@ -228,8 +228,8 @@ class Channel:
                 for number in list(self._cancelled):
                     self.cancel(number)
         with self._lock:
-            done = min(self._unanswered, default=self._next)
-        beat = self._heartbeat.remote(self._client, done, [self._stay])
+            waiting = [*self._unanswered]
+            beat = self._heartbeat.remote(self._client, self._next, waiting, [self._stay])
         return Sent(-1, beat, time.monotonic())
 
     def _is_open(self) -> bool:

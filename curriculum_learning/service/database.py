@@ -18,7 +18,7 @@ from curriculum_learning.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 _BUSY = 10.0
 """Seconds to wait for the lock of a process that is just ending."""
 _SUM = struct.Struct("<I")

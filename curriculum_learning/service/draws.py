@@ -14,13 +14,13 @@ from curriculum_learning.samples.codec import decode, decode_group
 from curriculum_learning.samples.group import Prompt, make_group
 from curriculum_learning.samples.sample import Group, flatten
 from curriculum_learning.service.channel import Channel, Sent, Steps
-from curriculum_learning.service.messages import LEASE_KEY, Claim, Draw, GiveUp, decode_drawn
+from curriculum_learning.service.messages import LEASE_KEY, Draw, GiveUp, decode_drawn
 
 
 class Leased(NamedTuple):
     """A group of this client."""
 
-    claim: Claim
+    claim: tuple[int, int]
     group: Group
     at: float
     """When it was asked for."""

@@ -21,8 +21,9 @@ class Client:
     label: str
     """Names it in metrics."""
     heard: float
-    done: int = 0
-    """It has the answers to all requests below this one."""
+    next: int = 0
+    """It has the answers to all requests below this one, but for ``waiting``."""
+    waiting: frozenset[int] = frozenset()
     answers: dict[int, int | None] = dataclasses.field(default_factory=dict)
     """By request, as long as it may be sent again: the lease of a draw, else None."""
     groups: dict[int, tuple[int, int, float]] = dataclasses.field(default_factory=dict)
@@ -73,14 +74,17 @@ class Leases:
         return len(self._holders)
 
     def restore(self, clients: dict[str, Client], first: int, counts: Counter[str]) -> None:
-        """Goes to other clients, with all that they hold."""
-        for client in self.clients.values():
+        """Goes to other clients, with all that they hold; when they were heard is known still."""
+        for name, client in self.clients.items():
             client.freed.set()
+            if name in clients:
+                clients[name].heard = client.heard
+                clients[name].waits, clients[name].waited = client.waits, client.waited
         self.clients, self.next, self.counts = clients, first, counts
         self._holders = {group: name for name, one in clients.items() for group in one.groups}
 
-    def hear(self, name: str, now: float, done: int) -> Client:
-        """A client lives, and has the answers to all requests below ``done``.
+    def hear(self, name: str, now: float, next: int, waiting: Iterable[int] = ()) -> Client:
+        """A client lives, and has the answers to all requests below ``next`` but ``waiting``.
 
         Raises:
             GroupError: The client is not known.
@@ -94,10 +98,11 @@ class Leases:
                 value=name,
             )
         client.heard = now
-        if done > client.done:
-            client.done = done
-            for number in [number for number in client.answers if number < done]:
-                del client.answers[number]
+        if next > client.next:  # else this was sent before what was heard last
+            client.next, client.waiting = next, frozenset(waiting)
+            for number in client.answers.keys() - client.waiting:
+                if number < next:
+                    del client.answers[number]
         return client
 
     def forget(self, name: str) -> None:
@@ -115,7 +120,8 @@ class Leases:
             GroupError: The client has the answer, or has cancelled the request.
         """
         client = self.clients[name]
-        if number < client.done or client.answers.get(number) == CANCELLED:
+        is_over = number < client.next and number not in client.waiting
+        if is_over or client.answers.get(number) == CANCELLED:
             raise GroupError(
                 f"request {number} of client {name} was answered or cancelled before",
                 key="request",

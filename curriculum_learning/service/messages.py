@@ -10,7 +10,7 @@ import msgspec
 from curriculum_learning.config.numbers import MOST_ROLLOUTS
 from curriculum_learning.errors import GroupError
 from curriculum_learning.groups.fates import Outcome
-from curriculum_learning.samples.ids import group_id
+from curriculum_learning.samples.ids import group_id, whole_id
 from curriculum_learning.samples.rewards import reward_of
 
 LEASE_KEY = "data_source_lease"
@@ -92,8 +92,8 @@ class Numbered(msgspec.Struct, array_like=True):
     client: str
     number: Natural
     """Counts up for each client; a request that is sent again keeps its number."""
-    done: Natural
-    """The client has the answers to all its requests below this one."""
+    waiting: list[Natural]
+    """The earlier requests to which the client has no answer yet."""
     request: Request
 
 
@@ -124,19 +124,33 @@ def told(samples: Iterable[Any], reward_key: str | None = None, *, rewards: bool
     """Returns the groups and leases of samples, with their rewards if these are of use.
 
     It skips samples without a ``group_index``.
+
+    Raises:
+        GroupError: A group or a lease has a number that none has.
     """
     groups: dict[Claim, list[float | None]] = {}
     for sample in samples:
         if (group_index := group_id(sample)) is not None:
             claim = group_index, lease_of(sample)
             if claim not in groups:
+                _refuse_odd(claim)
                 groups[claim] = []
             if rewards:
                 groups[claim].append(reward_of(sample, reward_key))
     return [(*claim, of_group) for claim, of_group in groups.items()]
 
 
+def _refuse_odd(claim: Claim) -> None:
+    if odd := [number for number in claim if not 0 <= (number or 0) < 2**63]:
+        raise GroupError(
+            f"no sample was served with group_index {claim[0]} and metadata[{LEASE_KEY!r}] "
+            f"{claim[1]}; report samples with the ids that they were served with",
+            key="group_index",
+            value=odd,
+        )
+
+
 def lease_of(sample: Any) -> int | None:
     """The lease that a sample names; None if it names none."""
     lease = sample.metadata.get(LEASE_KEY) if isinstance(sample.metadata, dict) else None
-    return lease if isinstance(lease, int) else None
+    return whole_id(lease)

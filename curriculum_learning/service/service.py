@@ -140,7 +140,7 @@ class Service(MultipleWeightedRolloutDataSourceWithBuffer):
             DataError, CheckpointError, ConfigurationError: It is refused half-way.
         """
         name, number, request = message.client, message.number, message.request
-        client = self.leases.hear(name, time.monotonic(), message.done)
+        client = self.leases.hear(name, time.monotonic(), number, message.waiting)
         ids: Sequence[int] = ()
         answer, lease = encode(True), None
         if self.leases.was_answered(name, number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from curriculum_learning.config.plan import DataSourcePlan
@@ -55,9 +56,13 @@ class States:
         autosaves = self._writer is not None and config.autosave
         self._autosave = Autosave(self._writer) if self._writer and autosaves else None
         self._ended: dict[int, State] = {}
+        self._highest = -1
+        """The highest rollout that was logged."""
         self._logged: int | None = None
         """The rollout that was logged, until the next one begins."""
         self._changed = False
+        self.committed: Future[None] | None = None
+        """Where the owner has a database: done when the state of now is in it, or has failed."""
         self._told: set[str] = set()
         renew_after_fork(self)
 
@@ -91,7 +96,7 @@ class States:
         except Exception as error:  # whatever the damage is, it is one kind of error
             raise CheckpointError(f"this is not a state of a data source: {error!r}") from error
         self.metadata, self._runs = metadata, runs
-        self._ended, self._logged, self._changed = {}, None, False
+        self._ended, self._highest, self._logged, self._changed = {}, -1, None, False
         if changes is not None:
             logger.warning("since the state was saved:\n%s", changes)
 
@@ -134,14 +139,16 @@ class States:
         """The states that are kept, by rollout."""
         return self._ended
 
-    def latest(self) -> tuple[int | None, bool, Beginning]:
+    def latest(self) -> tuple[Sequence[int], int, int | None, bool, Beginning]:
         """Returns what ``go_on`` needs after a kill, beside ``ended``."""
         beginning = Beginning() if self._writer is None else self._writer.beginning
-        return self._logged, self._changed, beginning
+        return [*self._ended], self._highest, self._logged, self._changed, beginning
 
     def go_on(
         self,
         ended: Mapping[int, State],
+        order: Sequence[int],
+        highest: int,
         logged: int | None,
         changed: bool,
         beginning: Sequence[Any],
@@ -152,12 +159,14 @@ class States:
         """
         if self._writer is not None:
             self._writer.begin(Beginning(*beginning))
-        for rollout_id, state in ended.items():
+        for rollout_id in order:
+            if (state := ended.get(rollout_id)) is None:
+                continue  # it was damaged
             written = self._written_like(rollout_id, state)
             self._ended[rollout_id] = written or state
             if self._autosave is not None and written is None:
                 self._autosave.submit(rollout_id, state)
-        self._logged, self._changed = logged, changed
+        self._highest, self._logged, self._changed = highest, logged, changed
 
     def _written_like(self, rollout_id: int, state: State) -> State | None:
         """Returns the newest state in the folder, if it is this one; see ``go_on``."""
@@ -179,10 +188,24 @@ class States:
         self._logged, self._changed = rollout_id, False
         self._ended.pop(rollout_id, None)
         self._ended[rollout_id] = state = self.state_dict()
+        self._highest = max(self._highest, rollout_id)
         for old in list(self._ended)[:-KEPT]:
             del self._ended[old]
-        if self._autosave is not None:
-            self._autosave.submit(rollout_id, state)
+        self._autosave_when_committed(rollout_id, state)
+
+    def _autosave_when_committed(self, rollout_id: int, state: State) -> None:
+        autosave = self._autosave
+        if autosave is None:
+            return
+        if self.committed is None:
+            autosave.submit(rollout_id, state)
+        else:
+
+            def submit(committed: Future[None]) -> None:
+                if committed.exception() is None:
+                    autosave.submit(rollout_id, state)
+
+            self.committed.add_done_callback(submit)
 
     def at_end_of(self, rollout_id: int) -> State:
         """Returns the state at the end of a rollout, or of now if that was not logged.
@@ -190,7 +213,7 @@ class States:
         Raises:
             CheckpointError: Later rollouts have ended since, and the state is gone.
         """
-        if self._ended and rollout_id not in self._ended and rollout_id < max(self._ended):
+        if rollout_id not in self._ended and rollout_id <= self._highest:
             raise CheckpointError(
                 f"save: rollout {rollout_id} ended too long ago and its state is gone; kept are "
                 f"the states of rollouts {sorted(self._ended)}",

@@ -95,6 +95,8 @@ class Client:
     def __init__(self, service: Service, name: str) -> None:
         self.service, self.name = service, name
         self.number = 0
+        self.waiting: list[int] = []
+        """Requests whose answers it never fetches."""
         self._draws = Draws(None, 2, 0)  # type: ignore[arg-type]  # it is not used
         service.actor.connect(name, "label", {})
 
@@ -102,7 +104,8 @@ class Client:
         """A request as it is sent; without a number, the next one."""
         if number is None:
             number, self.number = self.number, self.number + 1
-        return encode_message(Numbered(self.name, number, min(number, self.number), request))
+        waiting = [*self.waiting, *range(self.number, number)]
+        return encode_message(Numbered(self.name, number, waiting, request))
 
     def ask(self, request: Request, number: int | None = None) -> bytes:
         """The answer to a request."""

@@ -72,16 +72,18 @@ def test_an_unknown_client_is_refused() -> None:
 def test_a_request_is_answered_again_until_its_answer_was_received() -> None:
     """Then it is forgotten, and a copy that comes late is refused; so is a cancelled one."""
     account = leases("a")
-    account.clients["a"].answers = {0: None, 1: 17}
-    account.hear("a", 0.0, 1)
+    account.clients["a"].answers = {0: None, 1: 17, 2: None}
+    account.hear("a", 0.0, 3, waiting=[1])
+    account.hear("a", 0.0, 2, waiting=[0, 1])  # it was sent before
     assert account.was_answered("a", 1)
     assert account.clients["a"].answers == {1: 17}
-    assert not account.was_answered("a", 2)
-    with pytest.raises(GroupError, match="request 0"):
-        account.was_answered("a", 0)
-    account.clients["a"].answers[2] = CANCELLED
-    with pytest.raises(GroupError, match="request 2"):
-        account.was_answered("a", 2)
+    assert not account.was_answered("a", 3)
+    for number in (0, 2):
+        with pytest.raises(GroupError, match=f"request {number}"):
+            account.was_answered("a", number)
+    account.clients["a"].answers[3] = CANCELLED
+    with pytest.raises(GroupError, match="request 3"):
+        account.was_answered("a", 3)
 
 
 class Account(RuleBasedStateMachine):

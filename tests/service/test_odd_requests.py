@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curriculum_learning.config.plan import ServicePlan
@@ -233,6 +234,35 @@ def test_what_a_loaded_state_supersedes_is_superseded_after_a_kill(tmp_path: Pat
         client.settle(client.draw(2), rollout_id)
         client.service.actor.save(rollout_id)
         assert rollouts_saved(tmp_path / "save") == after
+
+
+def test_a_lease_that_went_through_an_array_counts(tmp_path: Path) -> None:
+    """Whoever reports, and for a report that comes too late."""
+    service = Service(tmp_path)
+    client, other = Client(service, "a"), Client(service, "b")
+    old = client.draw(2)
+    for sample in flatten(old):
+        sample.metadata["data_source_lease"] = np.int64(sample.metadata["data_source_lease"])
+    other.settle(old[:1])
+    client.give_up(old[1:])
+    assert ids(client.draw(1)) == ids(old[1:])
+    with pytest.raises(GroupError, match="not leased"):
+        client.settle(old[1:])
+    assert service.counts("trained") == 1
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**70])
+@pytest.mark.parametrize("what", ["group", "lease"])
+def test_ids_that_no_service_hands_out_are_named(number: int, what: str) -> None:
+    """They cannot even be sent."""
+    sample = SimpleNamespace(group_index=1, metadata={"data_source_lease": 2})
+    if what == "group":
+        sample.group_index = number
+    else:
+        sample.metadata["data_source_lease"] = number
+    with pytest.raises(GroupError, match=f" {number}") as caught:
+        told([sample], rewards=False)
+    assert caught.value.value == [number]
 
 
 def started(args: Any, run: str) -> Service:

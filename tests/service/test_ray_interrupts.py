@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -122,6 +123,37 @@ def test_what_cannot_be_given_back_is_kept(connect: Callable[..., RemoteDataSour
         client.load()
     wait_until(lambda: not client._channel._cancelled)
     assert ids(client.get_samples(5)) == [2, 3, 4, 5, 6]
+
+
+def test_a_group_that_is_drawn_again_before_its_return_is_heard_of_is_held(
+    connect: Callable[..., RemoteDataSource],
+) -> None:
+    """Two coroutines of a client; one transaction may answer both, in any order."""
+    client = connect()
+    groups = client.get_samples(1)
+    returning = client._returning(groups)
+    answer = ray.get(next(returning).reference)
+    again = client.get_samples(1)
+    with pytest.raises(StopIteration):
+        returning.send(answer)
+    assert ids(again) == ids(groups)
+    assert client.recognises(again[0][0])
+
+
+def test_a_load_beside_a_draw_that_waits(connect: Callable[..., RemoteDataSource]) -> None:
+    """The draw returns groups that are leased after the load, and the client knows them."""
+    client = connect({"max_leased_groups": 4, "prefetch": 2})
+    client.get_samples(2)
+    wait_until(lambda: leased(client) == 4)
+    client.save(0)
+    drawn: list[Any] = []
+    draw = threading.Thread(target=lambda: drawn.extend(client.get_samples(3)), daemon=True)
+    draw.start()
+    wait_until(lambda: client.service_status()[""]["waits"])
+    client.load(0)
+    draw.join(60)
+    assert sorted(client._held) == sorted(ids(drawn))
+    client.observe(drawn, fate="trained")
 
 
 @contextlib.contextmanager

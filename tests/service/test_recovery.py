@@ -76,7 +76,7 @@ def test_a_service_that_is_killed_at_any_moment_goes_on(tmp_path: Path, variant:
             client.settle(mine[:1], fate="finished")
         elif kind == 5 and randomness.random() < 0.5:
             service.actor._service.end(client.name, "expired")
-            service.actor.heartbeat(client.name, 0, [])
+            service.actor.heartbeat(client.name, 0, [], [])
             mine.clear()
             client.ask(Step(operation // 10))
         before = state_of(service), leases_of(service), service.actor.service_status()[""]

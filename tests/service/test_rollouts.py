@@ -126,6 +126,21 @@ def test_a_rollout_whose_state_is_damaged_is_not_saved(tmp_path: Path) -> None:
     assert [state.rollout_id for state in states_in(service.save)] == [2]
 
 
+def test_the_same_rollouts_are_kept_after_a_kill(tmp_path: Path) -> None:
+    """Clients with rollout counts of their own may log them in any order."""
+    service = Service(tmp_path, autosave=False)
+    client = Client(service, "a")
+    for rollout_id in (7, 4, 5, 6):
+        client.settle(client.draw(2), rollout_id)
+    service.kill_and_restart()
+    client.settle(client.draw(2), 3)
+    for rollout_id in (7, 4, 2):
+        with pytest.raises(CheckpointError, match=r"ended too long ago.*\[3, 5, 6\]"):
+            service.actor.save(rollout_id)
+    for rollout_id in (5, 6, 3):
+        service.actor.save(rollout_id)
+
+
 def test_a_client_holds_its_groups_in_the_same_order_after_a_kill(tmp_path: Path) -> None:
     """So the answer to a request that is sent again is the same, whatever was reported since."""
     service = Service(tmp_path)

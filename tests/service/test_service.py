@@ -241,6 +241,18 @@ def test_gone_clients_are_forgotten(tmp_path: Path) -> None:
     assert not actor._stays
 
 
+def test_a_draw_that_waits_is_counted_once(tmp_path: Path) -> None:
+    """Also if it waits for more than a second."""
+    service = Service(tmp_path, {"max_leased_groups": 2, "draw_timeout": 1.2})
+    client = Client(service, "a")
+    client.draw(2)
+    with pytest.raises(GroupError, match=r"waited 1.2 s for room"):
+        client.draw(1)
+    status = service.actor.service_status()["label/a"]
+    assert status["waits"] == 1
+    assert status["waited"] > 1.0
+
+
 def test_silent_clients_lose_their_groups_and_are_forgotten_later(tmp_path: Path) -> None:
     """One that comes back in between goes on; one that comes later is refused."""
     service = Service(tmp_path, {"lease_timeout": 500.0})
@@ -285,10 +297,16 @@ def test_leases_do_not_follow_the_wall_clock(
         assert service.actor.service_status()[""]["lease_age/max"] < 1e5
 
 
-def test_nothing_grows_with_the_number_of_operations(tmp_path: Path) -> None:
-    """Neither the rows of the database nor what is remembered of requests."""
+@pytest.mark.parametrize("waiting", [[], [0]])
+def test_nothing_grows_with_the_number_of_operations(tmp_path: Path, waiting: list[int]) -> None:
+    """Neither the rows of the database nor what is remembered of requests.
+
+    A client that has groups ready fetches the answer to its request for others much later.
+    """
     service = Service(tmp_path)
     client = Client(service, "a")
+    client.ask(Draw(1, None))
+    client.waiting = waiting
     sizes = []
     for _ in range(2):
         for _ in range(150):
@@ -299,5 +317,5 @@ def test_nothing_grows_with_the_number_of_operations(tmp_path: Path) -> None:
         database = service.actor._service.database
         assert database is not None
         sizes.append([len(database.read(table)) for table in TABLES])
-        assert len(service.actor._service.leases.clients["a"].answers) == 1
+        assert len(service.actor._service.leases.clients["a"].answers) == 1 + len(waiting)
     assert sizes[0] == sizes[1]

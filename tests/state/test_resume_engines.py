@@ -141,6 +141,18 @@ def test_a_rollout_is_saved_as_it_ended(tmp_path: Path) -> None:
     assert resumed.get_metadata() == {"logged": 3}
 
 
+def test_rollouts_that_are_logged_out_of_order_are_kept_in_that_order(tmp_path: Path) -> None:
+    """Those that were logged long ago are refused, also the highest of them."""
+    source = DataSource(arguments(tmp_path, THREE, data_source_weights=WEIGHTS))
+    for rollout_id in (7, 4, 5, 6, 3):
+        source.observe(source.get_samples(2), rollout_id=rollout_id, fate="trained")
+    for rollout_id in (7, 4, 2):
+        with pytest.raises(CheckpointError, match=r"ended too long ago.*\[3, 5, 6\]"):
+            source.save(rollout_id)
+    for rollout_id in (5, 6, 3, 8):
+        source.save(rollout_id)
+
+
 def test_an_error_that_an_engine_swallows_is_raised_again(tmp_path: Path) -> None:
     """The log hook or save raises once what a worker thread swallowed, and save saves."""
     args = arguments(tmp_path, THREE)
