@@ -153,4 +153,4 @@ def _refuse_odd(claim: Claim) -> None:
 def lease_of(sample: Any) -> int | None:
     """The lease that a sample names; None if it names none."""
     lease = sample.metadata.get(LEASE_KEY) if isinstance(sample.metadata, dict) else None
-    return whole_id(lease)
+    return lease if type(lease) is int else whole_id(lease)
