@@ -64,8 +64,7 @@ class Service:
 
     def _start(self) -> ServiceActor:
         args = arguments(self._folder, SIZES, **{"save": str(self.save), **self.changes})
-        with mock.patch.object(ServiceActor, "_watch"):  # its thread would outlive the test
-            return ServiceActor(args, {}, self.run, self.config)
+        return make_actor(args, self.run, self.config)
 
     def kill(self) -> None:
         """Leave everything as it lies on the disk, where no process holds it."""
@@ -142,6 +141,12 @@ class Client:
     def load(self, rollout_id: int | None) -> None:
         """Go to a saved state."""
         self.ask(Load(rollout_id))
+
+
+def make_actor(args: Any, run: str, config: ServicePlan) -> ServiceActor:
+    """An actor that watches no clients: the thread would outlive the test."""
+    with mock.patch.object(ServiceActor, "_watch"):
+        return ServiceActor(args, {}, run, config)
 
 
 def ids(groups: Iterable[Group]) -> list[int]:

@@ -22,7 +22,7 @@ from curriculum_learning.service.database import Changes, Database
 from curriculum_learning.service.messages import Fate, Settle, told
 from curriculum_learning.state.files import states_in
 from tests.harness import arguments, interrupt
-from tests.service.clients import SIZES, Client, Service, ids, leases_of
+from tests.service.clients import SIZES, Client, Service, ids, leases_of, make_actor
 
 
 def test_an_odd_error_of_the_database_holds_up_nobody(
@@ -268,7 +268,7 @@ def test_ids_that_no_service_hands_out_are_named(number: int, what: str) -> None
 def started(args: Any, run: str) -> Service:
     """A service on files that are there already."""
     service = Service.__new__(Service)
-    service.actor = ServiceActor(args, {}, run, ServicePlan())
+    service.actor = make_actor(args, run, ServicePlan())
     return service
 
 

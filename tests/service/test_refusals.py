@@ -131,7 +131,7 @@ def test_a_client_that_died_while_the_disk_was_full_is_ended_later(
         """Ends the thread that watches clients."""
 
     class Clock:
-        """The time of that thread alone: those that other tests left behind go on."""
+        """The time of the actor alone: other threads go on."""
 
         monotonic = staticmethod(time.monotonic)
         pauses = 0
